@@ -1,0 +1,26 @@
+"""model.fit, in plain sight: a training loop to read, that trains to the same bits as Keras.
+
+    import loop
+    history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
+
+Where to start reading: `fit.py`, then `step.py`, `objective.py` and `metrics.py`, then `epoch.py`
+and `data/`, then `function.py` and `callbacks/`.
+"""
+
+from loop.evaluate import evaluate
+from loop.fit import fit
+from loop.objective import objective
+from loop.predict import predict
+from loop.step import predict_step, test_step, train_step
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "evaluate",
+    "fit",
+    "objective",
+    "predict",
+    "predict_step",
+    "test_step",
+    "train_step",
+]

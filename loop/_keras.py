@@ -1,0 +1,120 @@
+"""The one seam to what Keras keeps private.
+
+Each function says why it is needed and what would replace it. Everything that starts with an
+underscore is reached here and nowhere else; `tests/test_house.py` asserts that each of these
+names still exists in the installed Keras.
+"""
+
+import types
+from collections.abc import Callable
+
+import keras
+from keras.src.trainers.compile_utils import CompileMetrics
+
+from loop.types import LossTerm, OutputMetrics, Structure
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        "loop trains with tf.GradientTape and needs Keras on its TensorFlow backend, but Keras "
+        f"was imported with the backend '{keras.backend.backend()}'. Set the environment variable "
+        "KERAS_BACKEND=tensorflow before Keras is imported."
+    )
+
+
+def is_own(method: Callable, original: Callable) -> bool:
+    """Whether a bound method is Keras's original: not overridden by a class or on the instance."""
+    return isinstance(method, types.MethodType) and method.__func__ is original
+
+
+def passes_training(model: keras.Model) -> bool:
+    """Whether `model.call` takes `training`. No public name tells; Keras asks the same flag."""
+    return model._call_has_training_arg
+
+
+def compute_loss_takes_training(model: keras.Model) -> bool:
+    """Whether a user's `compute_loss` takes `training` (those written before Keras 3.3 do not)."""
+    return model._compute_loss_has_training_arg
+
+
+def first_epoch(model: keras.Model, initial_epoch: int) -> int:
+    """The epoch to start at: `BackupAndRestore` announces the one it restored on the model.
+
+    Keras never clears what was announced, so a later fit on the same model starts there too.
+    """
+    return model._initial_epoch or initial_epoch
+
+
+def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
+    """The mean behind the log `loss`. `model.metrics` shows it, but may be overridden."""
+    return model._loss_tracker
+
+
+def loss_terms(
+    model: keras.Model, y: Structure, y_pred: Structure
+) -> tuple[list[LossTerm], Structure, Structure]:
+    """The losses as `compile` resolved them, with targets and predictions in their structure.
+
+    Strings, functions, dicts and names become loss objects when the first predictions show what
+    the model puts out. No public name hands out the result.
+
+    Mirrors: keras.src.trainers.compile_utils.CompileLoss.build
+    """
+    compile_loss = model._compile_loss
+    if compile_loss is None:
+        return [], y, y_pred
+    if not compile_loss.built:
+        compile_loss.build(y, y_pred)
+    y = _in_structure_of(compile_loss._y_true_build_structure, y)
+    y_pred = _in_structure_of(compile_loss._y_pred_build_structure, y_pred)
+    trackers = compile_loss.metrics or [None]
+    terms = [
+        LossTerm(path, loss, weight, tracker)
+        for (path, loss, weight, _), tracker in zip(compile_loss._flat_losses, trackers)  # noqa: B905 - Keras's zip
+    ]
+    return terms, y, y_pred
+
+
+def _in_structure_of(built: Structure, values: Structure) -> Structure:
+    """The same leaves in the structure that the losses were built for."""
+    try:
+        keras.tree.assert_same_structure(built, values)
+    except ValueError:
+        return keras.tree.pack_sequence_as(built, keras.tree.flatten(values))
+    return values
+
+
+def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> list[OutputMetrics]:
+    """The metrics of each output, as `compile` resolved them. No public name hands them out.
+
+    Mirrors: keras.src.trainers.compile_utils.CompileMetrics.build
+    """
+    compile_metrics = model._compile_metrics
+    if compile_metrics is None:
+        return []
+    if not compile_metrics.built:
+        compile_metrics.build(y, y_pred)
+    plain, weighted = compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics
+    return [
+        OutputMetrics(p.metrics if p else [], w.metrics if w else [])
+        for p, w in zip(plain, weighted, strict=True)
+    ]
+
+
+def flat_outputs(model: keras.Model, values: Structure) -> list:
+    """Targets, predictions or weights as a flat list, in the order of `output_metrics`.
+
+    Mirrors: keras.src.trainers.compile_utils.CompileMetrics._flatten_y
+    """
+    names = model._compile_metrics._resolved_output_names
+    if isinstance(values, dict) and names is not None:
+        return [values[name] for name in names]
+    return keras.tree.flatten(values)
+
+
+def metric_names(model: keras.Model) -> list[str]:
+    """The names of all metrics in the order in which `evaluate` returns their values."""
+    return [
+        part.name
+        for metric in model.metrics
+        for part in (metric.metrics if isinstance(metric, CompileMetrics) else [metric])
+    ]

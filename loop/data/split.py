@@ -1,0 +1,45 @@
+"""The validation split: the last rows, taken before anything is shuffled."""
+
+import math
+
+import keras
+
+from loop.data.arrays import is_array, to_array
+from loop.types import Structure
+
+Arrays = tuple[Structure, Structure, Structure]
+
+
+def split_validation(arrays: Arrays, validation_split: float) -> tuple[Arrays, Arrays]:
+    """Cuts `(x, y, sample_weight)` into the rows to train on and the last rows, to validate on.
+
+    Args:
+        arrays: Structures of arrays `[samples, ...]`; None where there is nothing.
+        validation_split: The fraction to validate on.
+
+    Raises:
+        ValueError: Something is no array, or one side would be empty.
+
+    Mirrors: keras.src.trainers.data_adapters.array_slicing.train_validation_split
+    """
+    given = [leaf for leaf in keras.tree.flatten(arrays) if leaf is not None]
+    if unknown := [type(leaf) for leaf in given if not is_array(leaf)]:
+        raise ValueError(
+            "Argument `validation_split` is only supported for tensors or NumPy arrays. Found "
+            f"incompatible type in the input: {unknown}. Pass `validation_data` instead."
+        )
+    if not given:
+        return arrays, arrays
+    samples = int(given[0].shape[0])
+    cut = math.floor(samples * (1.0 - validation_split))
+    if cut in (0, samples):
+        raise ValueError(
+            f"Training data contains {samples} samples, which is not sufficient to split it into "
+            f"a validation and training set as specified by validation_split={validation_split}: "
+            f"{cut} would be left to train on. Either provide more data, or a different value for "
+            "the `validation_split` argument."
+        )
+    converted = keras.tree.map_structure(to_array, arrays)
+    train = keras.tree.map_structure(lambda a: None if a is None else a[:cut], converted)
+    validation = keras.tree.map_structure(lambda a: None if a is None else a[cut:], converted)
+    return train, validation

@@ -1,0 +1,97 @@
+"""Which batches make an epoch, and how running dry ends it.
+
+    no `steps`                one pass over the data is one epoch
+    `steps`                   a pass runs on across epochs; where it ends, it cuts the epoch short,
+                              and the next epoch starts a new pass
+    size of a pass unknown    it ends when the pass says so, with a warning, as in fit
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+
+from loop.types import Batch, Source
+
+Execution = tuple[int, int, Iterator[Batch]]
+"""First step, last step and the pass to draw their batches from, for one call."""
+
+
+class Epochs:
+    """Yields the executions of one epoch each time it is iterated.
+
+    Mirrors: keras.src.trainers.epoch_iterator.EpochIterator
+    """
+
+    def __init__(self, source: Source, steps: int | None = None, steps_per_execution: int = 1):
+        self.source = source
+        self.steps = steps
+        self.steps_per_execution = steps_per_execution
+        self._size = source.num_batches  # of one pass; learnt from the first where None
+        self._pass: Iterator[Batch] | None = None
+        self._drawn = 0  # from the current pass
+
+    @property
+    def num_batches(self) -> int | None:
+        """Steps in an epoch; None while unknown."""
+        return self.steps or self._size
+
+    def __iter__(self) -> Iterator[Execution]:
+        limit = self.num_batches or None  # an empty source is found out like an unknown one
+        if self._pass is None or not self.steps:
+            self._start_pass()
+        step = 0
+        while limit is None or step < limit:
+            if self._size and self._drawn >= self._size:
+                if self.steps:
+                    self._warn_out_of_data()
+                break
+            self._drawn += self.steps_per_execution
+            yield step, step + self.steps_per_execution - 1, self._pass
+            step += self.steps_per_execution
+        if self._size and self._drawn >= self._size:
+            # Keras starts a pass here even if the next epoch starts another. A dataset that
+            # reshuffles draws its seeds per pass, so skipping one would change the order.
+            self._start_pass()
+
+    def _start_pass(self) -> None:
+        self._pass = self.source.new_pass()
+        self._drawn = 0
+
+    @contextlib.contextmanager
+    def until_out_of_data(self) -> Iterator[None]:
+        """Ends the epoch, with a warning, where the pass had fewer batches than were asked for."""
+        try:
+            yield
+        except (StopIteration, tf.errors.OutOfRangeError):
+            if self._size is None:
+                self._size = self._drawn
+            self._warn_out_of_data()
+            self._pass = None
+
+    def _warn_out_of_data(self) -> None:
+        warnings.warn(
+            "Your input ran out of data; interrupting training. Make sure that your dataset or "
+            "generator can generate at least `steps_per_epoch * epochs` batches. You may need to "
+            "use the `.repeat()` function when building your dataset.",
+            stacklevel=2,
+        )
+
+
+def capped_epochs(epochs: int) -> int:
+    """The number of epochs, within `keras.config.max_epochs()`."""
+    return _capped("epochs", epochs, keras.config.max_epochs())
+
+
+def capped_steps(steps: int | None) -> int | None:
+    """The number of steps in an epoch, within `keras.config.max_steps_per_epoch()`."""
+    return _capped("steps_per_epoch", steps, keras.config.max_steps_per_epoch())
+
+
+def _capped(name: str, value: int | None, limit: int | None) -> int | None:
+    if not limit or (value is not None and value <= limit):
+        return value
+    warnings.warn(f"Limiting {name} to {limit}", stacklevel=3)
+    return limit

@@ -1,0 +1,142 @@
+"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass over the data, nothing learned."""
+
+import keras
+
+from loop.callbacks import Callbacks, python_logs, with_defaults
+from loop.data import make_source
+from loop.epoch import Epochs, capped_steps
+from loop.function import check_plan, check_trainable_here, test_call
+from loop.metrics import epoch_logs, in_metric_order
+from loop.types import Call, Logs, StepFunction, Structure
+
+
+def evaluate(
+    model: keras.Model,
+    x: Structure = None,
+    y: Structure = None,
+    batch_size: int | None = None,
+    verbose: str | int = "auto",
+    sample_weight: Structure = None,
+    steps: int | None = None,
+    callbacks: Structure = None,
+    return_dict: bool = False,
+    *,
+    plan: str = "auto",
+    test_step: StepFunction | None = None,
+) -> float | list[float] | Logs:
+    """The loss and the metrics of a model on data, as `model.evaluate` gives them.
+
+    Args:
+        model: A compiled model, or any model with `test_step` given.
+        x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
+        y: Targets `[samples, ...]`; None for a dataset.
+        batch_size: Samples in a batch, 32 by default.
+        verbose: 0 silent, 1 or "auto" a bar, 2 a line.
+        sample_weight: `[samples]` or `[samples, ...]`.
+        steps: Batches to evaluate on; None for all.
+        callbacks: Keras callbacks.
+        return_dict: Whether to return names with the values.
+        plan: See `loop.fit`.
+        test_step: A step to use in place of the model's.
+
+    Returns:
+        A float, or a list of floats (loss first), or a dict of them.
+
+    Raises:
+        ValueError: The model is not compiled, or the arguments contradict each other.
+
+    Mirrors: keras.Model.evaluate
+    """
+    check_plan(plan)
+    check_compiled(model, test_step)
+    steps = capped_steps(steps)
+    source = make_source(x, y, sample_weight, batch_size, steps)
+    epochs = Epochs(source, steps, model.steps_per_execution)
+    told = with_defaults(callbacks, model, verbose, epochs=1, steps=epochs.num_batches)
+    logs = run_evaluation(model, test_call(model, test_step, source.spec), epochs, told)
+    return logs if return_dict else in_metric_order(model, logs)
+
+
+def run_evaluation(model: keras.Model, call: Call, epochs: Epochs, callbacks: Callbacks) -> Logs:
+    """One pass: resets the metrics, shows them every batch, returns their results as floats.
+
+    Mirrors: keras.Model.evaluate
+    """
+    model.stop_evaluating = False
+    callbacks.on_test_begin()
+    logs: Logs = {}
+    model.reset_metrics()
+    with epochs.until_out_of_data():
+        for first, last, batches in epochs:
+            callbacks.on_test_batch_begin(first)
+            logs = call(batches)
+            callbacks.on_test_batch_end(last, logs)
+            if model.stop_evaluating:
+                break
+    logs = python_logs(epoch_logs(model, logs))
+    callbacks.on_test_end(logs)
+    return logs
+
+
+class Validation:
+    """The validation pass of fit: which data, how often, under which step.
+
+    Mirrors: keras.Model.fit
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        data: Structure,
+        batch_size: int | None,
+        steps: int | None,
+        frequency: int | list[int],
+        test_step: StepFunction | None = None,
+    ):
+        self.model = model
+        self.steps = capped_steps(steps)
+        self.frequency = frequency
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.source = make_source(x, y, sample_weight, batch_size, self.steps)
+        self.call = test_call(model, test_step, self.source.spec)
+        self.is_due(0)  # a frequency that makes no sense is refused before anything is trained
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether to validate after an epoch, counted from 0.
+
+        Raises:
+            ValueError: The frequency is neither an int nor a list of epochs counted from 1.
+
+        Mirrors: keras.src.trainers.trainer.Trainer._should_eval
+        """
+        if isinstance(self.frequency, int):
+            return (epoch + 1) % self.frequency == 0
+        if isinstance(self.frequency, list):
+            return epoch + 1 in self.frequency
+        raise ValueError(
+            "Expected `validation_freq` to be a list or int. Received: validation_freq="
+            f"{self.frequency} of the type {type(self.frequency)}. Pass n to validate every n "
+            "epochs, or a list of epochs counted from 1."
+        )
+
+    def run(self, callbacks: Callbacks) -> Logs:
+        """Evaluates once, always from the first batch on; keys get the prefix `val_`."""
+        epochs = Epochs(self.source, self.steps, self.model.steps_per_execution)
+        logs = run_evaluation(self.model, self.call, epochs, callbacks)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+
+def check_compiled(model: keras.Model, own_step: StepFunction | None) -> None:
+    """Refuses a model that does not know what to make smaller.
+
+    Raises:
+        ValueError: The model is not compiled and no step was given in its place.
+        NotImplementedError: The model was created for several replicas.
+    """
+    if not model.compiled and own_step is None:
+        raise ValueError(
+            "You must call `compile()` before using the model: expected a compiled model or a "
+            "step of your own (`train_step=`, `test_step=`), got neither. Call "
+            "model.compile(optimizer=..., loss=...)."
+        )
+    check_trainable_here(model)

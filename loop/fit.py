@@ -1,0 +1,144 @@
+"""`loop.fit`: what `model.fit` does, in plain sight.
+
+`fit` turns its arguments into the few things that training needs, `run_epochs` is the loop over
+epochs, `run_steps` the loop over batches. What happens to one batch is in `step.py`.
+"""
+
+import keras
+
+from loop._keras import first_epoch
+from loop.callbacks import Callbacks, with_defaults
+from loop.data import make_source, split_validation
+from loop.epoch import Epochs, capped_epochs, capped_steps
+from loop.evaluate import Validation, check_compiled
+from loop.function import check_plan, train_call
+from loop.metrics import epoch_logs
+from loop.types import Call, Logs, StepFunction, Structure
+
+
+def fit(
+    model: keras.Model,
+    x: Structure = None,
+    y: Structure = None,
+    batch_size: int | None = None,
+    epochs: int = 1,
+    verbose: str | int = "auto",
+    callbacks: Structure = None,
+    validation_split: float = 0.0,
+    validation_data: Structure = None,
+    shuffle: bool | str = True,
+    class_weight: dict[int, float] | None = None,
+    sample_weight: Structure = None,
+    initial_epoch: int = 0,
+    steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
+    validation_batch_size: int | None = None,
+    validation_freq: int | list[int] = 1,
+    *,
+    plan: str = "auto",
+    train_step: StepFunction | None = None,
+    test_step: StepFunction | None = None,
+) -> keras.callbacks.History:
+    """Trains a model exactly as `model.fit` would, to the last bit.
+
+    Every argument means what it means in `keras.Model.fit`; `plan`, `train_step` and `test_step`
+    are ours.
+
+    Args:
+        model: A compiled Keras model, or any Keras model with `train_step` given.
+        x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
+        y: Targets `[samples, ...]`; None for a dataset.
+        batch_size: Samples in a batch: 32, or as many as `steps_per_epoch` asks for.
+        epochs: The epoch to stop before; with `initial_epoch` a number, not a count.
+        verbose: 0 silent, 1 or "auto" a bar for each epoch, 2 a line for each epoch.
+        callbacks: Keras callbacks, in the order in which they are told.
+        validation_split: The fraction of the arrays, from their end, to validate on.
+        validation_data: `(x, y)`, `(x, y, sample_weight)` or a dataset to validate on.
+        shuffle: True: a new order for each epoch; "batch": within batches; False.
+        class_weight: A weight for each class of integer targets.
+        sample_weight: `[samples]` or `[samples, ...]`, one array or one for each output.
+        initial_epoch: The epoch to start at.
+        steps_per_epoch: Steps in an epoch; None for one pass over the data.
+        validation_steps: Batches to validate on; None for all.
+        validation_batch_size: Samples in a batch of validation.
+        validation_freq: Validate every n epochs, or after the epochs listed, counted from 1.
+        plan: How steps become compiled calls: "step" (one call a batch) or "auto".
+        train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
+        test_step: The same for validation.
+
+    Returns:
+        The History: `.history` has a list of floats, one an epoch, for each log.
+
+    Raises:
+        ValueError: The model is not compiled, or the arguments contradict each other.
+        NotImplementedError: A source or a strategy that `model.fit` knows and loop does not yet.
+
+    Mirrors: keras.Model.fit
+    """
+    check_plan(plan)
+    check_compiled(model, train_step)
+    epochs, steps = capped_epochs(epochs), capped_steps(steps_per_epoch)
+    if validation_split and validation_data is None:
+        arrays, validation_data = split_validation((x, y, sample_weight), validation_split)
+        x, y, sample_weight = arrays
+    source = make_source(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
+    batches = Epochs(source, steps, model.steps_per_execution)
+    validation = None
+    if validation_data is not None:
+        size, when = validation_batch_size or batch_size, validation_freq
+        validation = Validation(model, validation_data, size, validation_steps, when, test_step)
+    told = with_defaults(callbacks, model, verbose, epochs, batches.num_batches, history=True)
+    train = train_call(model, train_step, source.spec)
+    return run_epochs(model, train, batches, validation, told, initial_epoch, epochs)
+
+
+def run_epochs(
+    model: keras.Model,
+    train: Call,
+    batches: Epochs,
+    validation: Validation | None,
+    callbacks: Callbacks,
+    initial_epoch: int,
+    epochs: int,
+) -> keras.callbacks.History:
+    """The loop over epochs: train, then validate where it is due, then tell the callbacks.
+
+    Mirrors: keras.Model.fit
+    """
+    model.stop_training = False
+    callbacks.on_train_begin()
+    step_logs: Logs = {}
+    logs: Logs | None = None
+    for epoch in range(first_epoch(model, initial_epoch), epochs):
+        model.reset_metrics()
+        callbacks.on_epoch_begin(epoch)
+        step_logs = run_steps(model, train, batches, callbacks) or step_logs
+        logs = epoch_logs(model, step_logs)  # before validation: it resets the same metrics
+        if validation is not None and validation.is_due(epoch):
+            logs |= validation.run(callbacks)
+        callbacks.on_epoch_end(epoch, logs)
+        if model.stop_training:
+            break
+    if epochs > 0 and isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
+        # An optimizer that averages weights puts the averages in place, before the last hook.
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+    callbacks.on_train_end(logs)
+    return model.history
+
+
+def run_steps(model: keras.Model, train: Call, batches: Epochs, callbacks: Callbacks) -> Logs:
+    """The loop over the batches of one epoch; returns the logs after the last.
+
+    `model.stop_training` is asked after every call; validation still follows.
+
+    Mirrors: keras.Model.fit
+    """
+    logs: Logs = {}
+    with batches.until_out_of_data():
+        for first, last, data in batches:
+            callbacks.on_train_batch_begin(first)
+            logs = train(data)
+            callbacks.on_train_batch_end(last, logs)  # reads the logs: waits for the device
+            if model.stop_training:
+                break
+    return logs

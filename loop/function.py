@@ -1,0 +1,172 @@
+"""A step becomes a compiled call: `step(model, batch)` -> `call(batches)`.
+
+    call(batches):                  # batches: the iterator of this pass over the data
+        batch = next(batches)       # StopIteration here ends the epoch
+        return compiled_step(batch)
+
+What was traced is kept on the function object that Keras makes for the same purpose
+(`model.train_function`), so it lives exactly as long: `compile` and
+`make_train_function(force=True)` drop it, a second fit on the same shapes traces nothing.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from loop import step as own
+from loop._keras import is_own
+from loop.types import PLANS, Batch, Call, Logs, StepFunction, Structure
+
+
+def train_call(model: keras.Model, train_step: StepFunction | None, spec: Structure) -> Call:
+    """The call that trains, on `steps_per_execution` batches at a time.
+
+    Args:
+        model: The model to train.
+        train_step: A step to use in place of the model's.
+        spec: A `tf.TensorSpec` for each leaf of a batch.
+
+    Mirrors: keras.Model.make_train_function
+    """
+    inherited = is_own(model.train_step, keras.Model.train_step)
+    step = train_step or (own.train_step if inherited else _train_step_of_model)
+
+    def keras_function() -> Any:
+        model.make_train_function()
+        return model.train_function
+
+    return _step_by_step(model, step, spec, keras_function)
+
+
+def test_call(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> Call:
+    """The call that evaluates, on `steps_per_execution` batches at a time.
+
+    Mirrors: keras.Model.make_test_function
+    """
+    inherited = is_own(model.test_step, keras.Model.test_step)
+    step = test_step or (own.test_step if inherited else _test_step_of_model)
+
+    def keras_function() -> Any:
+        model.make_test_function()
+        return model.test_function
+
+    return _step_by_step(model, step, spec, keras_function)
+
+
+def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
+    """The call that predicts, `steps_per_execution` batches at a time; leaves `[batch, ...]`.
+
+    Keras traces it by the shapes that come, one graph for full batches and one for others.
+
+    Mirrors: keras.Model.make_predict_function
+    """
+    inherited = is_own(model.predict_step, keras.Model.predict_step)
+    step = own.predict_step if inherited else _predict_step_of_model
+    model.make_predict_function()
+    one_step = _compiled(model, step, model.predict_function)
+
+    def call(batches: Iterator[Batch]) -> Structure:
+        outputs = [one_step(next(batches))]
+        outputs += [one_step(batch) for batch in itertools.islice(batches, _more(model))]
+        return joined(outputs)
+
+    return call
+
+
+def joined(outputs: list[Structure]) -> Structure:
+    """Predictions of several batches as one, joined along the batch axis."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return keras.tree.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
+
+
+def _more(model: keras.Model) -> int:
+    """How many batches a call runs after its first."""
+    return model.steps_per_execution - 1
+
+
+# The user's class or object overrides the step. Named functions, not lambdas: what was traced is
+# found again by the identity of the step.
+def _train_step_of_model(model: keras.Model, batch: Batch) -> Logs:
+    return model.train_step(batch)
+
+
+def _test_step_of_model(model: keras.Model, batch: Batch) -> Logs:
+    return model.test_step(batch)
+
+
+def _predict_step_of_model(model: keras.Model, batch: Batch) -> Structure:
+    return model.predict_step(batch)
+
+
+def _step_by_step(
+    model: keras.Model, step: StepFunction, spec: Structure, keras_function: Callable[[], Any]
+) -> Call:
+    """Plan `step`: one compiled call a batch, and the way Keras does it."""
+    keras_function()  # before training starts, where callbacks expect to find it on the model
+    owner: Any = None
+    one_step: Callable[[Batch], Logs]
+
+    def call(batches: Iterator[Batch]) -> Logs:
+        nonlocal owner, one_step
+        batch = next(batches)
+        # Traced at the first batch, as in Keras, and again if a callback made Keras do so.
+        if (current := keras_function()) is not owner:
+            one_step, owner = _concrete(_compiled(model, step, current), spec), current
+        logs = one_step(batch)
+        for batch in itertools.islice(batches, _more(model)):
+            logs = one_step(batch)
+        return logs
+
+    return call
+
+
+def _compiled(model: keras.Model, step: StepFunction, owner: Any) -> Callable[[Batch], Any]:
+    """The step as a `tf.function` of a batch, kept on `owner`, Keras's function for that work."""
+    kept: dict[StepFunction, Callable] = vars(owner).setdefault("_glassfit_compiled", {})
+    if step not in kept:
+
+        def one_step(batch: Batch) -> Any:
+            return step(model, batch)
+
+        kept[step] = one_step if model.run_eagerly else _graph(one_step, model.jit_compile)
+    return kept[step]
+
+
+def _graph(one_step: Callable[[Batch], Any], jit_compile: bool) -> tf.types.experimental.Callable:
+    unconverted = tf.autograph.experimental.do_not_convert(one_step)
+    return tf.function(unconverted, reduce_retracing=True, jit_compile=jit_compile)
+
+
+def _concrete(one_step: Any, spec: Structure) -> Callable[[Batch], Logs]:
+    """The one graph for batches of `spec`: a short last batch does not trace again."""
+    if isinstance(one_step, tf.types.experimental.PolymorphicFunction):
+        return one_step.get_concrete_function(spec)
+    return one_step  # run_eagerly
+
+
+def check_plan(plan: str) -> None:
+    """Refuses a plan that does not exist.
+
+    Raises:
+        ValueError: The message lists the plans there are.
+    """
+    if plan not in PLANS:
+        raise ValueError(f"Unknown plan: expected one of {list(PLANS)}, got {plan!r}.")
+
+
+def check_trainable_here(model: keras.Model) -> None:
+    """Refuses what this engine would train wrongly.
+
+    Raises:
+        NotImplementedError: The model was created for several replicas.
+    """
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1:
+        raise NotImplementedError(
+            f"The model was created under a tf.distribute strategy with {replicas} replicas: "
+            "loop trains on one device for now. Create the model outside the strategy's scope."
+        )
