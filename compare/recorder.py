@@ -1,0 +1,153 @@
+"""The instrument: the same callback, seeds and snapshot for every engine."""
+
+import contextlib
+import copy
+import os
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from compare.scenario import Fit, FitArguments, Scenario
+from compare.trace import Event, Trace
+
+SEED = 20_240_229
+
+
+class Recorder(keras.callbacks.Callback):
+    """Records every hook with a copy of its logs. Give it to any fit, last among the callbacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def _record(self, hook: str, index: int | None, logs: Any) -> None:
+        self.events.append(Event(hook, index, copy.deepcopy(dict(logs or {}))))
+
+    def on_train_begin(self, logs: Any = None) -> None:  # noqa: D102 - hooks are named by Keras
+        self._record("on_train_begin", None, logs)
+
+    def on_train_end(self, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_train_end", None, logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_epoch_begin", epoch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_epoch_end", epoch, logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_train_batch_end", batch, logs)
+
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_test_begin", None, logs)
+
+    def on_test_end(self, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_test_end", None, logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_test_batch_begin", batch, logs)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self._record("on_test_batch_end", batch, logs)
+
+
+def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
+    """Builds a scenario's model and arguments from fresh names and the one seed."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(SEED)
+    model = scenario.build()
+    return model, dict(scenario.data())
+
+
+def record(scenario: Scenario, fit: Fit) -> tuple[Trace, keras.Model]:
+    """Runs a scenario through an engine and records all that it leaves behind.
+
+    Args:
+        scenario: What to train.
+        fit: Called as `fit(model, **arguments)`; returns a History, or a dict of lists.
+
+    Returns:
+        The trace, and the trained model.
+    """
+    model, arguments = prepare(scenario)
+    recorder = Recorder()
+    callbacks = [*arguments.pop("callbacks", []), recorder]  # type: ignore[attr-defined]
+    with _empty_folder() as folder, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        history = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
+        files = {str(path.relative_to(folder)): _content(path) for path in _files_below(folder)}
+    return (
+        Trace(
+            history=dict(getattr(history, "history", history)),
+            epochs=list(getattr(history, "epoch", [])),
+            params=dict(getattr(history, "params", None) or {}),
+            events=recorder.events,
+            variables=_variables(model),
+            seen=_seen(model),
+            files=files,
+            warnings=[(one.category.__name__, str(one.message)) for one in warned],
+        ),
+        model,
+    )
+
+
+def _variables(model: keras.Model) -> dict[str, np.ndarray]:
+    optimizer = getattr(model, "optimizer", None)
+    kinds = {
+        "weights": model.variables,  # trainable or not, with the states of seed generators
+        "optimizer": optimizer.variables if optimizer else [],
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{kind}/{place}/{variable.path}": np.array(variable)
+        for kind, variables in kinds.items()
+        for place, variable in enumerate(variables)
+    }
+
+
+def _seen(model: keras.Model) -> dict[str, Any]:
+    results = {
+        name: np.asarray(value) for name, value in sorted(model.get_metrics_result().items())
+    }
+    return {"metrics": results, "stop_training": model.stop_training}
+
+
+@contextlib.contextmanager
+def _empty_folder() -> Iterator[Path]:
+    """Runs in an empty folder: callbacks that write to relative paths write there."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="glassfit-") as folder:
+        os.chdir(folder)
+        try:
+            yield Path(folder)
+        finally:
+            os.chdir(before)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of a `.keras` archive all but the date in its metadata."""
+    if path.suffix != ".keras":
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        names = sorted(set(archive.namelist()) - {"metadata.json"})
+        return b"".join(name.encode() + archive.read(name) for name in names)
+
+
+def wait_for_device(model: keras.Model) -> None:
+    """Reads one number that the last update wrote, so that a clock stops after the work is done."""
+    if model.optimizer is not None:
+        tf.convert_to_tensor(model.optimizer.iterations).numpy()

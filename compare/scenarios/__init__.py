@@ -1,0 +1,35 @@
+"""The one table of scenarios. Whatever the engine promises has a row here."""
+
+import difflib
+from collections.abc import Sequence
+
+from compare.scenario import Scenario
+from compare.scenarios.arguments import ARGUMENTS
+from compare.scenarios.callbacks import CALLBACKS
+from compare.scenarios.first import FIRST
+from compare.scenarios.models import MODELS
+from compare.scenarios.real_data import REAL_DATA
+from compare.scenarios.sources import SOURCES
+
+SCENARIOS: tuple[Scenario, ...] = (
+    *FIRST,
+    *REAL_DATA,
+    *ARGUMENTS,
+    *SOURCES,
+    *MODELS,
+    *CALLBACKS,
+)
+
+
+def find(names: Sequence[str] = ()) -> list[Scenario]:
+    """The scenarios of these names, or all of them, in the order of the table.
+
+    Raises:
+        KeyError: A name that is not in the table; the message has the closest ones.
+    """
+    known = {scenario.name: scenario for scenario in SCENARIOS}
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known) or sorted(known)
+            raise KeyError(f"No scenario is called {name!r}. Known: {', '.join(close)}.")
+    return [known[name] for name in known if not names or name in names]

@@ -1,0 +1,47 @@
+"""What a training left behind: everything that "the same" means, as plain values and arrays."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Event:
+    """One call of one callback hook.
+
+    Attributes:
+        hook: The name of the hook, like `on_epoch_end`.
+        index: The epoch or the batch it was told; None for hooks that are told neither.
+        logs: A copy of the logs it saw.
+    """
+
+    hook: str
+    index: int | None
+    logs: dict[str, Any]
+
+
+@dataclass
+class Trace:
+    """The record of one training, taken by the same instrument whatever the engine.
+
+    Attributes:
+        history: `History.history`, a list of floats for each log, keys in order.
+        epochs: `History.epoch`.
+        params: `History.params`: what the callbacks were told about the fit.
+        events: Every callback hook in order, with its logs.
+        variables: Weights, seed states, optimizer and metric variables after the training, by
+            kind, place and path. Arrays of the variable's own shape and dtype.
+        seen: What else shows on the model afterwards: metric results, `stop_training`.
+        files: The files the callbacks wrote, by path: their bytes.
+        warnings: Class and text of every warning.
+    """
+
+    history: dict[str, list[Any]] = field(default_factory=dict)
+    epochs: list[int] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    variables: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    warnings: list[tuple[str, str]] = field(default_factory=list)
