@@ -66,10 +66,17 @@ def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None 
     Raises:
         Exception: Whatever an engine raised while it trained.
     """
-    reference = reference or keras.Model.fit
-    first, _ = record(scenario, reference)
+    return prove(scenario, candidate, reference or keras.Model.fit)[0]
+
+
+def prove(
+    scenario: Scenario, candidate: Fit, reference: Fit
+) -> tuple[Parity, tuple[keras.Model, keras.Model]]:
+    """The verdict, and the models that the reference and the candidate have trained."""
     again, _ = record(scenario, reference)
+    first, by_reference = record(scenario, reference)
     _, unrepeatable = differences(first, again)
-    other, _ = record(scenario, candidate)
+    other, by_candidate = record(scenario, candidate)
     compared, found = differences(first, other)
-    return Parity(scenario.name, scenario.exactness, compared, found, unrepeatable)
+    verdict = Parity(scenario.name, scenario.exactness, compared, found, unrepeatable)
+    return verdict, (by_reference, by_candidate)

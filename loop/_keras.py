@@ -63,7 +63,8 @@ def loss_terms(
     if compile_loss is None:
         return [], y, y_pred
     if not compile_loss.built:
-        compile_loss.build(y, y_pred)
+        with keras.name_scope(compile_loss.name):  # the scope in the names of the trackers
+            compile_loss.build(y, y_pred)
     y = _in_structure_of(compile_loss._y_true_build_structure, y)
     y_pred = _in_structure_of(compile_loss._y_pred_build_structure, y_pred)
     trackers = compile_loss.metrics or [None]

@@ -1,9 +1,9 @@
 """Which batches make an epoch, and how running dry ends it.
 
-    no `steps`                one pass over the data is one epoch
-    `steps`                   a pass runs on across epochs; where it ends, it cuts the epoch short,
-                              and the next epoch starts a new pass
-    size of a pass unknown    it ends when the pass says so, with a warning, as in fit
+no `steps`                one pass over the data is one epoch
+`steps`                   a pass runs on across epochs; where it ends, it cuts the epoch short,
+                          and the next epoch starts a new pass
+size of a pass unknown    it ends when the pass says so, with a warning, as in fit
 """
 
 import contextlib
@@ -40,8 +40,8 @@ class Epochs:
 
     def __iter__(self) -> Iterator[Execution]:
         limit = self.num_batches or None  # an empty source is found out like an unknown one
-        if self._pass is None or not self.steps:
-            self._start_pass()
+        running_on = self._pass if self.steps else None
+        batches = running_on or self._start_pass()
         step = 0
         while limit is None or step < limit:
             if self._size and self._drawn >= self._size:
@@ -49,16 +49,17 @@ class Epochs:
                     self._warn_out_of_data()
                 break
             self._drawn += self.steps_per_execution
-            yield step, step + self.steps_per_execution - 1, self._pass
+            yield step, step + self.steps_per_execution - 1, batches
             step += self.steps_per_execution
         if self._size and self._drawn >= self._size:
             # Keras starts a pass here even if the next epoch starts another. A dataset that
             # reshuffles draws its seeds per pass, so skipping one would change the order.
             self._start_pass()
 
-    def _start_pass(self) -> None:
+    def _start_pass(self) -> Iterator[Batch]:
         self._pass = self.source.new_pass()
         self._drawn = 0
+        return self._pass
 
     @contextlib.contextmanager
     def until_out_of_data(self) -> Iterator[None]:
@@ -82,16 +83,17 @@ class Epochs:
 
 def capped_epochs(epochs: int) -> int:
     """The number of epochs, within `keras.config.max_epochs()`."""
-    return _capped("epochs", epochs, keras.config.max_epochs())
+    limit = keras.config.max_epochs()
+    if not limit or epochs <= limit:
+        return epochs
+    warnings.warn(f"Limiting epochs to {limit}", stacklevel=3)
+    return limit
 
 
 def capped_steps(steps: int | None) -> int | None:
     """The number of steps in an epoch, within `keras.config.max_steps_per_epoch()`."""
-    return _capped("steps_per_epoch", steps, keras.config.max_steps_per_epoch())
-
-
-def _capped(name: str, value: int | None, limit: int | None) -> int | None:
-    if not limit or (value is not None and value <= limit):
-        return value
-    warnings.warn(f"Limiting {name} to {limit}", stacklevel=3)
+    limit = keras.config.max_steps_per_epoch()
+    if not limit or (steps and steps <= limit):
+        return steps
+    warnings.warn(f"Limiting steps_per_epoch to {limit}", stacklevel=3)
     return limit

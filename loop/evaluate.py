@@ -1,4 +1,4 @@
-"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass over the data, nothing learned."""
+"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass, nothing learned."""
 
 import keras
 

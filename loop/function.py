@@ -11,7 +11,7 @@ What was traced is kept on the function object that Keras makes for the same pur
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -66,7 +66,7 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
     inherited = is_own(model.predict_step, keras.Model.predict_step)
     step = own.predict_step if inherited else _predict_step_of_model
     model.make_predict_function()
-    one_step = _compiled(model, step, model.predict_function)
+    one_step = _compiled(model, step, model.predict_function).on_batch
 
     def call(batches: Iterator[Batch]) -> Structure:
         outputs = [one_step(next(batches))]
@@ -108,36 +108,53 @@ def _step_by_step(
     """Plan `step`: one compiled call a batch, and the way Keras does it."""
     keras_function()  # before training starts, where callbacks expect to find it on the model
     owner: Any = None
-    one_step: Callable[[Batch], Logs]
+    on_batch: Callable[[Batch], Logs]
+    on_pass: Callable[[tf.data.Iterator], Logs]
 
     def call(batches: Iterator[Batch]) -> Logs:
-        nonlocal owner, one_step
-        batch = next(batches)
+        nonlocal owner, on_batch, on_pass
         # Traced at the first batch, as in Keras, and again if a callback made Keras do so.
         if (current := keras_function()) is not owner:
-            one_step, owner = _concrete(_compiled(model, step, current), spec), current
-        logs = one_step(batch)
+            compiled, owner = _compiled(model, step, current), current
+            on_batch, on_pass = _concrete(compiled.on_batch, spec), compiled.on_pass
+        if isinstance(batches, tf.data.Iterator) and not (_more(model) or model.run_eagerly):
+            return on_pass(batches)
+        logs = on_batch(next(batches))
         for batch in itertools.islice(batches, _more(model)):
-            logs = one_step(batch)
+            logs = on_batch(batch)
         return logs
 
     return call
 
 
-def _compiled(model: keras.Model, step: StepFunction, owner: Any) -> Callable[[Batch], Any]:
-    """The step as a `tf.function` of a batch, kept on `owner`, Keras's function for that work."""
-    kept: dict[StepFunction, Callable] = vars(owner).setdefault("_glassfit_compiled", {})
+class Compiled(NamedTuple):
+    """A step compiled for both ways in which batches come."""
+
+    on_batch: Callable[[Batch], Any]
+    on_pass: Callable[[tf.data.Iterator], Any]
+    """Draws its batch inside the graph. A pass that has run dry fails there in mid-step, when the
+    optimizer may have counted an iteration already: Keras's does, so does this."""
+
+
+def _compiled(model: keras.Model, step: StepFunction, owner: Any) -> Compiled:
+    """The step, compiled once and kept on `owner`, Keras's function for the same work."""
+    kept: dict[StepFunction, Compiled] = vars(owner).setdefault("_glassfit_compiled", {})
     if step not in kept:
 
-        def one_step(batch: Batch) -> Any:
+        def on_batch(batch: Batch) -> Any:
             return step(model, batch)
 
-        kept[step] = one_step if model.run_eagerly else _graph(one_step, model.jit_compile)
+        compiled = on_batch if model.run_eagerly else _graph(on_batch, model.jit_compile)
+
+        def on_pass(batches: tf.data.Iterator) -> Any:
+            return compiled(batches.get_next())
+
+        kept[step] = Compiled(compiled, _graph(on_pass, jit_compile=None))
     return kept[step]
 
 
-def _graph(one_step: Callable[[Batch], Any], jit_compile: bool) -> tf.types.experimental.Callable:
-    unconverted = tf.autograph.experimental.do_not_convert(one_step)
+def _graph(function: Callable[[Any], Any], jit_compile: bool | None) -> Callable[[Any], Any]:
+    unconverted = tf.autograph.experimental.do_not_convert(function)
     return tf.function(unconverted, reduce_retracing=True, jit_compile=jit_compile)
 
 

@@ -129,9 +129,14 @@ def match_targets(y: Structure, y_pred: Structure, model: keras.Model) -> Struct
     elif isinstance(y_pred, list | tuple) and isinstance(y, dict):
         names = getattr(model, "output_names", None) or []
         y = [y[name] for name in names] if set(names) == set(y) else y
-    for repack in (_as_flat, _by_path, _by_given_losses):
+    repackings = (
+        lambda: keras.tree.pack_sequence_as(y_pred, y),
+        lambda: _by_path(y, y_pred),
+        lambda: _by_given_losses(y, model.loss),
+    )
+    for repack in repackings:
         try:
-            return repack(y, y_pred, model.loss)
+            return repack()
         except Exception:  # optree raises several kinds; the next way of repacking may fit
             continue
     raise ValueError(
@@ -150,17 +155,13 @@ def _fits(check: Callable, one: Structure, other: Structure) -> bool:
     return True
 
 
-def _as_flat(y: Structure, y_pred: Structure, loss: Structure) -> Structure:
-    return keras.tree.pack_sequence_as(y_pred, y)
-
-
-def _by_path(y: Structure, y_pred: Structure, loss: Structure) -> Structure:
+def _by_path(y: Structure, y_pred: Structure) -> Structure:
     """Same names and places in other containers: a list where the model has a tuple."""
     keras.tree.assert_same_paths(y, y_pred)
     return keras.tree.pack_sequence_as(y_pred, keras.tree.flatten(y))
 
 
-def _by_given_losses(y: Structure, y_pred: Structure, loss: Structure) -> Structure:
+def _by_given_losses(y: Structure, loss: Structure) -> Structure:
     """Targets only for the outputs that have a loss: the others get None."""
     losses, targets = keras.tree.flatten(loss), iter(keras.tree.flatten(y))
     matched = [None if one is None else next(targets) for one in losses]

@@ -15,7 +15,7 @@ Batch = Any
 """What one step sees: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`."""
 
 Logs = dict[str, Any]
-"""Names to scalars: float32 tensors while they are inside the loop, floats once a callback looks."""
+"""Names to scalars: float32 tensors inside the loop, floats once a callback looks."""
 
 StepFunction = Callable[[keras.Model, Batch], Logs]
 """The mathematics of one batch. `keras.Model.train_step`, unbound, is one too."""
@@ -30,11 +30,15 @@ PLANS = ("auto", "step")
 class Source(Protocol):
     """Where batches come from: arrays in memory, or a dataset."""
 
-    num_batches: int | None
-    """Batches in one pass over the data; None when only the pass itself can tell."""
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in one pass over the data; None when only the pass itself can tell."""
+        ...
 
-    spec: Structure
-    """A `tf.TensorSpec` for each leaf of a batch, its batch dimension as static as Keras's."""
+    @property
+    def spec(self) -> Structure:
+        """A `tf.TensorSpec` for each leaf of a batch, its batch dimension as static as Keras's."""
+        ...
 
     def new_pass(self) -> Iterator[Batch]:
         """Starts one pass over the data."""

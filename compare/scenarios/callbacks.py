@@ -46,7 +46,7 @@ class _Meddler(keras.callbacks.Callback):
 
 def _rates() -> FitArguments:
     return _labels(
-        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
+        keras.callbacks.LearningRateScheduler(lambda _, rate: rate * 0.9),
         keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, factor=0.5, min_delta=1.0),
     )
 
@@ -55,7 +55,9 @@ def _files() -> FitArguments:
     return _labels(
         keras.callbacks.CSVLogger("log.csv"),
         keras.callbacks.ModelCheckpoint("{epoch}.weights.h5", save_weights_only=True),
-        keras.callbacks.ModelCheckpoint("best.keras", save_best_only=True),
+        keras.callbacks.ModelCheckpoint(
+            "best.weights.h5", "loss", save_best_only=True, save_weights_only=True
+        ),
         keras.callbacks.BackupAndRestore("backup", delete_checkpoint=False),
     )
 

@@ -3,11 +3,10 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import layers
 
 from compare.scenario import FitArguments, Scenario
 from compare.scenarios.first import perceptron, uniform
-
-layers = keras.layers
 
 
 def _two_headed() -> keras.Model:
@@ -54,15 +53,7 @@ def _two_targets(samples: int = 100) -> dict[str, np.ndarray]:
 
 
 def _named_targets() -> FitArguments:
-    weight = np.random.default_rng(4).uniform(size=100)
-    targets = _two_targets()
-    return {
-        "x": uniform(100)[0],
-        "y": targets,
-        "sample_weight": {"price": weight, "kind": weight**2},
-        "epochs": 2,
-        "validation_split": 0.2,
-    }
+    return {"x": uniform(100)[0], "y": _two_targets(), "epochs": 2, "validation_split": 0.2}
 
 
 def _listed_targets() -> FitArguments:
@@ -88,7 +79,14 @@ def _dict_outputs() -> keras.Model:
 
 def _dict_targets() -> FitArguments:
     x, y = uniform(100)
-    return {"x": x, "y": {"a": x.mean(axis=1), "b": y}, "epochs": 2, "validation_split": 0.2}
+    weight = np.random.default_rng(4).uniform(size=100)
+    return {
+        "x": x,
+        "y": {"a": x.mean(axis=1), "b": y},
+        "sample_weight": {"a": weight, "b": weight**2},
+        "epochs": 2,
+        "validation_split": 0.2,
+    }
 
 
 def _everything_added() -> keras.Model:
@@ -240,6 +238,10 @@ def _labels() -> FitArguments:
     return {"x": x, "y": y, "epochs": 3, "validation_split": 0.2}
 
 
+def _one_epoch() -> FitArguments:
+    return {**_labels(), "epochs": 1}
+
+
 def _unbuilt() -> keras.Model:
     model = keras.Sequential([layers.Dense(8, "relu"), layers.Dropout(0.5), layers.Dense(1)])
     model.compile("adam", "mse")  # weights are made, and random numbers drawn, inside fit
@@ -264,7 +266,7 @@ def _xla() -> keras.Model:
     return model
 
 
-class _OwnStep(keras.Model):
+class OwnStep(keras.Model):
     """Overrides `train_step` as the guides teach it, with logs of its own."""
 
     def __init__(self) -> None:
@@ -291,12 +293,12 @@ class _OwnStep(keras.Model):
 
 
 def _own_train_step() -> keras.Model:
-    model = _OwnStep()
+    model = OwnStep()
     model.compile("adam", "mse")
     return model
 
 
-class _OwnParts(keras.Model):
+class OwnParts(keras.Model):
     """Overrides what the step is made of: the loss without `training`, and the metrics."""
 
     def __init__(self) -> None:
@@ -317,16 +319,16 @@ class _OwnParts(keras.Model):
 
 
 def _own_loss_and_metrics() -> keras.Model:
-    model = _OwnParts()
+    model = OwnParts()
     model.compile("adam", "mse", metrics=["mae"])
     return model
 
 
 MODELS = (
-    Scenario("dict_losses", "losses, weights and metrics by output name, sample weights each", _dict_losses, _named_targets),
+    Scenario("dict_losses", "losses, loss weights and metrics by output name", _dict_losses, _named_targets),
     Scenario("list_losses", "losses by place, one sample weight for all outputs", _list_losses, _listed_targets),
     Scenario("one_output_without_loss", "a target only where there is a loss", _one_loss_only, _first_target_only),
-    Scenario("dict_outputs", "outputs, targets and losses by key", _dict_outputs, _dict_targets),
+    Scenario("dict_outputs", "outputs, targets, losses and sample weights by key", _dict_outputs, _dict_targets),
     Scenario("regularizers_and_add_loss", "every loss the layers add, none from frozen weights", _everything_added, _floats),
     Scenario("add_loss_only", "no targets, no compiled loss", _added_loss_only, _inputs_only),
     Scenario("reduction_sum", "a loss summed over the batch", _sum, _floats),
@@ -338,7 +340,7 @@ MODELS = (
     Scenario("busy_optimizer", "schedule, clipping, decay, averages, accumulation", _busy_optimizer, _labels),
     Scenario("unbuilt_model", "weights made inside fit", _unbuilt, _floats),
     Scenario("steps_per_execution", "hooks every three batches, the last call a short one", _steps_per_execution, _labels),
-    Scenario("run_eagerly", "no graph at all", _eager, lambda: {**_labels(), "epochs": 1}),
+    Scenario("run_eagerly", "no graph at all", _eager, _one_epoch),
     Scenario("jit_compile", "each step compiled with XLA", _xla, _labels, xla=True),
     Scenario("own_train_step", "a class that overrides train_step and metrics", _own_train_step, _floats),
     Scenario("own_loss_and_metrics", "a class that overrides compute_loss and compute_metrics", _own_loss_and_metrics, _floats),

@@ -43,7 +43,7 @@ def _endless_dataset() -> FitArguments:
 
 
 def _dataset_of_unknown_size() -> FitArguments:
-    known_only_at_the_end = _dataset().batch(32).filter(lambda x, y: tf.reduce_sum(y) >= 0)
+    known_only_at_the_end = _dataset().batch(32).filter(lambda _, y: tf.reduce_sum(y) >= 0)
     return {"x": known_only_at_the_end, "epochs": 3, "shuffle": False}
 
 

@@ -1,7 +1,7 @@
 """Arrays in memory: an epoch is a permutation of the samples, cut into batches.
 
-    order   = permutation(n)            [samples] int64, drawn once for each pass
-    batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short, and is kept
+order   = permutation(n)            [samples] int64, drawn once for each pass
+batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short, and is kept
 """
 
 import math

@@ -1,0 +1,40 @@
+"""The same training through two engines: are they the same to the last bit, and how fast is each?
+
+    from compare import find, parity, throughput
+    print(parity(find(["digits_cnn"])[0]))          # model.fit against loop.fit
+    print(parity(my_scenario, candidate=my_fit))    # model.fit against a loop of your own
+
+On the command line: `python -m compare --help`.
+"""
+
+import os
+
+from compare._quiet import quietly
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with quietly():
+    import tensorflow  # noqa: F401
+
+from compare.bits import Difference, differences
+from compare.parity import Parity, parity
+from compare.recorder import Recorder, record
+from compare.scenario import Scenario
+from compare.scenarios import SCENARIOS, find
+from compare.throughput import Throughput, throughput
+from compare.trace import Event, Trace
+
+__all__ = [
+    "SCENARIOS",
+    "Difference",
+    "Event",
+    "Parity",
+    "Recorder",
+    "Scenario",
+    "Throughput",
+    "Trace",
+    "differences",
+    "find",
+    "parity",
+    "record",
+    "throughput",
+]

@@ -1,0 +1,91 @@
+"""`python -m compare`: proves that loop.fit is model.fit, and times both."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import loop
+from compare.report import print_report, write_json
+from compare.runner import Row, run
+from compare.scenario import Scenario
+from compare.scenarios import find
+
+app = typer.Typer(
+    help="The same trainings through model.fit and loop.fit: same bits? how fast? "
+    "Exit status 0 only when every scenario is identical.",
+    add_completion=False,
+    no_args_is_help=False,
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them by default.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+
+
+@app.callback(invoke_without_command=True)
+def both(context: typer.Context, json: Json = None) -> None:
+    """Without a command: proves and times every scenario."""
+    if context.invoked_subcommand is None:
+        _compare([], json, proofs=True, times=True)
+
+
+@app.command()
+def parity(names: Names = None, json: Json = None) -> None:
+    """Trains each scenario under both engines and compares every bit they leave behind."""
+    _compare(names or [], json, proofs=True, times=False)
+
+
+@app.command()
+def throughput(names: Names = None, json: Json = None) -> None:
+    """Times each scenario under both engines, interleaved, warm."""
+    _compare(names or [], json, proofs=False, times=True)
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """Lists the scenarios and what each one shows."""
+    console = _console()
+    for scenario in find():
+        console.print(f"[bold]{scenario.name:32}[/] {scenario.shows}", highlight=False)
+
+
+def _compare(names: list[str], json: Path | None, *, proofs: bool, times: bool) -> None:
+    try:
+        scenarios = find(names)
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+    console = _console()
+    rows = _run(scenarios, proofs=proofs, times=times)
+    print_report(console, rows)
+    if json:
+        write_json(json, rows)
+        console.print(f"Written to {json}", highlight=False)
+    raise typer.Exit(0 if all(row.holds for row in rows) else 1)
+
+
+def _run(scenarios: list[Scenario], *, proofs: bool, times: bool) -> list[Row]:
+    columns = (
+        TextColumn("{task.description:40}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=len(scenarios) * (proofs + times))
+
+        def advance(what: str) -> None:
+            progress.update(task, advance=1, description=what)
+
+        return run(scenarios, loop.fit, proofs=proofs, times=times, on_progress=advance)
+
+
+def _console() -> Console:
+    console = Console()
+    # Into a file or a pipe, a table is as wide as it needs to be.
+    return console if console.is_terminal else Console(width=140)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,139 @@
+"""What a person reads at the end, and the JSON for machines."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from compare.runner import Row
+
+
+def print_report(console: Console, rows: Sequence[Row]) -> None:
+    """Prints a row for each scenario, then every difference found, then the verdict."""
+    console.print(_table(rows))
+    for row in rows:
+        if row.error:
+            console.print(f"[bold red]{row.scenario.name}[/] failed: {row.error}", highlight=False)
+        elif row.parity and not row.parity.identical:
+            console.print(f"[bold red]{row.parity}[/]", highlight=False)
+            for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
+                console.print(f"    {one}", highlight=False)
+    console.print(_verdict(rows), highlight=False)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(title="model.fit and loop.fit, same seeds", title_style="bold", pad_edge=False)
+    table.add_column("scenario", no_wrap=True)
+    table.add_column("class")
+    for column in ("values", "differ", "fit us/step", "loop us/step", "faster", "middle half"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.scenario.name,
+            row.scenario.exactness if row.parity and row.parity.identical else "-",
+            *_proof_cells(row),
+            *_time_cells(row),
+        )
+    return table
+
+
+def _proof_cells(row: Row) -> tuple[str, str]:
+    if row.parity is None:
+        return "-", "[red]failed[/]" if row.error else "-"
+    if row.parity.unrepeatable:
+        return f"{row.parity.compared:,}", "[red]fit itself[/]"
+    count = len(row.parity.differences)
+    return f"{row.parity.compared:,}", f"[red]{count:,}[/]" if count else "[green]0[/]"
+
+
+def _time_cells(row: Row) -> tuple[str, str, str, str]:
+    times = row.throughput
+    if times is None:
+        return "-", "-", "-", "-"
+    low, high = times.spread
+    return (
+        f"{statistics.median(times.reference):,.0f}",
+        f"{statistics.median(times.candidate):,.0f}",
+        f"{times.ratio:.2f}x",
+        f"{low:.2f} to {high:.2f}",
+    )
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    proved = [row.parity for row in rows if row.parity]
+    good = sum(one.identical for one in proved)
+    parts = []
+    if proved or any(row.error for row in rows):
+        colour = "green" if all(row.holds for row in rows) else "red"
+        compared = sum(one.compared for one in proved)
+        differing = sum(len(one.differences) for one in proved)
+        parts.append(
+            f"[bold {colour}]{good} of {len(rows)} scenarios identical[/]: "
+            f"{compared:,} values compared, {differing:,} differ"
+        )
+    if ratios := [row.throughput.ratio for row in rows if row.throughput]:
+        parts.append(f"a step is {statistics.median(ratios):.2f}x faster (median of scenarios)")
+    return "; ".join(parts)
+
+
+def write_json(path: Path, rows: Sequence[Row]) -> None:
+    """Writes verdicts, raw time samples in microseconds per step, and the environment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"environment": environment(), "scenarios": [_as_json(row) for row in rows]}
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"scenario": row.scenario.name, "shows": row.scenario.shows}
+    if row.error:
+        record["error"] = row.error
+    if row.parity:
+        record["parity"] = {
+            "class": row.scenario.exactness,
+            "identical": row.parity.identical,
+            "compared": row.parity.compared,
+            "differences": [str(one) for one in row.parity.differences[:100]],
+            "differing": len(row.parity.differences),
+            "reference_against_itself": [str(one) for one in row.parity.unrepeatable[:100]],
+        }
+    if row.throughput:
+        record["throughput"] = {
+            "steps": row.throughput.steps,
+            "reference_us_per_step": row.throughput.reference,
+            "candidate_us_per_step": row.throughput.candidate,
+            "ratio": row.throughput.ratio,
+            "ratio_quartiles": row.throughput.spread,
+        }
+    return record
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on: versions, processor, threads and flags."""
+    flags = ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS")
+    return {
+        "packages": {name: version(name) for name in ("glassfit", "keras", "tensorflow", "numpy")},
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "devices": [device.name for device in tf.config.list_physical_devices()],
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "flags": {name: os.environ[name] for name in flags if name in os.environ},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,117 @@
+"""Runs scenarios in worker processes: proofs side by side, times one after the other.
+
+A worker keeps the models it has proved, traced and warm. When no proof runs any more, each is timed
+where it lives, and nothing else runs meanwhile.
+"""
+
+import contextlib
+import io
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import keras
+
+from compare._quiet import quietly
+from compare.parity import Parity, prove
+from compare.scenario import Fit, Scenario
+from compare.throughput import Throughput, throughput
+
+
+@dataclass
+class Row:
+    """What was found out about one scenario: a verdict, times, or what went wrong."""
+
+    scenario: Scenario
+    parity: Parity | None = None
+    throughput: Throughput | None = None
+    error: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing failed and nothing differs."""
+        return self.error is None and (self.parity is None or self.parity.identical)
+
+
+def run(
+    scenarios: Sequence[Scenario],
+    candidate: Fit,
+    *,
+    proofs: bool = True,
+    times: bool = True,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> list[Row]:
+    """Proves and times scenarios.
+
+    Args:
+        scenarios: What to train; importable, as the workers are processes of their own.
+        candidate: The engine to compare with `model.fit`.
+        proofs: Whether to compare bits.
+        times: Whether to time.
+        on_progress: Told what was finished, once for each proof and for each timing.
+
+    Returns:
+        A row for each scenario, in their order.
+    """
+    rows = {scenario.name: Row(scenario) for scenario in scenarios}
+    homes: dict[str, ProcessPoolExecutor] = {}
+    workers = _workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
+    waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
+    for scenario in scenarios if proofs else ():
+        waiting.put(scenario)
+
+    def prove_next(worker: ProcessPoolExecutor) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                scenario = waiting.get_nowait()
+                homes[scenario.name] = worker
+                row = rows[scenario.name]
+                row.parity, row.error = worker.submit(_prove, scenario, candidate).result()
+                on_progress(f"proved {scenario.name}")
+
+    try:
+        with ThreadPoolExecutor(len(workers)) as threads:
+            list(threads.map(prove_next, workers))
+        for row in rows.values() if times else ():
+            if row.error is None:
+                home = homes.get(row.scenario.name, workers[0])
+                row.throughput, row.error = home.submit(_time, row.scenario, candidate).result()
+            on_progress(f"timed {row.scenario.name}")
+    finally:
+        for worker in workers:
+            worker.shutdown()
+    return list(rows.values())
+
+
+def _workers(count: int) -> list[ProcessPoolExecutor]:
+    """Processes of one worker each, so that a model is found again where it was trained."""
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    workers = [ProcessPoolExecutor(1, mp_context=spawn) for _ in range(max(count, 1))]
+    with quietly():  # they inherit this standard error; what they raise comes back as exceptions
+        for greeting in [worker.submit(os.getpid) for worker in workers]:
+            greeting.result()
+    return workers
+
+
+_trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what it has proved
+
+
+def _prove(scenario: Scenario, candidate: Fit) -> tuple[Parity | None, str | None]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            verdict, _trained[scenario.name] = prove(scenario, candidate, keras.Model.fit)
+    except Exception as error:  # an engine may raise anything; the table must show it
+        return None, f"{type(error).__name__}: {error}"
+    return verdict, None
+
+
+def _time(scenario: Scenario, candidate: Fit) -> tuple[Throughput | None, str | None]:
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            trained = _trained.pop(scenario.name, None)
+            return throughput(scenario, candidate, trained=trained), None
+    except Exception as error:  # as above
+        return None, f"{type(error).__name__}: {error}"

@@ -1,0 +1,109 @@
+"""What a step costs under two engines: interleaved fits of the same scenario, warm.
+
+A step's share of everything fit does is counted: batches, callbacks, validation, the boundary of
+the epoch. Tracing is not: both engines train once before the clock starts.
+"""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import keras
+
+import loop
+from compare.recorder import empty_folder, prepare, wait_for_device
+from compare.scenario import Fit, Scenario
+
+ROUNDS = 7
+SECONDS = 2.0
+FEWEST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Times of one scenario, a sample for each round, warm-up apart.
+
+    Attributes:
+        scenario: Its name.
+        steps: Training steps in one fit.
+        reference: Microseconds per step under the reference, a sample a round.
+        candidate: Microseconds per step under the candidate, a sample a round.
+    """
+
+    scenario: str
+    steps: int
+    reference: list[float]
+    candidate: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times faster the candidate was, a sample for each pair of fits."""
+        return [a / b for a, b in zip(self.reference, self.candidate, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the paired ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The middle half of the paired ratios: their lower and upper quartile."""
+        low, _, high = statistics.quantiles(self.ratios, n=4)
+        return low, high
+
+    def __str__(self) -> str:
+        low, high = self.spread
+        return (
+            f"{self.scenario}: {statistics.median(self.reference):,.0f} -> "
+            f"{statistics.median(self.candidate):,.0f} us per step, {self.ratio:.2f}x "
+            f"({low:.2f} to {high:.2f}), {self.steps} steps"
+        )
+
+
+def throughput(
+    scenario: Scenario,
+    candidate: Fit = loop.fit,
+    reference: Fit | None = None,
+    trained: tuple[keras.Model, keras.Model] | None = None,
+) -> Throughput | None:
+    """Times a scenario under two engines, interleaved: what disturbs one round disturbs both.
+
+    Args:
+        scenario: What to train.
+        candidate: Called as `candidate(model, **fit_arguments)`.
+        reference: The same; `keras.Model.fit` by default.
+        trained: Models that the reference and the candidate have trained already, each with its
+            own graphs traced; made and trained here where none are given.
+
+    Returns:
+        The samples; None for a scenario that trains no step.
+    """
+    reference = reference or keras.Model.fit
+    if trained is None:
+        trained = prepare(scenario)[0], prepare(scenario)[0]
+        _seconds_per_step(scenario, trained[0], reference)
+        _seconds_per_step(scenario, trained[1], candidate)
+    samples: tuple[list[float], list[float]] = ([], [])
+    steps = 0
+    started = time.perf_counter()
+    for place in range(ROUNDS):
+        if place >= FEWEST_ROUNDS and time.perf_counter() - started > SECONDS:
+            break  # long fits: few rounds are enough to see their spread
+        pair = [(samples[0], trained[0], reference), (samples[1], trained[1], candidate)]
+        for taken, model, fit in pair if place % 2 == 0 else pair[::-1]:
+            seconds, steps = _seconds_per_step(scenario, model, fit)
+            taken.append(1e6 * seconds)
+    return Throughput(scenario.name, steps, *samples) if steps else None
+
+
+def _seconds_per_step(scenario: Scenario, model: keras.Model, fit: Fit) -> tuple[float, int]:
+    """One fit on the clock; making the data is off it. Returns seconds per step, and steps."""
+    arguments = {"verbose": 0, **scenario.data()}
+    before = int(model.optimizer.iterations)
+    with empty_folder():
+        start = time.perf_counter()
+        fit(model, **arguments)
+        wait_for_device(model)
+        seconds = time.perf_counter() - start
+    steps = int(model.optimizer.iterations) - before
+    return seconds / max(steps, 1), steps
