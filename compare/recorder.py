@@ -107,7 +107,7 @@ def _variables(model: keras.Model) -> dict[str, np.ndarray]:
         "metrics": model.metrics_variables,
     }
     return {
-        f"{kind}/{place}/{variable.path}": np.array(variable)
+        f"{kind}/{place}/{variable.path}": as_array(variable)
         for kind, variables in kinds.items()
         for place, variable in enumerate(variables)
     }
@@ -115,7 +115,7 @@ def _variables(model: keras.Model) -> dict[str, np.ndarray]:
 
 def _seen(model: keras.Model) -> dict[str, Any]:
     try:
-        results = {name: np.array(value) for name, value in model.get_metrics_result().items()}
+        results = {name: as_array(value) for name, value in model.get_metrics_result().items()}
     except ValueError:  # Keras refuses where nothing was trained: no batch has built the metrics
         results = {}
     return {"metrics": results, "stop_training": model.stop_training}
@@ -140,4 +140,9 @@ def _files_below(folder: Path) -> list[Path]:
 def wait_for_device(model: keras.Model) -> None:
     """Reads a weight that the last update wrote: a clock stopped after it has timed the work."""
     if model.weights:
-        np.array(model.weights[-1])
+        as_array(model.weights[-1])
+
+
+def as_array(value: Any) -> np.ndarray:
+    """A copy of a variable or tensor, its dtype and shape unchanged."""
+    return np.array(keras.ops.convert_to_numpy(value))

@@ -14,8 +14,8 @@ import loop
 from compare.recorder import empty_folder, prepare, wait_for_device
 from compare.scenario import Fit, Scenario
 
-ROUNDS = 7
-SECONDS = 2.0
+ROUNDS = 5
+SECONDS = 1.0
 FEWEST_ROUNDS = 3
 
 

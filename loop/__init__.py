@@ -9,7 +9,6 @@ and `data/`, then `function.py` and `callbacks/`.
 
 from loop.evaluate import evaluate
 from loop.fit import fit
-from loop.objective import objective
 from loop.predict import predict
 from loop.step import predict_step, test_step, train_step
 
@@ -18,7 +17,6 @@ __version__ = "0.1.0"
 __all__ = [
     "evaluate",
     "fit",
-    "objective",
     "predict",
     "predict_step",
     "test_step",

@@ -3,9 +3,10 @@
 import keras
 
 from loop.callbacks import Callbacks, python_logs, with_defaults
+from loop.checks import check_compiled, check_one_device, check_plan
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.function import check_plan, check_trainable_here, test_call
+from loop.function import test_call
 from loop.metrics import epoch_logs, in_metric_order
 from loop.types import Call, Logs, StepFunction, Structure
 
@@ -49,6 +50,7 @@ def evaluate(
     """
     check_plan(plan)
     check_compiled(model, test_step)
+    check_one_device(model)
     steps = capped_steps(steps)
     source = make_source(x, y, sample_weight, batch_size, steps)
     epochs = Epochs(source, steps, model.steps_per_execution)
@@ -124,19 +126,3 @@ class Validation:
         epochs = Epochs(self.source, self.steps, self.model.steps_per_execution)
         logs = run_evaluation(self.model, self.call, epochs, callbacks)
         return {f"val_{name}": value for name, value in logs.items()}
-
-
-def check_compiled(model: keras.Model, own_step: StepFunction | None) -> None:
-    """Refuses a model that does not know what to make smaller.
-
-    Raises:
-        ValueError: The model is not compiled and no step was given in its place.
-        NotImplementedError: The model was created for several replicas.
-    """
-    if not model.compiled and own_step is None:
-        raise ValueError(
-            "You must call `compile()` before using the model: expected a compiled model or a "
-            "step of your own (`train_step=`, `test_step=`), got neither. Call "
-            "model.compile(optimizer=..., loss=...)."
-        )
-    check_trainable_here(model)

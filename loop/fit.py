@@ -8,10 +8,11 @@ import keras
 
 from loop._keras import first_epoch
 from loop.callbacks import Callbacks, with_defaults
+from loop.checks import check_compiled, check_one_device, check_plan
 from loop.data import make_source, split_validation
 from loop.epoch import Epochs, capped_epochs, capped_steps
-from loop.evaluate import Validation, check_compiled
-from loop.function import check_plan, train_call
+from loop.evaluate import Validation
+from loop.function import train_call
 from loop.metrics import epoch_logs
 from loop.types import Call, Logs, StepFunction, Structure
 
@@ -77,6 +78,7 @@ def fit(
     """
     check_plan(plan)
     check_compiled(model, train_step)
+    check_one_device(model)
     epochs, steps = capped_epochs(epochs), capped_steps(steps_per_epoch)
     if validation_split and validation_data is None:
         arrays, validation_data = split_validation((x, y, sample_weight), validation_split)

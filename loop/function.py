@@ -11,14 +11,16 @@ What was traced is kept on the function object that Keras makes for the same pur
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import tensorflow as tf
 
 from loop import step as own
 from loop._keras import is_own
-from loop.types import PLANS, Batch, Call, Logs, StepFunction, Structure
+from loop.types import Batch, Call, Logs, StepFunction, Structure
+
+T = TypeVar("T")
 
 
 def train_call(model: keras.Model, train_step: StepFunction | None, spec: Structure) -> Call:
@@ -66,14 +68,29 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
     inherited = is_own(model.predict_step, keras.Model.predict_step)
     step = own.predict_step if inherited else _predict_step_of_model
     model.make_predict_function()
-    one_step = _compiled(model, step, model.predict_function).on_batch
+    on_batches = _kept(model.predict_function, step, lambda: _compiled_prediction(model, step))
 
     def call(batches: Iterator[Batch]) -> Structure:
-        outputs = [one_step(next(batches))]
-        outputs += [one_step(batch) for batch in itertools.islice(batches, _more(model))]
-        return joined(outputs)
+        return on_batches([next(batches), *itertools.islice(batches, _more(model))])
 
     return call
+
+
+def _compiled_prediction(
+    model: keras.Model, step: StepFunction
+) -> Callable[[list[Batch]], Structure]:
+    """One graph for all batches of a call, the joining included; only the step is XLA's."""
+
+    def on_batch(batch: Batch) -> Structure:
+        return step(model, batch)
+
+    jit_compile = model.jit_compile and not model.run_eagerly
+    one = _graph(on_batch, jit_compile=True) if jit_compile else on_batch
+
+    def on_batches(batches: list[Batch]) -> Structure:
+        return joined([one(batch) for batch in batches])
+
+    return on_batches if model.run_eagerly else _graph(on_batches, jit_compile=None)
 
 
 def joined(outputs: list[Structure]) -> Structure:
@@ -115,7 +132,8 @@ def _step_by_step(
         nonlocal owner, on_batch, on_pass
         # Traced at the first batch, as in Keras, and again if a callback made Keras do so.
         if (current := keras_function()) is not owner:
-            compiled, owner = _compiled(model, step, current), current
+            compiled = _kept(current, step, lambda: _compiled(model, step))
+            owner = current
             on_batch, on_pass = _concrete(compiled.on_batch, spec), compiled.on_pass
         if isinstance(batches, tf.data.Iterator) and not (_more(model) or model.run_eagerly):
             return on_pass(batches)
@@ -136,20 +154,23 @@ class Compiled(NamedTuple):
     optimizer may have counted an iteration already: Keras's does, so does this."""
 
 
-def _compiled(model: keras.Model, step: StepFunction, owner: Any) -> Compiled:
-    """The step, compiled once and kept on `owner`, Keras's function for the same work."""
-    kept: dict[StepFunction, Compiled] = vars(owner).setdefault("_glassfit_compiled", {})
+def _compiled(model: keras.Model, step: StepFunction) -> Compiled:
+    def on_batch(batch: Batch) -> Logs:
+        return step(model, batch)
+
+    compiled = on_batch if model.run_eagerly else _graph(on_batch, model.jit_compile)
+
+    def on_pass(batches: tf.data.Iterator) -> Logs:
+        return compiled(batches.get_next())
+
+    return Compiled(compiled, _graph(on_pass, jit_compile=None))
+
+
+def _kept(owner: Any, step: StepFunction, make: Callable[[], T]) -> T:
+    """What was made of a step: made once, and kept on Keras's function for the same work."""
+    kept: dict[StepFunction, T] = vars(owner).setdefault("_glassfit_compiled", {})
     if step not in kept:
-
-        def on_batch(batch: Batch) -> Any:
-            return step(model, batch)
-
-        compiled = on_batch if model.run_eagerly else _graph(on_batch, model.jit_compile)
-
-        def on_pass(batches: tf.data.Iterator) -> Any:
-            return compiled(batches.get_next())
-
-        kept[step] = Compiled(compiled, _graph(on_pass, jit_compile=None))
+        kept[step] = make()
     return kept[step]
 
 
@@ -163,27 +184,3 @@ def _concrete(one_step: Any, spec: Structure) -> Callable[[Batch], Logs]:
     if isinstance(one_step, tf.types.experimental.PolymorphicFunction):
         return one_step.get_concrete_function(spec)
     return one_step  # run_eagerly
-
-
-def check_plan(plan: str) -> None:
-    """Refuses a plan that does not exist.
-
-    Raises:
-        ValueError: The message lists the plans there are.
-    """
-    if plan not in PLANS:
-        raise ValueError(f"Unknown plan: expected one of {list(PLANS)}, got {plan!r}.")
-
-
-def check_trainable_here(model: keras.Model) -> None:
-    """Refuses what this engine would train wrongly.
-
-    Raises:
-        NotImplementedError: The model was created for several replicas.
-    """
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
-        raise NotImplementedError(
-            f"The model was created under a tf.distribute strategy with {replicas} replicas: "
-            "loop trains on one device for now. Create the model outside the strategy's scope."
-        )

@@ -3,9 +3,10 @@
 import keras
 
 from loop.callbacks import with_defaults
+from loop.checks import check_one_device
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.function import check_trainable_here, joined, predict_call
+from loop.function import joined, predict_call
 from loop.types import Structure
 
 
@@ -35,7 +36,7 @@ def predict(
 
     Mirrors: keras.Model.predict
     """
-    check_trainable_here(model)
+    check_one_device(model)
     steps = capped_steps(steps)
     epochs = Epochs(make_source(x, None, None, batch_size, steps), steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=epochs.num_batches)

@@ -75,13 +75,20 @@ def with_class_weight(dataset: tf.data.Dataset, class_weight: dict[int, float]) 
                 "expected `(x, y)`, got `(x, y, sample_weight)`."
             )
         _require_single_output(y)
-        classes = y
-        if y.shape.rank >= 2:  # one-hot, or a column
-            hottest = tf.cast(tf.argmax(y, axis=-1), y.dtype)
-            classes = tf.where(tf.shape(y)[-1] > 1, hottest, y[..., 0])
-        return x, y, tf.gather(table, tf.cast(tf.round(classes), tf.int32))
+        return x, y, tf.gather(table, _classes(y))
 
     return dataset.map(add_weights).prefetch(tf.data.AUTOTUNE)
+
+
+def _classes(y: tf.Tensor) -> tf.Tensor:
+    """The class of each sample, `[batch]` int32, from classes, a column of them, or one-hot."""
+    if y.shape.rank < 2:
+        return tf.cast(tf.round(y), tf.int32)
+    column = tf.cast(tf.round(y[..., 0]), tf.int32)
+    if y.shape[-1] == 1:
+        return column
+    hottest = tf.argmax(y, axis=-1, output_type=tf.int32)
+    return hottest if y.shape[-1] else tf.where(tf.shape(y)[-1] > 1, hottest, column)
 
 
 def _require_single_output(y: Structure) -> None:

@@ -1,0 +1,168 @@
+"""Whatever `model.fit` rejects is rejected: same class, a message that helps, no weight moved."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import loop
+
+X = np.random.default_rng(0).uniform(size=(40, 4)).astype("float32")
+Y = np.arange(40) % 2
+BATCHES = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+
+
+def model(compiled=True, **arguments):
+    built = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, name="out")])
+    if compiled:
+        built.compile(**{"optimizer": "sgd", "loss": "mse", **arguments})
+    return built
+
+
+def two_headed(**arguments):
+    inputs = keras.Input((4,))
+    heads = [keras.layers.Dense(1, name=name)(inputs) for name in ("left", "right")]
+    built = keras.Model(inputs, heads)
+    built.compile("sgd", **arguments)
+    return built
+
+
+CASES = {
+    "unequal lengths": (model, {"x": X, "y": Y[:30]}, ["same number of samples", "30"]),
+    "unequal weights": (model, {"x": X, "y": Y, "sample_weight": np.ones(3)}, ["samples", "3"]),
+    "a list of numbers": (model, {"x": [1.0, 2.0], "y": Y}, ["Expected", "float", "np.asarray"]),
+    "an unknown type": (model, {"x": object(), "y": Y}, ["Unrecognized data type", "Expected"]),
+    "text for x": (model, {"x": "digits.csv", "y": Y}, ["Unrecognized data type", "digits.csv"]),
+    "nothing at all": (model, {}, ["expected arrays", "None"]),
+    "y beside a dataset": (model, {"x": BATCHES, "y": Y}, ["`y` should not be passed"]),
+    "weights beside a dataset": (
+        model,
+        {"x": BATCHES, "sample_weight": Y},
+        ["`sample_weights` should not be passed"],
+    ),
+    "class weights with sample weights": (
+        model,
+        {"x": X, "y": Y, "class_weight": {0: 1.0}, "sample_weight": np.ones(40)},
+        ["`class_weight` and `sample_weight`", "one of them"],
+    ),
+    "class weights for two outputs": (
+        lambda: two_headed(loss="mse"),
+        {"x": X, "y": [Y, Y], "class_weight": {0: 1.0}},
+        ["single output", "sample_weight"],
+    ),
+    "weights in another structure": (
+        lambda: two_headed(loss="mse"),
+        {"x": X, "y": [Y, Y], "sample_weight": [np.ones(40)]},
+        ["one `sample_weight` array per output"],
+    ),
+    "one matrix of weights for two outputs": (
+        lambda: two_headed(loss="mse"),
+        {"x": X, "y": [Y, Y], "sample_weight": np.ones((40, 2))},
+        ["one scalar per sample", "(40, 2)"],
+    ),
+    "an uncompiled model": (lambda: model(compiled=False), {"x": X, "y": Y}, ["compile()"]),
+    "no row left to train on": (
+        model,
+        {"x": X[:2], "y": Y[:2], "validation_split": 0.9},
+        ["2 samples", "validation_split=0.9"],
+    ),
+    "no row left to validate on": (
+        model,
+        {"x": X, "y": Y, "validation_split": 1e-17},
+        ["40 samples"],
+    ),
+    "a split of a dataset": (
+        model,
+        {"x": BATCHES, "validation_split": 0.2},
+        ["only supported for tensors or NumPy arrays", "validation_data"],
+    ),
+    "a frequency that is a tuple": (
+        model,
+        {"x": X, "y": Y, "validation_data": (X, Y), "validation_freq": (1, 2)},
+        ["list or int", "tuple"],
+    ),
+    "a frequency that is a string": (
+        model,
+        {"x": X, "y": Y, "validation_data": (X, Y), "validation_freq": "2"},
+        ["list or int", "str"],
+    ),
+    "a frequency of zero": (
+        model,
+        {"x": X, "y": Y, "validation_data": (X, Y), "validation_freq": 0},
+        [],
+    ),
+    "validation data in four parts": (
+        model,
+        {"x": X, "y": Y, "validation_data": (X, Y, Y, Y)},
+        ["(x, y, sample_weight)"],
+    ),
+    "unequal validation data": (
+        model,
+        {"x": X, "y": Y, "validation_data": (X, Y[:5])},
+        ["same number of samples"],
+    ),
+    "a dict loss with an unknown output": (
+        lambda: two_headed(loss={"left": "mse", "middle": "mse"}),
+        {"x": X, "y": [Y, Y]},
+        ["left", "middle"],
+    ),
+    "no loss": (lambda: model(loss=None), {"x": X, "y": Y}, ["No loss to compute", "compile()"]),
+    "too many targets": (
+        lambda: two_headed(loss="mse"),
+        {"x": X, "y": [Y, Y, Y]},
+        ["y_true and y_pred have different structures"],
+    ),
+    "an unknown loss": (lambda: model(loss="no_such_loss"), {"x": X, "y": Y}, ["no_such_loss"]),
+    "inputs of another width": (model, {"x": X[:, :3], "y": Y}, ["incompatible"]),
+    "class weights without a class": (model, {"x": BATCHES, "class_weight": {}}, []),
+}
+
+
+def attempt(fit, build, arguments):
+    """Returns the exception, and whether a weight moved."""
+    keras.utils.set_random_seed(1)
+    built = build()
+    before = built.get_weights()
+    try:
+        fit(built, **{"verbose": 0, "shuffle": False, "epochs": 2, **arguments})
+    except Exception as error:
+        same = all(map(np.array_equal, before, built.get_weights()))
+        return error, not same
+    pytest.fail("accepted")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_fit_rejects_is_rejected_before_a_weight_moves(case):
+    build, arguments, words = CASES[case]
+    expected, _ = attempt(keras.Model.fit, build, arguments)
+    error, moved = attempt(loop.fit, build, arguments)
+    assert type(error) is type(expected), error
+    for word in words:
+        assert word in str(error)
+    assert not moved
+
+
+def test_an_unknown_plan_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"expected one of \['auto', 'step'\], got 'warp'"):
+        loop.fit(model(), X, Y, plan="warp")
+    with pytest.raises(ValueError, match="got 'warp'"):
+        loop.evaluate(model(), X, Y, plan="warp")
+
+
+def generator():
+    yield X[:8], Y[:8]
+
+
+@pytest.mark.parametrize(
+    "source", [generator(), tf.sparse.from_dense(X), tf.RaggedTensor.from_tensor(X)]
+)
+def test_what_fit_takes_and_loop_does_not_yet_is_refused_with_a_way_out(source):
+    beside = {} if hasattr(source, "send") else {"y": Y}
+    with pytest.raises(NotImplementedError, match=r"loop.fit does not yet.*tf\.data\.Dataset"):
+        loop.fit(model(), source, **beside)
+
+
+def test_an_empty_prediction_says_so():
+    dry = pytest.warns(UserWarning, match="ran out of data")
+    with pytest.raises(ValueError, match="at least one batch"), dry:
+        loop.predict(model(), BATCHES.take(0), verbose=0)

@@ -1,0 +1,109 @@
+"""`evaluate` and `predict` return what Keras returns, to the last bit."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import loop
+from compare import SCENARIOS, find
+from compare.recorder import prepare
+
+ONE_OF_EACH = [
+    "random_labels", "digits_cnn", "diabetes", "dict_losses", "dict_outputs", "dict_of_inputs",
+    "dataset", "dataset_of_unknown_size", "masked_sequences", "transformer", "own_train_step",
+    "own_loss_and_metrics", "steps_per_execution", "jit_compile", "run_eagerly", "add_loss_only",
+    "regularizers_and_add_loss", "pandas_frames",
+]  # fmt: skip
+
+
+def arguments_of(function, scenario):
+    known = set(inspect.signature(function).parameters) - {"callbacks"}
+    return {name: value for name, value in scenario.data().items() if name in known}
+
+
+@pytest.mark.parametrize("scenario", find(ONE_OF_EACH), ids=lambda scenario: scenario.name)
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_evaluate_and_predict_return_what_keras_returns(scenario):
+    results = []
+    for engine in (keras.Model, loop):
+        model, _ = prepare(scenario)
+        data = arguments_of(keras.Model.evaluate, scenario)
+        inputs = arguments_of(keras.Model.predict, scenario)
+        results.append(
+            (
+                engine.predict(model, **inputs, verbose=0),
+                engine.evaluate(model, **data, verbose=0),
+                engine.evaluate(model, **data, verbose=0, return_dict=True),
+                engine.evaluate(model, **data, verbose=0, steps=1),
+                engine.predict(model, **inputs, verbose=0, steps=2),
+                [keras.ops.convert_to_numpy(v) for v in model.variables],
+            )
+        )
+    reference, ours = results
+    keras.tree.assert_same_structure(reference, ours)
+    for a, b in zip(keras.tree.flatten(reference), keras.tree.flatten(ours), strict=True):
+        assert type(a) is type(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        assert np.asarray(a).shape == np.asarray(b).shape
+        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
+
+
+def test_the_names_above_are_in_the_table():
+    assert set(ONE_OF_EACH) <= {scenario.name for scenario in SCENARIOS}
+
+
+def test_a_model_need_not_be_compiled_to_predict():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    assert loop.predict(model, np.ones((5, 2)), verbose=0).shape == (5, 3)
+
+
+def test_stop_evaluating_and_stop_predicting_are_heard():
+    class Stop(keras.callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = True
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = True
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.arange(20.0).reshape(10, 2)
+    for engine in (keras.Model, loop):
+        assert engine.predict(model, x, 4, verbose=0, callbacks=[Stop()]).shape == (4, 1)
+    y = np.zeros(10)
+    ours, theirs = (
+        engine.evaluate(model, x, y, 4, verbose=0, callbacks=[Stop()])
+        for engine in (loop, keras.Model)
+    )
+    assert ours == theirs
+
+
+def test_a_step_of_ones_own_trains_an_uncompiled_model():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.SGD(0.1)
+
+    def train_step(model, batch):
+        x, y = batch
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+        gradients = tape.gradient(loss, model.trainable_weights)
+        optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+        return {"error": loss}
+
+    x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
+    y = x @ np.array([[1.0], [-2.0]], "float32")
+    history = loop.fit(model, x, y, epochs=20, verbose=0, train_step=train_step)
+    assert list(history.history) == ["error"]
+    assert history.history["error"][-1] < 1e-2
+
+
+def test_an_unbound_step_of_keras_itself_is_a_step():
+    (scenario,) = find(["no_shuffle"])
+    results = []
+    for step in (None, keras.Model.train_step):
+        model, arguments = prepare(scenario)
+        results.append(loop.fit(model, **arguments, verbose=0, train_step=step).history)
+    assert results[0] == results[1]

@@ -1,0 +1,219 @@
+"""The rules of the house, asserted: who may import whom, what is private, what is documented."""
+
+import ast
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import compare
+import loop
+
+ROOT = Path(__file__).parent.parent
+LOOP = sorted((ROOT / "loop").rglob("*.py"))
+COMPARE = sorted((ROOT / "compare").rglob("*.py"))
+
+# From the bottom to the top: a module imports only from those before it.
+ORDER = [
+    "types",
+    "_keras",
+    "checks",
+    "data",
+    "objective",
+    "metrics",
+    "step",
+    "function",
+    "callbacks",
+]
+ORDER += ["epoch", "evaluate", "fit", "predict", "__init__"]
+ORDER_IN_DATA = ["weights", "arrays", "datasets", "split", "__init__"]
+ORDER_IN_CALLBACKS = ["logs", "progress", "dispatch", "__init__"]
+
+
+def tree(path):
+    return ast.parse(path.read_text())
+
+
+def name(path):
+    return str(path.relative_to(ROOT))
+
+
+def imports(path):
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name(path)} has a relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def functions(path):
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def lines_without_docstring(node):
+    docstring = ast.get_docstring(node, clean=False)
+    return node.end_lineno - node.lineno + 1 - (len(docstring.splitlines()) if docstring else 0)
+
+
+@pytest.mark.parametrize("path", LOOP, ids=name)
+def test_imports_inside_loop_point_one_way(path):
+    place = path.relative_to(ROOT / "loop").with_suffix("").parts
+    for imported in imports(path):
+        parts = imported.split(".")
+        assert parts[0] not in ("compare", "bench", "tests", "examples"), imported
+        if parts[0] != "loop" or len(parts) < 2:
+            continue
+        if parts[1] not in ORDER:  # `from loop.x import name` is listed as a module as well
+            continue
+        if parts[1] == place[0]:
+            order = ORDER_IN_DATA if place[0] == "data" else ORDER_IN_CALLBACKS
+            assert order.index(parts[2]) < order.index(place[1]), imported
+        else:
+            assert ORDER.index(parts[1]) < ORDER.index(place[0]), imported
+
+
+def test_types_imports_nothing_of_ours():
+    assert not [one for one in imports(ROOT / "loop/types.py") if one.startswith("loop")]
+
+
+@pytest.mark.parametrize("path", COMPARE, ids=name)
+def test_compare_uses_public_names_of_loop(path):
+    inner = [one for one in imports(path) if one.startswith("loop.") and "._" in one]
+    assert not inner
+    assert not [one for one in imports(path) if one.split(".")[0] in ("bench", "tests")]
+
+
+@pytest.mark.parametrize("path", [*LOOP, *COMPARE], ids=name)
+def test_only_the_seam_touches_what_is_private(path):
+    if path.name == "_keras.py":
+        return
+    assert not [one for one in imports(path) if one.startswith(("keras.src", "tensorflow.python"))]
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and re.match(r"_[^_]", node.attr):
+            owner = ast.unparse(node.value)
+            assert owner in ("self", "cls"), f"{name(path)}:{node.lineno} uses {owner}.{node.attr}"
+
+
+def test_every_private_name_in_the_seam_exists_in_this_keras():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), verbose=0)
+    objects = {
+        "model": model,
+        "compile_loss": model._compile_loss,
+        "model._compile_metrics": model._compile_metrics,
+        "compile_metrics": model._compile_metrics,
+    }
+    used = [
+        (ast.unparse(node.value), node.attr)
+        for node in ast.walk(tree(ROOT / "loop/_keras.py"))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and node.attr[1] != "_"
+    ]
+    assert len(used) > 8
+    for owner, attribute in used:
+        assert hasattr(objects[owner], attribute), f"{owner}.{attribute} is gone"
+    for imported in imports(ROOT / "loop/_keras.py"):
+        if imported.startswith("keras.src."):
+            resolve(imported)
+
+
+@pytest.mark.parametrize("package", [loop, compare], ids=lambda package: package.__name__)
+def test_every_public_name_is_exported_and_documented(package):
+    for exported in package.__all__:
+        value = getattr(package, exported)
+        if callable(value):
+            assert inspect.getdoc(value), f"{exported} has no docstring"
+
+
+@pytest.mark.parametrize("exported", loop.__all__)
+def test_public_functions_give_shapes_and_what_they_mirror(exported):
+    documented = inspect.getdoc(getattr(loop, exported))
+    assert re.search(r"`?\[(samples|batch)[\],]|scalar", documented), "no shapes"
+    assert "Mirrors: " in documented
+    signature = inspect.signature(getattr(loop, exported))
+    if "Args:" in documented:
+        for argument in signature.parameters:
+            assert re.search(rf"^ +{argument}: ", documented, re.M) or argument == "model", argument
+
+
+def resolve(dotted):
+    """The object behind a dotted name: the longest importable module, then attributes."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(dotted)
+
+
+def test_every_mirrors_line_resolves_in_the_installed_keras():
+    mirrored = [
+        (name(path), dotted)
+        for path in LOOP
+        for dotted in re.findall(r"Mirrors: (\S+)", path.read_text())
+    ]
+    assert len(mirrored) > 20
+    for _, dotted in mirrored:
+        assert callable(resolve(dotted)), dotted
+
+
+@pytest.mark.parametrize("path", [*LOOP, *COMPARE], ids=name)
+def test_functions_fit_on_a_screen(path):
+    for node in functions(path):
+        assert lines_without_docstring(node) <= 40, f"{node.name} at {node.lineno}"
+
+
+def test_fit_fits_on_a_page_and_modules_stay_small():
+    assert len((ROOT / "loop/fit.py").read_text().splitlines()) <= 150
+    for path in LOOP:
+        assert len(path.read_text().splitlines()) <= 200, name(path)
+
+
+def test_fit_evaluate_and_predict_have_keras_arguments_in_keras_order():
+    for ours, theirs in (
+        (loop.fit, keras.Model.fit),
+        (loop.evaluate, keras.Model.evaluate),
+        (loop.predict, keras.Model.predict),
+    ):
+        mine = inspect.signature(ours).parameters
+        expected = inspect.signature(theirs).parameters
+        positional = [one for one in mine.values() if one.kind is not one.KEYWORD_ONLY][1:]
+        wanted = [
+            one
+            for one in expected.values()
+            if one.name != "self" and one.kind is not one.VAR_KEYWORD
+        ]
+        assert [(p.name, p.default) for p in positional] == [(p.name, p.default) for p in wanted]
+    own = [
+        p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY
+    ]
+    assert own == ["plan", "train_step", "test_step"]
+
+
+def test_the_core_depends_on_four_packages_and_imports_no_other():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [re.match(r"[a-z-]+", one)[0] for one in project["dependencies"]]
+    assert sorted(names) == ["keras", "numpy", "tensorflow", "tqdm"]
+    import sys
+
+    outside = {
+        imported.split(".")[0]
+        for path in LOOP
+        for imported in imports(path)
+        if imported.split(".")[0] not in sys.stdlib_module_names
+    }
+    assert outside <= {"keras", "numpy", "tensorflow", "tqdm", "loop"}

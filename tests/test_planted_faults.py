@@ -1,0 +1,98 @@
+"""Engines with a known mistake: a proof that cannot fail proves nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+import loop
+from compare import find, parity
+from compare.scenario import Scenario
+from loop import objective, step
+from loop._keras import loss_tracker
+from loop.data.arrays import ArraySource
+
+
+def differences_of(name, candidate=loop.fit):
+    (scenario,) = find([name])
+    return parity(scenario, candidate).differences
+
+
+def test_two_swapped_batches_are_found(monkeypatch):
+    honest = ArraySource.new_pass
+
+    def swapped(self):
+        first, second, *others = honest(self)
+        return iter([second, first, *others])
+
+    monkeypatch.setattr(ArraySource, "new_pass", swapped)
+    found = differences_of("no_shuffle")
+    assert found
+    assert any(one.where.startswith("variables/weights") for one in found)
+
+
+def test_a_dropped_regularization_loss_is_found(monkeypatch):
+    monkeypatch.setattr(objective, "added_losses", lambda model: [])
+    assert any(one.where == "history/loss/0" for one in differences_of("regularizers_and_add_loss"))
+
+
+def test_batch_losses_averaged_without_their_sizes_are_found(monkeypatch):
+    def average_of_averages(model, loss, x):
+        loss_tracker(model).update_state(loss)
+
+    monkeypatch.setattr(step, "track_loss", average_of_averages)
+    found = differences_of("last_partial_batch")
+    assert any(one.where == "history/loss/0" for one in found)
+    assert not any(one.where.startswith("variables/weights") for one in found), "only logs part"
+
+
+def test_validation_with_the_training_flag_on_is_found():
+    def test_step(model, batch):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        y_pred = model(x, training=True)
+        step.track_loss(model, objective.objective(model, x, y, y_pred), x)
+        return step.update_metrics(model, x, y, y_pred, sample_weight)
+
+    found = differences_of(
+        "wine", lambda model, **arguments: loop.fit(model, **arguments, test_step=test_step)
+    )
+    assert any(one.where == "history/val_loss/0" for one in found)
+
+
+def test_weights_off_by_the_last_bit_are_found():
+    def nudged(model, **arguments):
+        history = loop.fit(model, **arguments)
+        kernel = model.weights[0]
+        values = kernel.numpy()
+        values[0, 0] = np.nextafter(values[0, 0], np.float32(np.inf))
+        kernel.assign(values)
+        return history
+
+    found = differences_of("no_shuffle", nudged)
+    assert [one.where for one in found] == ["variables/weights/0/sequential/dense/kernel[0]"]
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [lambda model, **_: None, lambda model, **_: keras.callbacks.History(), lambda model, **_: {}],
+    ids=["nothing", "an_empty_history", "an_empty_dict"],
+)
+def test_a_candidate_that_never_trains_is_never_identical(candidate):
+    assert differences_of("no_shuffle", candidate)
+
+
+def test_a_reference_that_does_not_repeat_itself_is_what_is_reported():
+    import tensorflow as tf
+
+    def build():
+        inputs = keras.Input((10,))
+        noisy = keras.layers.Lambda(lambda x: x + np.random.default_rng().normal())(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(1)(noisy))
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    def data():
+        return {"x": tf.ones((8, 10)), "y": tf.zeros((8, 1))}
+
+    verdict = parity(Scenario("noisy", "draws from the system's entropy", build, data))
+    assert not verdict.identical
+    assert "does not repeat itself" in str(verdict)
