@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import loop
-from compare.report import print_report, write_json
+from compare.report import print_report, write_json, write_markdown
 from compare.runner import Row, run
 from compare.scenario import Scenario
 from compare.scenarios import find
@@ -22,25 +22,26 @@ app = typer.Typer(
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them by default.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+Markdown = Annotated[Path | None, typer.Option(help="Also write the table of proof to this file.")]
 
 
 @app.callback(invoke_without_command=True)
-def both(context: typer.Context, json: Json = None) -> None:
+def both(context: typer.Context, json: Json = None, markdown: Markdown = None) -> None:
     """Without a command: proves and times every scenario."""
     if context.invoked_subcommand is None:
-        _compare([], json, proofs=True, times=True)
+        _compare([], json, markdown, proofs=True, times=True)
 
 
 @app.command()
-def parity(names: Names = None, json: Json = None) -> None:
+def parity(names: Names = None, json: Json = None, markdown: Markdown = None) -> None:
     """Trains each scenario under both engines and compares every bit they leave behind."""
-    _compare(names or [], json, proofs=True, times=False)
+    _compare(names or [], json, markdown, proofs=True, times=False)
 
 
 @app.command()
 def throughput(names: Names = None, json: Json = None) -> None:
     """Times each scenario under both engines, interleaved, warm."""
-    _compare(names or [], json, proofs=False, times=True)
+    _compare(names or [], json, None, proofs=False, times=True)
 
 
 @app.command("list")
@@ -51,7 +52,9 @@ def list_scenarios() -> None:
         console.print(f"[bold]{scenario.name:32}[/] {scenario.shows}", highlight=False)
 
 
-def _compare(names: list[str], json: Path | None, *, proofs: bool, times: bool) -> None:
+def _compare(
+    names: list[str], json: Path | None, markdown: Path | None, *, proofs: bool, times: bool
+) -> None:
     try:
         scenarios = find(names)
     except KeyError as error:
@@ -62,6 +65,9 @@ def _compare(names: list[str], json: Path | None, *, proofs: bool, times: bool) 
     if json:
         write_json(json, rows)
         console.print(f"Written to {json}", highlight=False)
+    if markdown:
+        write_markdown(markdown, rows)
+        console.print(f"Written to {markdown}", highlight=False)
     raise typer.Exit(0 if all(row.holds for row in rows) else 1)
 
 

@@ -91,6 +91,23 @@ def write_json(path: Path, rows: Sequence[Row]) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
+def write_markdown(path: Path, rows: Sequence[Row]) -> None:
+    """Writes the table of proof: what was compared, what differs, what each scenario shows."""
+    lines = ["| scenario | class | values | differ | what it shows |", "|---|---|---:|---:|---|"]
+    for row in rows:
+        compared, differing = (
+            (f"{row.parity.compared:,}", f"{len(row.parity.differences):,}")
+            if row.parity
+            else ("-", "-")
+        )
+        lines.append(
+            f"| `{row.scenario.name}` | {row.scenario.exactness} | {compared} | {differing} "
+            f"| {row.scenario.shows} |"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+
+
 def _as_json(row: Row) -> dict[str, Any]:
     record: dict[str, Any] = {"scenario": row.scenario.name, "shows": row.scenario.shows}
     if row.error:

@@ -1,0 +1,60 @@
+"""The README is a program: its code runs, its commands exist, its tables are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import loop
+from compare import SCENARIOS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+CODE = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_code_of_the_readme_runs_in_the_order_of_the_page(capsys):
+    names = {}
+    for block in CODE:
+        exec(compile(block, "README.md", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert 0.4 < float(printed[0]) <= 1, "a validation accuracy"
+    shown = re.search(r"```text\n(.*?): (\d+) of ([\d,]+) values", README)
+    assert printed[-1].startswith(f"{shown[1]}: "), printed[-1]
+    assert f" of {shown[3]} values differ" in printed[-1]
+    assert int(re.search(r"(\d+) of", printed[-1])[1]) > 0
+
+
+def test_the_first_use_is_twelve_lines():
+    assert len([line for line in CODE[0].splitlines() if line]) <= 12
+
+
+def test_the_table_of_proof_lists_every_scenario_in_order():
+    table = re.search(r"<!-- table -->\n(.*?)<!-- end of table -->", README, re.S)[1]
+    rows = re.findall(r"^\| `(\w+)` \| ([\w-]+) \| [\d,]+ \| 0 \| (.+) \|$", table, re.M)
+    assert rows == [(one.name, one.exactness, one.shows) for one in SCENARIOS]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_module_of_the_loop_is_in_the_reading_order():
+    listed = set(re.findall(r"loop/(\w+)", README))
+    there = {path.stem for path in (ROOT / "loop").iterdir() if path.name[0] not in "_."}
+    assert there - {"types", "checks", "py"} <= listed
+
+
+def test_targets_of_make_in_the_docs_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    for page in ("README.md", "CONTRIBUTING.md", ".ci/run"):
+        for target in re.findall(r"^\s*make (\w+)", (ROOT / page).read_text(), re.M):
+            assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_version_is_the_same_everywhere():
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{loop.__version__}"' in project
+    assert f"## [{loop.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
