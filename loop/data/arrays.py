@@ -5,7 +5,7 @@ batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short,
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -48,7 +48,9 @@ class ArraySource:
         covering = math.ceil(self.num_samples / steps) if steps else 32
         self.batch_size = batch_size or covering
         self.num_batches = math.ceil(self.num_samples / self.batch_size)
-        self.shuffle = shuffle
+        # Made now, under the seed of now: a callback that sets another one changes nothing.
+        self._draw_order = orders(self.num_samples, self.batch_size, shuffle)
+        self._order = self._draw_order() if not shuffle or global_seed_is_set() else None
         self.arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
         self.spec = keras.tree.map_structure(self._leaf_spec, self.arrays)
 
@@ -59,30 +61,38 @@ class ArraySource:
 
     def new_pass(self) -> Iterator[Batch]:
         """Draws an order and yields the batches of one pass, leaves `[batch, ...]`."""
-        rows = order(self.num_samples, self.batch_size, self.shuffle)
+        rows = self._draw_order() if self._order is None else self._order
         for start in range(0, self.num_samples, self.batch_size):
             batch = rows[start : start + self.batch_size]
             yield keras.tree.map_structure(lambda array: tf.gather(array, batch), self.arrays)  # noqa: B023 - used at once
 
 
-def order(num_samples: int, batch_size: int, shuffle: bool | str) -> tf.Tensor:
-    """The order of the samples in one pass, `[samples]` int64.
+def orders(num_samples: int, batch_size: int, shuffle: bool | str) -> Callable[[], tf.Tensor]:
+    """A function that draws the order of the samples for one pass, `[samples]` int64.
 
     Keras draws it with a random op inside a `Dataset.map`, first op of that graph, and makes a new
-    iterator for each epoch. Under a global seed every epoch therefore has the SAME order.
+    iterator for each epoch. Under a global seed every epoch therefore has the SAME order, and one
+    draw serves them all.
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset
     """
     if not shuffle:
-        return tf.range(num_samples, dtype=tf.int64)
+        return lambda: tf.range(num_samples, dtype=tf.int64)
     if shuffle == "batch":  # batches keep their places, rows are permuted inside each
-        batches = tf.data.Dataset.range(num_samples).batch(batch_size).map(tf.random.shuffle)
-        return tf.concat(list(batches), axis=0)
+        within = tf.data.Dataset.range(num_samples).batch(batch_size).map(tf.random.shuffle)
+        return lambda: tf.concat(list(within), axis=0)
 
     def permutation(_: tf.Tensor) -> tf.Tensor:
         return tf.random.shuffle(tf.range(num_samples, dtype=tf.int64))
 
-    return next(iter(tf.data.Dataset.range(1).map(permutation)))
+    over_all = tf.data.Dataset.range(1).map(permutation)
+    return lambda: next(iter(over_all))
+
+
+def global_seed_is_set() -> bool:
+    """Whether `keras.utils.set_random_seed` or `tf.random.set_seed` was called."""
+    seed, _ = tf.compat.v1.get_seed(0)  # with a seed for the operation given: nothing is drawn
+    return seed != 87_654_321  # what TensorFlow reports for none
 
 
 def is_array(value: Any) -> bool:
