@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -30,10 +31,16 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(title="model.fit and loop.fit, same seeds", title_style="bold", pad_edge=False)
+    table = Table(
+        title="model.fit and loop.fit from the same seeds; times are of whole fits, per step",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     table.add_column("scenario", no_wrap=True)
-    table.add_column("class")
-    for column in ("values", "differ", "fit us/step", "loop us/step", "faster", "middle half"):
+    table.add_column("class", no_wrap=True)
+    for column in ("values", "differ", "fit us", "loop us", "faster", "quartiles"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
@@ -62,8 +69,8 @@ def _time_cells(row: Row) -> tuple[str, str, str, str]:
     return (
         f"{statistics.median(times.reference):,.0f}",
         f"{statistics.median(times.candidate):,.0f}",
-        f"{times.ratio:.2f}x",
-        f"{low:.2f} to {high:.2f}",
+        f"{times.ratio:.1f}x",
+        f"{low:.1f}-{high:.1f}",
     )
 
 
@@ -80,7 +87,7 @@ def _verdict(rows: Sequence[Row]) -> str:
             f"{compared:,} values compared, {differing:,} differ"
         )
     if ratios := [row.throughput.ratio for row in rows if row.throughput]:
-        parts.append(f"a step is {statistics.median(ratios):.2f}x faster (median of scenarios)")
+        parts.append(f"loop.fit is {statistics.median(ratios):.1f}x as fast (median)")
     return "; ".join(parts)
 
 

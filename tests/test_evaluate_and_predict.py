@@ -15,7 +15,7 @@ ONE_OF_EACH = [
     "random_labels", "digits_cnn", "diabetes", "dict_losses", "dict_outputs", "dict_of_inputs",
     "dataset", "dataset_of_unknown_size", "masked_sequences", "transformer", "own_train_step",
     "own_loss_and_metrics", "steps_per_execution", "jit_compile", "run_eagerly", "add_loss_only",
-    "regularizers_and_add_loss", "pandas_frames",
+    "added_losses", "pandas_frames",
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_two_swapped_batches_are_found(monkeypatch):
 
 def test_a_dropped_regularization_loss_is_found(monkeypatch):
     monkeypatch.setattr(objective, "added_losses", lambda model: [])
-    assert any(one.where == "history/loss/0" for one in differences_of("regularizers_and_add_loss"))
+    assert any(one.where == "history/loss/0" for one in differences_of("added_losses"))
 
 
 def test_batch_losses_averaged_without_their_sizes_are_found(monkeypatch):

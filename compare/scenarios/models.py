@@ -329,7 +329,7 @@ MODELS = (
     Scenario("list_losses", "losses by place, one sample weight for all outputs", _list_losses, _listed_targets),
     Scenario("one_output_without_loss", "a target only where there is a loss", _one_loss_only, _first_target_only),
     Scenario("dict_outputs", "outputs, targets, losses and sample weights by key", _dict_outputs, _dict_targets),
-    Scenario("regularizers_and_add_loss", "every loss the layers add, none from frozen weights", _everything_added, _floats),
+    Scenario("added_losses", "every loss the layers add, none from frozen weights", _everything_added, _floats),
     Scenario("add_loss_only", "no targets, no compiled loss", _added_loss_only, _inputs_only),
     Scenario("reduction_sum", "a loss summed over the batch", _sum, _floats),
     Scenario("reduction_by_weights", "a loss divided by the sum of its sample weights", _mean_with_sample_weight, _floats),

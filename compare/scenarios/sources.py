@@ -101,7 +101,7 @@ SOURCES = (
     Scenario("dataset", "tf.data for training and for validation", perceptron, _batched_dataset),
     Scenario("dataset_reshuffled", "a new order for each pass, and one pass Keras starts in vain", perceptron, _reshuffled_dataset),
     Scenario("dataset_class_weight", "class weights mapped into a dataset", perceptron, _dataset_with_class_weight),
-    Scenario("dataset_one_hot_class_weight", "class weights by the hottest class", _one_hot_perceptron, _one_hot_dataset),
+    Scenario("dataset_one_hot", "class weights by the hottest class", _one_hot_perceptron, _one_hot_dataset),
     Scenario("dataset_endless", "an endless dataset under steps_per_epoch", perceptron, _endless_dataset),
     Scenario("dataset_of_unknown_size", "the first pass finds out how long it is", perceptron, _dataset_of_unknown_size),
 )  # fmt: skip
