@@ -40,7 +40,7 @@ def _table(rows: Sequence[Row]) -> Table:
     )
     table.add_column("scenario", no_wrap=True)
     table.add_column("class", no_wrap=True)
-    for column in ("values", "differ", "fit us", "loop us", "faster", "quartiles"):
+    for column in ("values", "diff", "fit us", "loop us", "speed", "spread"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
