@@ -20,7 +20,7 @@ compare: setup  ## prove that loop.fit is model.fit on every scenario, and time 
 	$(BIN)/python -m compare --json build/compare/report.json
 
 test: setup  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 check: setup  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
 
 import loop
@@ -154,10 +155,18 @@ def generator():
 
 
 @pytest.mark.parametrize(
-    "source", [generator(), tf.sparse.from_dense(X), tf.RaggedTensor.from_tensor(X)]
+    "source",
+    [
+        generator(),
+        tf.sparse.from_dense(X),
+        tf.RaggedTensor.from_tensor(X),
+        scipy.sparse.csr_array(X),
+        keras.utils.PyDataset(),
+    ],
+    ids=lambda source: type(source).__name__,
 )
 def test_what_fit_takes_and_loop_does_not_yet_is_refused_with_a_way_out(source):
-    beside = {} if hasattr(source, "send") else {"y": Y}
+    beside = {"y": Y} if hasattr(source, "shape") else {}
     with pytest.raises(NotImplementedError, match=r"loop.fit does not yet.*tf\.data\.Dataset"):
         loop.fit(model(), source, **beside)
 

@@ -1,12 +1,13 @@
 """Every scenario under every plan, against real `model.fit`, to the last bit."""
 
+import inspect
 from functools import partial
 
 import keras
 import pytest
 
 import loop
-from compare import SCENARIOS, find, parity
+from compare import SCENARIOS, differences, find, parity, record
 from loop.types import PLANS
 
 # "auto" must be the same as the plan it chooses; that is asserted once, not on every scenario.
@@ -17,8 +18,11 @@ DISTINCT = [plan for plan in PLANS if plan not in CHOSEN_BY_AUTO]
 @pytest.mark.parametrize("plan", DISTINCT)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_bit_is_the_same(scenario, plan):
-    verdict = parity(scenario, candidate=partial(loop.fit, plan=plan))
-    assert verdict.identical, verdict
+    candidate = partial(loop.fit, plan=plan)
+    reference, ours = record(scenario, keras.Model.fit)[0], record(scenario, candidate)[0]
+    compared, found = differences(reference, ours)
+    assert not found, parity(scenario, candidate)  # says whether Keras repeats itself
+    assert compared > 90
 
 
 def test_auto_is_the_same_too():
@@ -40,7 +44,5 @@ def test_every_argument_of_fit_is_in_some_scenario():
     used = set()
     for scenario in SCENARIOS:
         used |= set(scenario.data())
-    import inspect
-
     arguments = set(inspect.signature(keras.Model.fit).parameters) - {"self", "verbose"}
     assert arguments <= used, f"no scenario passes {arguments - used}"

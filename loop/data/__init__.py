@@ -76,17 +76,26 @@ def _refuse_beside_dataset(name: str, what: str, value: Any) -> None:
         )
 
 
+# By name: torch and grain need not be installed.
+_KERAS_TAKES_TOO = {"generator", "PyDataset", "DataLoader", "MapDataset", "IterDataset"}
+_KERAS_TAKES_TOO |= {"DistributedDataset", "DistributedDatasetsFromFunction", "DataAdapter"}
+
+
 def _unknown(x: Any, y: Any, sample_weight: Any) -> Exception:
     """The error that names the first thing that is no array, and what to pass instead."""
     named = {"x": x, "y": y, "sample_weight": sample_weight}
-    known_to_keras = ("generator", "PyDataset", "DataLoader", "MapDataset", "IterDataset")
-    if {base.__name__ for base in type(x).__mro__} & set(known_to_keras):
+    if {base.__name__ for base in type(x).__mro__} & _KERAS_TAKES_TOO:
         return NotImplementedError(
             f"`x` is a {type(x).__name__}: `model.fit` takes it, loop.fit does not yet. Pass "
             "arrays or a tf.data.Dataset (`tf.data.Dataset.from_generator` makes one)."
         )
     for name, value in named.items():
         for leaf in keras.tree.flatten(value):
+            if type(leaf).__module__.startswith(("scipy.sparse", "jax.experimental.sparse")):
+                return NotImplementedError(
+                    f"`{name}` holds a {type(leaf).__name__}: `model.fit` takes it, loop.fit does "
+                    "not yet. Pass a dense array (`.toarray()`) or a tf.data.Dataset."
+                )
             if leaf is not None and not is_array(leaf):
                 return ValueError(
                     f"Unrecognized data type: `{name}` holds {leaf!r} of type {type(leaf)}. "
