@@ -32,7 +32,13 @@ class Difference:
         return f"{self.where}: {_brief(self.reference)} in the reference, {_brief(self.candidate)}"
 
 
-ABSENT = "(absent)"
+class _Absent:
+    def __repr__(self) -> str:
+        return "(absent)"
+
+
+ABSENT = _Absent()
+COMPARABLE = (int, str, bytes, type(None))
 
 
 def differences(reference: Trace, candidate: Trace) -> tuple[int, list[Difference]]:
@@ -102,6 +108,8 @@ def _same_bits(a: Any, b: Any) -> bool:
         return struct.pack("<d", a) == struct.pack("<d", b)
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
+    if not isinstance(a, COMPARABLE):  # its idea of equality may not be ours
+        raise TypeError(f"Cannot compare the bits of {a!r}, of type {type(a)}.")
     return bool(a == b)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import os
+import random
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from compare.scenario import Fit, FitArguments, Scenario
 from compare.trace import Event, Trace
@@ -118,7 +120,12 @@ def _seen(model: keras.Model) -> dict[str, Any]:
         results = {name: as_array(value) for name, value in model.get_metrics_result().items()}
     except ValueError:  # Keras refuses where nothing was trained: no batch has built the metrics
         results = {}
-    return {"metrics": results, "stop_training": model.stop_training}
+    return {"metrics": results, "stop_training": model.stop_training, "random": _next_draws()}
+
+
+def _next_draws() -> list[Any]:
+    """What Python, NumPy and TensorFlow draw next: whether as much was drawn before."""
+    return [random.random(), float(np.random.random()), float(tf.random.uniform([]))]
 
 
 @contextlib.contextmanager

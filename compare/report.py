@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from compare.runner import Row
@@ -22,11 +23,13 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
     console.print(_table(rows))
     for row in rows:
         if row.error:
-            console.print(f"[bold red]{row.scenario.name}[/] failed: {row.error}", highlight=False)
+            console.print(
+                f"[bold red]{row.scenario.name}[/] failed: {escape(row.error)}", highlight=False
+            )
         elif row.parity and not row.parity.identical:
-            console.print(f"[bold red]{row.parity}[/]", highlight=False)
+            console.print(f"[bold red]{escape(str(row.parity))}[/]", highlight=False)
             for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
-                console.print(f"    {one}", highlight=False)
+                console.print(f"    {escape(str(one))}", highlight=False)
     console.print(_verdict(rows), highlight=False)
 
 
@@ -45,20 +48,24 @@ def _table(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             row.scenario.name,
-            row.scenario.exactness if row.parity and row.parity.identical else "-",
-            *_proof_cells(row),
+            _class(row),
+            *(f"[{'green' if row.holds else 'red'}]{cell}[/]" for cell in _proof_cells(row)),
             *_time_cells(row),
         )
     return table
 
 
+def _class(row: Row) -> str:
+    """The class of exactness that was proved, not the one that was claimed."""
+    return row.scenario.exactness if row.parity and row.parity.identical else "-"
+
+
 def _proof_cells(row: Row) -> tuple[str, str]:
     if row.parity is None:
-        return "-", "[red]failed[/]" if row.error else "-"
+        return "-", "failed" if row.error else "-"
     if row.parity.unrepeatable:
-        return f"{row.parity.compared:,}", "[red]fit itself[/]"
-    count = len(row.parity.differences)
-    return f"{row.parity.compared:,}", f"[red]{count:,}[/]" if count else "[green]0[/]"
+        return f"{row.parity.compared:,}", "fit itself"
+    return f"{row.parity.compared:,}", f"{len(row.parity.differences):,}"
 
 
 def _time_cells(row: Row) -> tuple[str, str, str, str]:
@@ -102,13 +109,9 @@ def write_markdown(path: Path, rows: Sequence[Row]) -> None:
     """Writes the table of proof: what was compared, what differs, what each scenario shows."""
     lines = ["| scenario | class | values | differ | what it shows |", "|---|---|---:|---:|---|"]
     for row in rows:
-        compared, differing = (
-            (f"{row.parity.compared:,}", f"{len(row.parity.differences):,}")
-            if row.parity
-            else ("-", "-")
-        )
+        compared, differing = _proof_cells(row)
         lines.append(
-            f"| `{row.scenario.name}` | {row.scenario.exactness} | {compared} | {differing} "
+            f"| `{row.scenario.name}` | {_class(row)} | {compared} | {differing} "
             f"| {row.scenario.shows} |"
         )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,9 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from typing import TypeVar
 
 import keras
 
@@ -19,6 +21,8 @@ from compare._quiet import quietly
 from compare.parity import Parity, prove
 from compare.scenario import Fit, Scenario
 from compare.throughput import Throughput, throughput
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -69,7 +73,7 @@ def run(
                 scenario = waiting.get_nowait()
                 homes[scenario.name] = worker
                 row = rows[scenario.name]
-                row.parity, row.error = worker.submit(_prove, scenario, candidate).result()
+                row.parity, row.error = _asked(worker, _prove, scenario, candidate)
                 on_progress(f"proved {scenario.name}")
 
     try:
@@ -78,12 +82,24 @@ def run(
         for row in rows.values() if times else ():
             if row.error is None:
                 home = homes.get(row.scenario.name, workers[0])
-                row.throughput, row.error = home.submit(_time, row.scenario, candidate).result()
+                row.throughput, row.error = _asked(home, _time, row.scenario, candidate)
             on_progress(f"timed {row.scenario.name}")
     finally:
         for worker in workers:
             worker.shutdown()
     return list(rows.values())
+
+
+def _asked(
+    worker: ProcessPoolExecutor,
+    work: Callable[[Scenario, Fit], tuple[T | None, str | None]],
+    scenario: Scenario,
+    candidate: Fit,
+) -> tuple[T | None, str | None]:
+    try:
+        return worker.submit(work, scenario, candidate).result()
+    except BrokenProcessPool:
+        return None, "the process that trained it ended: a crash in native code, or no memory left"
 
 
 def _workers(count: int) -> list[ProcessPoolExecutor]:

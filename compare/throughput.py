@@ -15,7 +15,7 @@ from compare.recorder import empty_folder, prepare, wait_for_device
 from compare.scenario import Fit, Scenario
 
 ROUNDS = 5
-SECONDS = 0.6
+SECONDS = 0.3
 FEWEST_ROUNDS = 3
 
 

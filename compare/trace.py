@@ -32,7 +32,8 @@ class Trace:
         events: Every callback hook in order, with its logs.
         variables: Weights, seed states, optimizer and metric variables after the training, by
             kind, place and path. Arrays of the variable's own shape and dtype.
-        seen: What else shows on the model afterwards: metric results, `stop_training`.
+        seen: What else shows afterwards: metric results, `stop_training`, and what the random
+            generators of Python, NumPy and TensorFlow draw next.
         files: The files the callbacks wrote, by path: their bytes.
         warnings: Class and text of every warning.
     """

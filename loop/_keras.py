@@ -21,7 +21,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 
-def is_own(method: Callable, original: Callable) -> bool:
+def is_inherited(method: Callable, original: Callable) -> bool:
     """Whether a bound method is Keras's original: not overridden by a class or on the instance."""
     return isinstance(method, types.MethodType) and method.__func__ is original
 
@@ -84,21 +84,20 @@ def _in_structure_of(built: Structure, values: Structure) -> Structure:
     return values
 
 
-def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> list[OutputMetrics]:
+def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> OutputMetrics:
     """The metrics of each output, as `compile` resolved them. No public name hands them out.
 
     Mirrors: keras.src.trainers.compile_utils.CompileMetrics.build
     """
     compile_metrics = model._compile_metrics
     if compile_metrics is None:
-        return []
+        return OutputMetrics([], [])
     if not compile_metrics.built:
         compile_metrics.build(y, y_pred)
-    plain, weighted = compile_metrics._flat_metrics, compile_metrics._flat_weighted_metrics
-    return [
-        OutputMetrics(p.metrics if p else [], w.metrics if w else [])
-        for p, w in zip(plain, weighted, strict=True)
-    ]
+    return OutputMetrics(
+        [of_one.metrics if of_one else [] for of_one in compile_metrics._flat_metrics],
+        [of_one.metrics if of_one else [] for of_one in compile_metrics._flat_weighted_metrics],
+    )
 
 
 def flat_outputs(model: keras.Model, values: Structure) -> list:

@@ -20,7 +20,14 @@ Execution = tuple[int, int, Iterator[Batch]]
 
 
 class Epochs:
-    """Yields the executions of one epoch each time it is iterated.
+    """Which batches each epoch runs: one epoch after another, over one pass or several.
+
+    Between epochs it remembers the pass it draws from, how many batches it drew from that pass, and
+    the size of a pass once that is known. Iterate inside `until_out_of_data`:
+
+        with schedule.until_out_of_data():
+            for first, last, batches in schedule.one_epoch():
+                ...                         # draws the batches of steps first to last
 
     Mirrors: keras.src.trainers.epoch_iterator.EpochIterator
     """
@@ -38,7 +45,8 @@ class Epochs:
         """Steps in an epoch; None while unknown."""
         return self.steps or self._size
 
-    def __iter__(self) -> Iterator[Execution]:
+    def one_epoch(self) -> Iterator[Execution]:
+        """Yields what each call of the next epoch runs."""
         limit = self.num_batches or None  # an empty source is found out like an unknown one
         running_on = self._pass if self.steps else None
         batches = running_on or self._start_pass()

@@ -3,7 +3,13 @@
 import keras
 
 from loop.callbacks import Callbacks, python_logs, with_defaults
-from loop.checks import check_compiled, check_one_device, check_plan
+from loop.checks import (
+    check_compiled,
+    check_frequency,
+    check_inherited,
+    check_one_device,
+    check_plan,
+)
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
 from loop.function import test_call
@@ -45,6 +51,8 @@ def evaluate(
 
     Raises:
         ValueError: The model is not compiled, or the arguments contradict each other.
+        KeyError: There is no data.
+        NotImplementedError: A source or a model that Keras takes and loop does not yet.
 
     Mirrors: keras.Model.evaluate
     """
@@ -53,13 +61,13 @@ def evaluate(
     check_one_device(model)
     steps = capped_steps(steps)
     source = make_source(x, y, sample_weight, batch_size, steps)
-    epochs = Epochs(source, steps, model.steps_per_execution)
-    told = with_defaults(callbacks, model, verbose, epochs=1, steps=epochs.num_batches)
-    logs = run_evaluation(model, test_call(model, test_step, source.spec), epochs, told)
+    schedule = Epochs(source, steps, model.steps_per_execution)
+    told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
+    logs = run_evaluation(model, test_call(model, test_step, source.spec), schedule, told)
     return logs if return_dict else in_metric_order(model, logs)
 
 
-def run_evaluation(model: keras.Model, call: Call, epochs: Epochs, callbacks: Callbacks) -> Logs:
+def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: Callbacks) -> Logs:
     """One pass: resets the metrics, shows them every batch, returns their results as floats.
 
     Mirrors: keras.Model.evaluate
@@ -68,10 +76,10 @@ def run_evaluation(model: keras.Model, call: Call, epochs: Epochs, callbacks: Ca
     callbacks.on_test_begin()
     logs: Logs = {}
     model.reset_metrics()
-    with epochs.until_out_of_data():
-        for first, last, batches in epochs:
+    with schedule.until_out_of_data():
+        for first, last, batches in schedule.one_epoch():
             callbacks.on_test_batch_begin(first)
-            logs = call(batches)
+            logs = test(batches)
             callbacks.on_test_batch_end(last, logs)
             if model.stop_evaluating:
                 break
@@ -82,6 +90,9 @@ def run_evaluation(model: keras.Model, call: Call, epochs: Epochs, callbacks: Ca
 
 class Validation:
     """The validation pass of fit: which data, how often, under which step.
+
+    Made before training, where Keras makes it at the first epoch that validates: what cannot be
+    validated on is refused before a weight has moved.
 
     Mirrors: keras.Model.fit
     """
@@ -95,34 +106,27 @@ class Validation:
         frequency: int | list[int],
         test_step: StepFunction | None = None,
     ):
+        check_compiled(model, test_step)
+        check_inherited(model.evaluate, keras.Model.evaluate)
+        check_frequency(frequency)
         self.model = model
         self.steps = capped_steps(steps)
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.source = make_source(x, y, sample_weight, batch_size, self.steps)
         self.call = test_call(model, test_step, self.source.spec)
-        self.is_due(0)  # a frequency that makes no sense is refused before anything is trained
 
     def is_due(self, epoch: int) -> bool:
-        """Whether to validate after an epoch, counted from 0.
-
-        Raises:
-            ValueError: The frequency is neither an int nor a list of epochs counted from 1.
+        """Whether to validate after an epoch, counted from 0; lists count from 1.
 
         Mirrors: keras.src.trainers.trainer.Trainer._should_eval
         """
-        if isinstance(self.frequency, int):
-            return (epoch + 1) % self.frequency == 0
         if isinstance(self.frequency, list):
             return epoch + 1 in self.frequency
-        raise ValueError(
-            "Expected `validation_freq` to be a list or int. Received: validation_freq="
-            f"{self.frequency} of the type {type(self.frequency)}. Pass n to validate every n "
-            "epochs, or a list of epochs counted from 1."
-        )
+        return (epoch + 1) % self.frequency == 0
 
     def run(self, callbacks: Callbacks) -> Logs:
         """Evaluates once, always from the first batch on; keys get the prefix `val_`."""
-        epochs = Epochs(self.source, self.steps, self.model.steps_per_execution)
-        logs = run_evaluation(self.model, self.call, epochs, callbacks)
+        schedule = Epochs(self.source, self.steps, self.model.steps_per_execution)
+        logs = run_evaluation(self.model, self.call, schedule, callbacks)
         return {f"val_{name}": value for name, value in logs.items()}

@@ -63,8 +63,9 @@ def fit(
         validation_steps: Batches to validate on; None for all.
         validation_batch_size: Samples in a batch of validation.
         validation_freq: Validate every n epochs, or after the epochs listed, counted from 1.
-        plan: How steps become compiled calls: "step" (one call a batch) or "auto".
+        plan: How steps become compiled calls: "step", one call a batch; "auto", the same so far.
         train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
+            Pass the same function again to train on with the graph that it has.
         test_step: The same for validation.
 
     Returns:
@@ -72,7 +73,8 @@ def fit(
 
     Raises:
         ValueError: The model is not compiled, or the arguments contradict each other.
-        NotImplementedError: A source or a strategy that `model.fit` knows and loop does not yet.
+        KeyError: There is no data.
+        NotImplementedError: A source or a model that `model.fit` takes and loop does not yet.
 
     Mirrors: keras.Model.fit
     """
@@ -84,20 +86,20 @@ def fit(
         arrays, validation_data = split_validation((x, y, sample_weight), validation_split)
         x, y, sample_weight = arrays
     source = make_source(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
-    batches = Epochs(source, steps, model.steps_per_execution)
+    schedule = Epochs(source, steps, model.steps_per_execution)
     validation = None
     if validation_data is not None:
-        size, when = validation_batch_size or batch_size, validation_freq
-        validation = Validation(model, validation_data, size, validation_steps, when, test_step)
-    told = with_defaults(callbacks, model, verbose, epochs, batches.num_batches, history=True)
+        timing = (validation_batch_size or batch_size, validation_steps, validation_freq)
+        validation = Validation(model, validation_data, *timing, test_step)
+    told = with_defaults(callbacks, model, verbose, epochs, schedule.num_batches, history=True)
     train = train_call(model, train_step, source.spec)
-    return run_epochs(model, train, batches, validation, told, initial_epoch, epochs)
+    return run_epochs(model, train, schedule, validation, told, initial_epoch, epochs)
 
 
 def run_epochs(
     model: keras.Model,
     train: Call,
-    batches: Epochs,
+    schedule: Epochs,
     validation: Validation | None,
     callbacks: Callbacks,
     initial_epoch: int,
@@ -114,7 +116,8 @@ def run_epochs(
     for epoch in range(first_epoch(model, initial_epoch), epochs):
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        step_logs = run_steps(model, train, batches, callbacks) or step_logs
+        # An epoch without a batch reports on the logs of the one before, as Keras does.
+        step_logs = run_steps(model, train, schedule, callbacks) or step_logs
         logs = epoch_logs(model, step_logs)  # before validation: it resets the same metrics
         if validation is not None and validation.is_due(epoch):
             logs |= validation.run(callbacks)
@@ -125,10 +128,10 @@ def run_epochs(
         # An optimizer that averages weights puts the averages in place, before the last hook.
         model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
-    return model.history
+    return model.history  # put there with the callbacks, which may look for it
 
 
-def run_steps(model: keras.Model, train: Call, batches: Epochs, callbacks: Callbacks) -> Logs:
+def run_steps(model: keras.Model, train: Call, schedule: Epochs, callbacks: Callbacks) -> Logs:
     """The loop over the batches of one epoch; returns the logs after the last.
 
     `model.stop_training` is asked after every call; validation still follows.
@@ -136,10 +139,10 @@ def run_steps(model: keras.Model, train: Call, batches: Epochs, callbacks: Callb
     Mirrors: keras.Model.fit
     """
     logs: Logs = {}
-    with batches.until_out_of_data():
-        for first, last, data in batches:
+    with schedule.until_out_of_data():
+        for first, last, batches in schedule.one_epoch():
             callbacks.on_train_batch_begin(first)
-            logs = train(data)
+            logs = train(batches)
             callbacks.on_train_batch_end(last, logs)  # reads the logs: waits for the device
             if model.stop_training:
                 break

@@ -1,7 +1,7 @@
 """A step becomes a compiled call: `step(model, batch)` -> `call(batches)`.
 
     call(batches):                  # batches: the iterator of this pass over the data
-        batch = next(batches)       # StopIteration here ends the epoch
+        batch = next(batches)       # where the pass has run dry, this ends the epoch
         return compiled_step(batch)
 
 What was traced is kept on the function object that Keras makes for the same purpose
@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, TypeVar
 import keras
 import tensorflow as tf
 
-from loop import step as own
-from loop._keras import is_own
+from loop import step as steps
+from loop._keras import is_inherited
+from loop.checks import check_inherited
 from loop.types import Batch, Call, Logs, StepFunction, Structure
 
 T = TypeVar("T")
@@ -33,14 +34,18 @@ def train_call(model: keras.Model, train_step: StepFunction | None, spec: Struct
 
     Mirrors: keras.Model.make_train_function
     """
-    inherited = is_own(model.train_step, keras.Model.train_step)
-    step = train_step or (own.train_step if inherited else _train_step_of_model)
+    check_inherited(model.make_train_function, keras.Model.make_train_function)
+    model.make_train_function()  # before training starts: callbacks look for it on the model
+    spec_key = repr(spec)
 
-    def keras_function() -> Any:
+    def compiled() -> Compiled:
+        # Asked at every call, like Keras: a callback may have made it trace another step anew.
         model.make_train_function()
-        return model.train_function
+        inherited = is_inherited(model.train_step, keras.Model.train_step)
+        step = train_step or (steps.train_step if inherited else _train_step_of_model)
+        return _compiled(model.train_function, model, step, spec, spec_key)
 
-    return _step_by_step(model, step, spec, keras_function)
+    return _step_by_step(model, compiled)
 
 
 def test_call(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> Call:
@@ -48,14 +53,16 @@ def test_call(model: keras.Model, test_step: StepFunction | None, spec: Structur
 
     Mirrors: keras.Model.make_test_function
     """
-    inherited = is_own(model.test_step, keras.Model.test_step)
-    step = test_step or (own.test_step if inherited else _test_step_of_model)
+    check_inherited(model.make_test_function, keras.Model.make_test_function)
+    spec_key = repr(spec)
 
-    def keras_function() -> Any:
+    def compiled() -> Compiled:
         model.make_test_function()
-        return model.test_function
+        inherited = is_inherited(model.test_step, keras.Model.test_step)
+        step = test_step or (steps.test_step if inherited else _test_step_of_model)
+        return _compiled(model.test_function, model, step, spec, spec_key)
 
-    return _step_by_step(model, step, spec, keras_function)
+    return _step_by_step(model, compiled)
 
 
 def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
@@ -65,10 +72,11 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
 
     Mirrors: keras.Model.make_predict_function
     """
-    inherited = is_own(model.predict_step, keras.Model.predict_step)
-    step = own.predict_step if inherited else _predict_step_of_model
+    check_inherited(model.make_predict_function, keras.Model.make_predict_function)
+    inherited = is_inherited(model.predict_step, keras.Model.predict_step)
+    step = steps.predict_step if inherited else _predict_step_of_model
     model.make_predict_function()
-    on_batches = _kept(model.predict_function, step, lambda: _compiled_prediction(model, step))
+    on_batches = _kept(model.predict_function, step, lambda: _prediction(model, step))
 
     def call(batches: Iterator[Batch]) -> Structure:
         return on_batches([next(batches), *itertools.islice(batches, _more(model))])
@@ -76,9 +84,7 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
     return call
 
 
-def _compiled_prediction(
-    model: keras.Model, step: StepFunction
-) -> Callable[[list[Batch]], Structure]:
+def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
     """One graph for all batches of a call, the joining included; only the step is XLA's."""
 
     def on_batch(batch: Batch) -> Structure:
@@ -119,22 +125,20 @@ def _predict_step_of_model(model: keras.Model, batch: Batch) -> Structure:
     return model.predict_step(batch)
 
 
-def _step_by_step(
-    model: keras.Model, step: StepFunction, spec: Structure, keras_function: Callable[[], Any]
-) -> Call:
+class Compiled(NamedTuple):
+    """A step compiled for both ways in which batches come."""
+
+    on_batch: Callable[[Batch], Any]
+    on_pass: Callable[[tf.data.Iterator], Any]
+    """Draws its batch inside the graph. A pass that has run dry fails there in mid-step, when the
+    optimizer may have counted an iteration already: Keras's does, so does this."""
+
+
+def _step_by_step(model: keras.Model, compiled: Callable[[], Compiled]) -> Call:
     """Plan `step`: one compiled call a batch, and the way Keras does it."""
-    keras_function()  # before training starts, where callbacks expect to find it on the model
-    owner: Any = None
-    on_batch: Callable[[Batch], Logs]
-    on_pass: Callable[[tf.data.Iterator], Logs]
 
     def call(batches: Iterator[Batch]) -> Logs:
-        nonlocal owner, on_batch, on_pass
-        # Traced at the first batch, as in Keras, and again if a callback made Keras do so.
-        if (current := keras_function()) is not owner:
-            compiled = _kept(current, step, lambda: _compiled(model, step))
-            owner = current
-            on_batch, on_pass = _concrete(compiled.on_batch, spec), compiled.on_pass
+        on_batch, on_pass = compiled()  # traced here at the first batch, as in Keras
         if isinstance(batches, tf.data.Iterator) and not (_more(model) or model.run_eagerly):
             return on_pass(batches)
         logs = on_batch(next(batches))
@@ -145,16 +149,21 @@ def _step_by_step(
     return call
 
 
-class Compiled(NamedTuple):
-    """A step compiled for both ways in which batches come."""
+def _compiled(
+    owner: Any, model: keras.Model, step: StepFunction, spec: Structure, spec_key: str
+) -> Compiled:
+    """The graphs of a step for batches of `spec`, kept on `owner`."""
 
-    on_batch: Callable[[Batch], Any]
-    on_pass: Callable[[tf.data.Iterator], Any]
-    """Draws its batch inside the graph. A pass that has run dry fails there in mid-step, when the
-    optimizer may have counted an iteration already: Keras's does, so does this."""
+    def make() -> Compiled:
+        on_batch, on_pass = _kept(owner, step, lambda: _functions(model, step))
+        return Compiled(_concrete(on_batch, spec), on_pass)
+
+    return _kept(owner, (step, spec_key), make)
 
 
-def _compiled(model: keras.Model, step: StepFunction) -> Compiled:
+def _functions(model: keras.Model, step: StepFunction) -> Compiled:
+    """The step as functions that trace by the shapes that come."""
+
     def on_batch(batch: Batch) -> Logs:
         return step(model, batch)
 
@@ -166,12 +175,12 @@ def _compiled(model: keras.Model, step: StepFunction) -> Compiled:
     return Compiled(compiled, _graph(on_pass, jit_compile=None))
 
 
-def _kept(owner: Any, step: StepFunction, make: Callable[[], T]) -> T:
-    """What was made of a step: made once, and kept on Keras's function for the same work."""
-    kept: dict[StepFunction, T] = vars(owner).setdefault("_glassfit_compiled", {})
-    if step not in kept:
-        kept[step] = make()
-    return kept[step]
+def _kept(owner: Any, key: Any, make: Callable[[], T]) -> T:
+    """What was made for a step: made once, and kept on Keras's function for the same work."""
+    kept: dict[Any, T] = vars(owner).setdefault("_glassfit_compiled", {})
+    if key not in kept:
+        kept[key] = make()
+    return kept[key]
 
 
 def _graph(function: Callable[[Any], Any], jit_compile: bool | None) -> Callable[[Any], Any]:
@@ -181,6 +190,7 @@ def _graph(function: Callable[[Any], Any], jit_compile: bool | None) -> Callable
 
 def _concrete(one_step: Any, spec: Structure) -> Callable[[Batch], Logs]:
     """The one graph for batches of `spec`: a short last batch does not trace again."""
-    if isinstance(one_step, tf.types.experimental.PolymorphicFunction):
+    is_graph = isinstance(one_step, tf.types.experimental.PolymorphicFunction)
+    if is_graph and not tf.config.functions_run_eagerly():
         return one_step.get_concrete_function(spec)
-    return one_step  # run_eagerly
+    return one_step  # the model or TensorFlow was told to run eagerly

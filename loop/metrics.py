@@ -7,7 +7,7 @@ mean over samples: each batch counts by its size, so a short last batch counts l
 import keras
 import tensorflow as tf
 
-from loop._keras import flat_outputs, is_own, loss_tracker, metric_names, output_metrics
+from loop._keras import flat_outputs, is_inherited, loss_tracker, metric_names, output_metrics
 from loop.types import Logs, Structure
 
 
@@ -41,23 +41,21 @@ def update_metrics(
 
     Mirrors: keras.Model.compute_metrics
     """
-    if not is_own(model.compute_metrics, keras.Model.compute_metrics):
+    if not is_inherited(model.compute_metrics, keras.Model.compute_metrics):
         return model.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
-    outputs = output_metrics(model, y, y_pred)
-    if outputs:
+    plain, weighted = output_metrics(model, y, y_pred)
+    if plain or weighted:
         targets, predictions = flat_outputs(model, y), flat_outputs(model, y_pred)
         weights = flat_outputs(model, sample_weight)
         if len(weights) < len(targets):  # one weight for each sample serves all outputs
             weights = [weights[0]] * len(targets)
-        # Outputs without a target have no metric to show: zip stops where the targets do.
-        for output, target, prediction in zip(outputs, targets, predictions, strict=False):
-            for metric in output.plain:
-                metric.update_state(target, prediction, sample_weight=None)
-        for output, target, prediction, weight in zip(
-            outputs, targets, predictions, weights, strict=False
-        ):
-            for metric in output.weighted:
-                metric.update_state(target, prediction, sample_weight=weight)
+        # Where targets are given for some outputs only, zip stops where the targets do.
+        for metrics, *seen in zip(plain, targets, predictions, strict=False):
+            for metric in metrics:
+                metric.update_state(*seen, sample_weight=None)
+        for metrics, *seen, weight in zip(weighted, targets, predictions, weights, strict=False):
+            for metric in metrics:
+                metric.update_state(*seen, sample_weight=weight)
     return model.get_metrics_result()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop._keras import compute_loss_takes_training, is_own, loss_terms
+from loop._keras import compute_loss_takes_training, is_inherited, loss_terms
 from loop.types import LossTerm, Structure
 
 
@@ -42,7 +42,7 @@ def objective(
 
     Mirrors: keras.Model.compute_loss
     """
-    if not is_own(model.compute_loss, keras.Model.compute_loss):
+    if not is_inherited(model.compute_loss, keras.Model.compute_loss):
         if compute_loss_takes_training(model):
             return model.compute_loss(x, y, y_pred, sample_weight, training=training)
         return model.compute_loss(x, y, y_pred, sample_weight)

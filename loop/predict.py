@@ -33,19 +33,22 @@ def predict(
 
     Raises:
         ValueError: There was no batch to predict.
+        KeyError: There is no data.
+        NotImplementedError: A source or a model that Keras takes and loop does not yet.
 
     Mirrors: keras.Model.predict
     """
     check_one_device(model)
     steps = capped_steps(steps)
-    epochs = Epochs(make_source(x, None, None, batch_size, steps), steps, model.steps_per_execution)
-    told = with_defaults(callbacks, model, verbose, epochs=1, steps=epochs.num_batches)
+    source = make_source(x, None, None, batch_size, steps)
+    schedule = Epochs(source, steps, model.steps_per_execution)
+    told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     call = predict_call(model)
     model.stop_predicting = False
     told.on_predict_begin()
     outputs: list[Structure] = []
-    with epochs.until_out_of_data():
-        for first, last, batches in epochs:
+    with schedule.until_out_of_data():
+        for first, last, batches in schedule.one_epoch():
             told.on_predict_batch_begin(first)
             outputs.append(call(batches))
             told.on_predict_batch_end(last, {"outputs": outputs[-1]})

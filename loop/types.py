@@ -24,7 +24,7 @@ Call = Callable[[Iterator[Batch]], Logs]
 """Takes the batches it runs from the pass over the data, and returns the logs after the last."""
 
 PLANS = ("auto", "step")
-"""How steps become compiled calls. `step`: one call a batch. `auto`: the fastest exact plan."""
+"""How steps become compiled calls. `step`: one call a batch. `auto`: the same, so far."""
 
 
 class Source(Protocol):
@@ -54,14 +54,14 @@ class LossTerm(NamedTuple):
     loss: keras.losses.Loss
     weight: float | None
     tracker: keras.metrics.Metric | None
-    """The mean behind the log `{output}_loss`; None when the model has one loss only."""
+    """The mean behind the log `{output}_loss`; None where compile was given one loss only."""
 
 
 class OutputMetrics(NamedTuple):
-    """The metrics of one output, as `model.compile` resolved them."""
+    """The metrics of each output, as `model.compile` resolved them: a list for each output."""
 
-    plain: list[keras.metrics.Metric]
+    plain: list[list[keras.metrics.Metric]]
     """From `metrics=`: they never see sample weights."""
 
-    weighted: list[keras.metrics.Metric]
+    weighted: list[list[keras.metrics.Metric]]
     """From `weighted_metrics=`: they do."""

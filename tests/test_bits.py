@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from compare import Event, Trace, differences
 
@@ -31,6 +32,16 @@ def test_equal_traces_have_no_difference_and_count_their_values():
 )
 def test_values_that_are_equal_but_not_the_same_differ(a, b):
     assert where(Trace(history={"loss": [a]}), Trace(history={"loss": [b]})) == ["history/loss/0"]
+
+
+def test_a_missing_key_is_not_the_text_that_stands_for_it():
+    assert where(Trace(history={"a": "(absent)"}), Trace()) == ["history/a"]
+
+
+def test_what_has_an_equality_of_its_own_is_refused():
+    logs = Trace(history={"loss": [tf.constant(0.0)]})
+    with pytest.raises(TypeError, match="Cannot compare the bits"):
+        differences(logs, logs)
 
 
 def test_the_same_nan_is_the_same_and_another_nan_is_not():

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import loop
 from compare import Recorder
@@ -69,6 +70,18 @@ def test_exceptions_rise_raw_and_nothing_is_called_after(hook):
     ours = trained("loop.fit", reacting(hook, fail))
     assert ours == trained("model.fit", reacting(hook, fail))
     assert ours[-1] == repr(RuntimeError(f"from {hook}"))
+
+
+def test_a_callback_may_give_the_model_another_step():
+    def another_step(data):
+        return {"z": tf.reduce_sum(data[0])}
+
+    def give(model):
+        model.train_step = another_step
+        model.make_train_function(force=True)
+
+    ours = trained("loop.fit", reacting("on_train_batch_end", give))
+    assert ours == trained("model.fit", reacting("on_train_batch_end", give))
 
 
 def test_a_keyboard_interrupt_rises_too():
@@ -142,8 +155,6 @@ def test_silence(capsys):
 
 
 def test_a_bar_of_an_unknown_length_counts_on(capsys):
-    import tensorflow as tf
-
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8).filter(lambda x, y: True)
     with pytest.warns(UserWarning, match="ran out of data"):
         loop.fit(model(), batches, shuffle=False)

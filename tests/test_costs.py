@@ -1,8 +1,12 @@
 """Costs that nobody sees: how often a step is traced, and when what was traced is dropped."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import loop
 
@@ -91,12 +95,27 @@ def test_a_step_of_the_users_has_a_trace_of_its_own_and_keeps_it(model):
     assert model.training == 2
 
 
-def test_graphs_go_when_the_model_goes(model):
-    import gc
-    import weakref
-
+def test_graphs_go_when_the_model_is_compiled_anew_and_when_it_goes():
+    model = Counting()
+    model.compile("sgd", "mse")
     loop.fit(model, X, Y, verbose=0)
     kept = weakref.ref(model.train_function)
     model.compile("sgd", "mse")
     gc.collect()
     assert kept() is None
+    loop.fit(model, X, Y, verbose=0)
+    kept = weakref.ref(model.train_function)
+    del model
+    keras.backend.clear_session()
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
+def test_tensorflow_told_to_run_eagerly_runs_eagerly(model):
+    tf.config.run_functions_eagerly(True)
+    try:
+        loop.fit(model, X, Y, verbose=0)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert model.training == 4, "once a batch"

@@ -3,13 +3,18 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import loop
 from compare import find, parity
 from compare.scenario import Scenario
-from loop import objective, step
-from loop._keras import loss_tracker
+from loop import metrics, objective, step
+from loop._keras import loss_tracker, output_metrics
+from loop.callbacks import Callbacks
+from loop.data import arrays
 from loop.data.arrays import ArraySource
+from loop.epoch import Epochs
+from loop.types import OutputMetrics
 
 
 def differences_of(name, candidate=loop.fit):
@@ -71,6 +76,62 @@ def test_weights_off_by_the_last_bit_are_found():
     assert [one.where for one in found] == ["variables/weights/0/sequential/dense/kernel[0]"]
 
 
+def forget(*_, **__):
+    """Does nothing, in place of something."""
+
+
+def backwards(samples, *_):
+    return lambda: tf.range(samples)[::-1]
+
+
+def without_weights(model, y, y_pred):
+    plain, weighted = output_metrics(model, y, y_pred)
+    return OutputMetrics([a + b for a, b in zip(plain, weighted, strict=True)], [])
+
+
+# What is replaced, by what, and where the difference shows in which scenario.
+PLANTED = {
+    "a hook that no scenario of this kind has": (
+        (Callbacks, "on_test_begin", forget),
+        ("no_shuffle", None),
+    ),
+    "a dropped hook": ((Callbacks, "on_test_end", forget), ("validation_split", "events/(length)")),
+    "averages left out": (
+        (keras.optimizers.Optimizer, "finalize_variable_values", forget),
+        ("averages", "variables/weights"),
+    ),
+    "a lost warning": (
+        (Epochs, "_warn_out_of_data", forget),
+        ("steps_beyond_the_pass", "warnings/(length)"),
+    ),
+    "another order": ((arrays, "orders", backwards), ("last_partial_batch", "variables/weights")),
+    "metrics without weights": (
+        (metrics, "output_metrics", without_weights),
+        ("diabetes", "history/"),
+    ),
+    "metrics never reset": (
+        (keras.Model, "reset_metrics", forget),
+        ("no_shuffle", "history/accuracy/1"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_a_planted_fault_is_found(monkeypatch, fault):
+    replaced, (scenario, where) = PLANTED[fault]
+
+    def faulty(model, **arguments):  # only the candidate has the fault
+        with monkeypatch.context() as patch:
+            patch.setattr(*replaced)
+            return loop.fit(model, **arguments)
+
+    found = [one.where for one in differences_of(scenario, faulty)]
+    if where is None:  # the control: what is not used cannot part
+        assert found == []
+    else:
+        assert any(one.startswith(where) for one in found), found
+
+
 @pytest.mark.parametrize(
     "candidate",
     [lambda model, **_: None, lambda model, **_: keras.callbacks.History(), lambda model, **_: {}],
@@ -81,8 +142,6 @@ def test_a_candidate_that_never_trains_is_never_identical(candidate):
 
 
 def test_a_reference_that_does_not_repeat_itself_is_what_is_reported():
-    import tensorflow as tf
-
     def build():
         inputs = keras.Input((10,))
         noisy = keras.layers.Lambda(lambda x: x + np.random.default_rng().normal())(inputs)

@@ -43,6 +43,7 @@ ARGUMENTS = tuple(
         ("validation_freq_list", "validated after epochs 1 and 4", partial(_held_out, epochs=5, validation_freq=[1, 4])),
         ("validation_steps", "always the same first batches", partial(_held_out, epochs=3, validation_steps=2, validation_batch_size=10)),
         ("validation_batch_size", "another batch size, with a short last batch", partial(_held_out, epochs=3, batch_size=25, validation_batch_size=32)),
+        ("verbose", "one line an epoch, in the params of every callback", partial(_with, verbose=2)),
         ("one_sample", "one sample, one batch", partial(_with, 1)),
     )
 )  # fmt: skip

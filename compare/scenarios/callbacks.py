@@ -81,11 +81,16 @@ def _averages() -> FitArguments:
     return _labels(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
 
 
-def _with_averages() -> keras.Model:
+def with_averages() -> keras.Model:
+    """A model whose optimizer keeps averages of the weights."""
     model = perceptron()
     optimizer = keras.optimizers.Adam(use_ema=True, ema_momentum=0.9)
     model.compile(optimizer, "binary_crossentropy", metrics=["accuracy"])
     return model
+
+
+def _no_callbacks() -> FitArguments:
+    return _labels()
 
 
 CALLBACKS = (
@@ -94,5 +99,6 @@ CALLBACKS = (
     Scenario("stop_in_mid_epoch", "stopped at a batch: validation still runs", perceptron, _mid_epoch),
     Scenario("meddling_callback", "changes rates and weights, adds a log", perceptron, _meddler),
     Scenario("terminate_on_nan", "a NaN in the data ends the training, NaN bits and all", perceptron, _nan),
-    Scenario("averages_swapped", "averaged weights swapped in for validation", _with_averages, _averages),
+    Scenario("averages", "averaged weights put in place at the end", with_averages, _no_callbacks),
+    Scenario("averages_swapped", "averaged weights swapped in for validation", with_averages, _averages),
 )  # fmt: skip

@@ -43,7 +43,7 @@ def _list_losses() -> keras.Model:
 
 def _one_loss_only() -> keras.Model:
     model = _two_headed()
-    model.compile("adam", loss=["mse", None])
+    model.compile("adam", loss=["mse", None], metrics=[["mae"], None])
     return model
 
 
@@ -238,6 +238,11 @@ def _labels() -> FitArguments:
     return {"x": x, "y": y, "epochs": 3, "validation_split": 0.2}
 
 
+def _second_target_missing() -> FitArguments:
+    targets = [_two_targets()["price"], None]
+    return {"x": uniform(100)[0], "y": targets, "epochs": 2}
+
+
 def _one_epoch() -> FitArguments:
     return {**_labels(), "epochs": 1}
 
@@ -328,6 +333,7 @@ MODELS = (
     Scenario("dict_losses", "losses, loss weights and metrics by output name", _dict_losses, _named_targets),
     Scenario("list_losses", "losses by place, one sample weight for all outputs", _list_losses, _listed_targets),
     Scenario("one_output_without_loss", "a target only where there is a loss", _one_loss_only, _first_target_only),
+    Scenario("one_target_is_none", "None in place of a target", _one_loss_only, _second_target_missing),
     Scenario("dict_outputs", "outputs, targets, losses and sample weights by key", _dict_outputs, _dict_targets),
     Scenario("added_losses", "every loss the layers add, none from frozen weights", _everything_added, _floats),
     Scenario("add_loss_only", "no targets, no compiled loss", _added_loss_only, _inputs_only),

@@ -58,6 +58,12 @@ def _frames() -> FitArguments:
     return {"x": frame, "y": pd.Series(y), "epochs": 2, "validation_split": 0.2}
 
 
+def _mixed_frame() -> FitArguments:
+    x, y = uniform(100)
+    frame = pd.DataFrame(x.astype("float32")).assign(count=np.arange(100, dtype="int32"))
+    return {"x": frame.iloc[:, 1:], "y": pd.DataFrame({"label": y}), "epochs": 2}
+
+
 def _two_inputs() -> keras.Model:
     wide, deep = keras.Input((4,), name="wide"), keras.Input((6,), name="deep")
     hidden = keras.layers.Dense(8, activation="relu")(deep)
@@ -96,6 +102,7 @@ def _one_hot_perceptron() -> keras.Model:
 SOURCES = (
     Scenario("tensors", "TensorFlow tensors, float64 inputs, integer labels", perceptron, _tensors),
     Scenario("pandas_frames", "a frame and a series", perceptron, _frames),
+    Scenario("pandas_mixed_dtypes", "integers beside floats in a frame", perceptron, _mixed_frame),
     Scenario("dict_of_inputs", "inputs by name", _two_inputs, _dict_of_inputs),
     Scenario("list_of_inputs", "inputs by place", _list_of_inputs_model, _list_of_inputs),
     Scenario("dataset", "tf.data for training and for validation", perceptron, _batched_dataset),

@@ -54,8 +54,10 @@ class ArraySource:
         self.arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
         self.spec = keras.tree.map_structure(self._leaf_spec, self.arrays)
 
-    def _leaf_spec(self, array: tf.Tensor) -> tf.TensorSpec:
+    def _leaf_spec(self, array: tf.Tensor | None) -> tf.TensorSpec | None:
         """Keras's graphs know the batch size only where every batch has it; so do ours."""
+        if array is None:  # an output without a target, say: its batches are None too
+            return None
         batch = None if self.num_samples % self.batch_size else self.batch_size
         return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
 
@@ -63,14 +65,18 @@ class ArraySource:
         """Draws an order and yields the batches of one pass, leaves `[batch, ...]`."""
         rows = self._draw_order() if self._order is None else self._order
         for start in range(0, self.num_samples, self.batch_size):
-            batch = rows[start : start + self.batch_size]
-            yield keras.tree.map_structure(lambda array: tf.gather(array, batch), self.arrays)  # noqa: B023 - used at once
+            yield take(self.arrays, rows[start : start + self.batch_size])
+
+
+def take(arrays: Structure, rows: tf.Tensor) -> Batch:
+    """Some rows, `[batch]` int64, of every array."""
+    return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
 
 
 def orders(num_samples: int, batch_size: int, shuffle: bool | str) -> Callable[[], tf.Tensor]:
     """A function that draws the order of the samples for one pass, `[samples]` int64.
 
-    Keras draws it with a random op inside a `Dataset.map`, first op of that graph, and makes a new
+    Keras draws it inside a `Dataset.map`, with the first random op of that graph, and makes a new
     iterator for each epoch. Under a global seed every epoch therefore has the SAME order, and one
     draw serves them all.
 
@@ -123,15 +129,19 @@ def to_array(value: Any) -> Any:
     if isinstance(value, tf.Tensor | tf.Variable):
         return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
     array = np.asarray(value)
-    if type(value).__name__ == "Series" and hasattr(value, "iloc"):  # pandas, without importing it
-        array = array[:, np.newaxis]
-    if tf.as_dtype(array.dtype).is_floating:
-        array = array.astype(floatx, copy=False)
+    dtypes = [array.dtype]
+    if hasattr(value, "iloc"):  # pandas, without importing it
+        array = array[:, np.newaxis] if array.ndim == 1 else array
+        dtypes = list(value.dtypes) if value.ndim == 2 else dtypes
+    # Of a frame the columns decide: int32 beside float32 is no float64 column, and stays.
+    given = [tf.as_dtype(dtype) for dtype in dtypes]
+    if any(dtype.is_floating and dtype != tf.as_dtype(floatx) for dtype in given):
+        array = array.astype(floatx)
     return array
 
 
 def to_tensor(value: Any) -> tf.Tensor | None:
-    """One array as a tensor on the device."""
+    """One array as a tensor on the device, all of it at once."""
     array = to_array(value)
     return None if array is None else tf.convert_to_tensor(array)
 

@@ -60,7 +60,7 @@ def weight_for_each_output(y: Structure, sample_weight: Structure) -> Structure:
 
 
 def with_class_weight(dataset: tf.data.Dataset, class_weight: dict[int, float]) -> tf.data.Dataset:
-    """A dataset of `(x, y)` as one of `(x, y, weights)`, weights `[batch]` float32.
+    """A dataset of `(x, y)` as one of `(x, y, weights)`: `[batch]` float32, int32 if all are ints.
 
     Mirrors: keras.src.trainers.data_adapters.tf_dataset_adapter.make_class_weight_map_fn
     """
