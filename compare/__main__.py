@@ -1,5 +1,6 @@
 """`python -m compare`: proves that loop.fit is model.fit, and times both."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,10 @@ def both(context: typer.Context, json: Json = None, markdown: Markdown = None) -
     """Without a command: proves and times every scenario."""
     if context.invoked_subcommand is None:
         _compare([], json, markdown, proofs=True, times=True)
+    elif json or markdown:
+        raise typer.BadParameter(
+            f"put it behind the command: {context.invoked_subcommand} --json ..."
+        )
 
 
 @app.command()
@@ -60,6 +65,8 @@ def _compare(
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
     console = _console()
+    if not console.is_terminal:
+        print(f"{len(scenarios)} scenarios; the table comes at the end", file=sys.stderr)
     rows = _run(scenarios, proofs=proofs, times=times)
     print_report(console, rows)
     if json:

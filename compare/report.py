@@ -35,7 +35,8 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
 
 def _table(rows: Sequence[Row]) -> Table:
     table = Table(
-        title="model.fit and loop.fit from the same seeds; times are of whole fits, per step",
+        title="model.fit and loop.fit from the same seeds"
+        + ("; times are of whole fits, per step" if any(row.throughput for row in rows) else ""),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -44,6 +44,14 @@ def first_epoch(model: keras.Model, initial_epoch: int) -> int:
     return model._initial_epoch or initial_epoch
 
 
+def is_distributed(model: keras.Model) -> bool:
+    """Whether the model was created under a `tf.distribute` strategy, be it of one replica.
+
+    The public `model.distribute_strategy` tells of a strategy in every case, the default one.
+    """
+    return model._distribute_strategy is not None
+
+
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
     """The mean behind the log `loss`. `model.metrics` shows it, but may be overridden."""
     return model._loss_tracker

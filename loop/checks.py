@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import keras
 
-from loop._keras import is_inherited
+from loop._keras import is_distributed, is_inherited
 from loop.types import PLANS, StepFunction
 
 
@@ -55,13 +55,12 @@ def check_one_device(model: keras.Model) -> None:
     """Refuses what this engine would train wrongly.
 
     Raises:
-        NotImplementedError: The model was created for several replicas.
+        NotImplementedError: The model was created under a strategy.
     """
-    replicas = model.distribute_strategy.num_replicas_in_sync
-    if replicas > 1:
+    if is_distributed(model):
         raise NotImplementedError(
-            f"The model was created under a tf.distribute strategy with {replicas} replicas: "
-            "loop trains on one device for now. Create the model outside the strategy's scope."
+            "The model was created under a tf.distribute strategy: `model.fit` trains it there, "
+            "loop trains on one device so far. Create the model outside the strategy's scope."
         )
 
 

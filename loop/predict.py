@@ -1,6 +1,7 @@
 """`loop.predict`: forward passes over the data, joined along the batch axis."""
 
 import keras
+import tensorflow as tf
 
 from loop.callbacks import with_defaults
 from loop.checks import check_one_device
@@ -57,5 +58,9 @@ def predict(
     told.on_predict_end()
     if not outputs:
         raise ValueError(f"Expected at least one batch to predict, got an empty {type(x)} as `x`.")
-    # Reads the predictions: waits for the device.
-    return keras.tree.map_structure(lambda output: output.numpy(), joined(outputs))
+    return keras.tree.map_structure(_as_numpy, joined(outputs))
+
+
+def _as_numpy(output: Structure) -> Structure:
+    """Reads predictions: waits for the device. Ragged and sparse ones stay what they are."""
+    return output.numpy() if isinstance(output, tf.Tensor) else output

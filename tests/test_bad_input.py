@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import tensorflow as tf
@@ -34,6 +35,11 @@ CASES = {
     "a list of numbers": (model, {"x": [1.0, 2.0], "y": Y}, ["Expected", "float", "np.asarray"]),
     "an unknown type": (model, {"x": object(), "y": Y}, ["Unrecognized data type", "Expected"]),
     "text for x": (model, {"x": "digits.csv", "y": Y}, ["Unrecognized data type", "digits.csv"]),
+    "texts of a fixed width": (model, {"x": np.array(["a", "b"]), "y": Y[:2]}, ["Invalid dtype"]),
+    "dates": (model, {"x": np.zeros(2, "datetime64[s]"), "y": Y[:2]}, ["Invalid dtype"]),
+    "categories": (model, {"x": X[:2], "y": pd.Series(["a", "b"], dtype="category")}, ["category"]),
+    "nullable integers": (model, {"x": X[:2], "y": pd.Series([1, 2], dtype="Int64")}, ["Int64"]),
+    "a negative batch size": (model, {"x": X, "y": Y, "batch_size": -3}, ["1 or more", "-3"]),
     "nothing at all": (model, {}, ["expected arrays", "None"]),
     "y beside a dataset": (model, {"x": BATCHES, "y": Y}, ["`y` should not be passed"]),
     "weights beside a dataset": (
@@ -169,6 +175,22 @@ def test_what_fit_takes_and_loop_does_not_yet_is_refused_with_a_way_out(source):
     beside = {"y": Y} if hasattr(source, "shape") else {}
     with pytest.raises(NotImplementedError, match=r"loop.fit does not yet.*tf\.data\.Dataset"):
         loop.fit(model(), source, **beside)
+
+
+def test_a_model_made_under_a_strategy_is_refused():
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        distributed = model()
+    with pytest.raises(NotImplementedError, match="strategy"):
+        loop.fit(distributed, X, Y)
+
+
+@pytest.mark.parametrize("name", ["make_train_function", "make_test_function", "evaluate"])
+def test_an_override_that_loop_would_ignore_is_refused(name):
+    own = type("Own", (keras.Sequential,), {name: lambda self, *a, **k: None})
+    built = own([keras.Input((4,)), keras.layers.Dense(1)])
+    built.compile("sgd", "mse")
+    with pytest.raises(NotImplementedError, match=name):
+        loop.fit(built, X, Y, validation_data=(X, Y))
 
 
 def test_an_empty_prediction_says_so():

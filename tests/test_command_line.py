@@ -73,6 +73,13 @@ def test_an_unknown_scenario_is_answered_with_the_closest():
     assert "no_shuffle" in done.output
 
 
+def test_a_file_named_before_the_command_is_refused_not_forgotten(tmp_path):
+    report = str(tmp_path / "report.json")
+    done = CliRunner().invoke(command_line.app, ["--json", report, "parity", "no_epochs_left"])
+    assert done.exit_code == 2
+    assert "behind the command" in done.output
+
+
 def test_list_says_what_each_scenario_shows():
     done = CliRunner().invoke(command_line.app, ["list"])
     assert done.exit_code == 0

@@ -60,6 +60,16 @@ def test_a_model_need_not_be_compiled_to_predict():
     assert loop.predict(model, np.ones((5, 2)), verbose=0).shape == (5, 3)
 
 
+def test_ragged_predictions_stay_ragged():
+    model = keras.Sequential(
+        [keras.layers.Lambda(lambda x: tf.RaggedTensor.from_tensor(x, padding=0.0))]
+    )
+    x = np.array([[1.0, 0.0], [1.0, 2.0]], "float32")
+    ours, theirs = (engine.predict(model, x, verbose=0) for engine in (loop, keras.Model))
+    assert type(ours) is type(theirs) is tf.RaggedTensor
+    assert ours.to_list() == theirs.to_list()
+
+
 def test_stop_evaluating_and_stop_predicting_are_heard():
     class Stop(keras.callbacks.Callback):
         def on_test_batch_end(self, batch, logs=None):

@@ -61,7 +61,8 @@ def _frames() -> FitArguments:
 def _mixed_frame() -> FitArguments:
     x, y = uniform(100)
     frame = pd.DataFrame(x.astype("float32")).assign(count=np.arange(100, dtype="int32"))
-    return {"x": frame.iloc[:, 1:], "y": pd.DataFrame({"label": y}), "epochs": 2}
+    even = pd.DataFrame({"even": y % 2 == 0, "share": x[:, 0]})  # a bool beside a float64
+    return {"x": frame.iloc[:, 1:], "y": even, "epochs": 2, "validation_split": 0.2}
 
 
 def _two_inputs() -> keras.Model:
@@ -77,6 +78,12 @@ def _dict_of_inputs() -> FitArguments:
     x, y = uniform(100)
     inputs = {"wide": x[:, :4], "deep": x[:, 4:]}
     return {"x": inputs, "y": y.astype("float32"), "epochs": 2, "validation_split": 0.2}
+
+
+def _two_columns() -> keras.Model:
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    return model
 
 
 def _list_of_inputs_model() -> keras.Model:
@@ -102,7 +109,7 @@ def _one_hot_perceptron() -> keras.Model:
 SOURCES = (
     Scenario("tensors", "TensorFlow tensors, float64 inputs, integer labels", perceptron, _tensors),
     Scenario("pandas_frames", "a frame and a series", perceptron, _frames),
-    Scenario("pandas_mixed_dtypes", "integers beside floats in a frame", perceptron, _mixed_frame),
+    Scenario("pandas_mixed_dtypes", "integers and booleans beside floats in a frame", _two_columns, _mixed_frame),
     Scenario("dict_of_inputs", "inputs by name", _two_inputs, _dict_of_inputs),
     Scenario("list_of_inputs", "inputs by place", _list_of_inputs_model, _list_of_inputs),
     Scenario("dataset", "tf.data for training and for validation", perceptron, _batched_dataset),

@@ -42,6 +42,8 @@ class ArraySource:
             sample_weight = class_to_sample_weight(y, class_weight)
         elif sample_weight is not None:
             sample_weight = weight_for_each_output(y, sample_weight)
+        if batch_size is not None and batch_size < 0:
+            raise ValueError(f"Expected `batch_size` to be 1 or more, got {batch_size}.")
         data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
         self.num_samples = common_length(data)
         # fit(steps_per_epoch=k) without a batch size asks for k batches that cover the data.
@@ -116,6 +118,9 @@ def to_array(value: Any) -> Any:
 
     A pandas Series `[samples]` becomes a column `[samples, 1]`.
 
+    Raises:
+        ValueError: It is of a dtype that fit does not know.
+
     Mirrors: keras.src.trainers.data_adapters.array_slicing.convert_to_sliceable
     """
     if value is None:
@@ -128,16 +133,34 @@ def to_array(value: Any) -> Any:
     floatx = keras.config.floatx()
     if isinstance(value, tf.Tensor | tf.Variable):
         return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
+    if hasattr(value, "iloc"):  # pandas, without importing it: of a frame the columns decide
+        dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+        value = value.astype(floatx) if any(map(_is_other_float, dtypes)) else value
+        array = value.to_numpy()
+        return array[:, np.newaxis] if array.ndim == 1 else array
     array = np.asarray(value)
-    dtypes = [array.dtype]
-    if hasattr(value, "iloc"):  # pandas, without importing it
-        array = array[:, np.newaxis] if array.ndim == 1 else array
-        dtypes = list(value.dtypes) if value.ndim == 2 else dtypes
-    # Of a frame the columns decide: int32 beside float32 is no float64 column, and stays.
-    given = [tf.as_dtype(dtype) for dtype in dtypes]
-    if any(dtype.is_floating and dtype != tf.as_dtype(floatx) for dtype in given):
-        array = array.astype(floatx)
-    return array
+    if array.dtype == object and array.ndim == 1 and all(isinstance(one, str) for one in array):
+        return tf.convert_to_tensor(array, tf.string)
+    return array.astype(floatx) if _is_other_float(array.dtype) else array
+
+
+def _is_other_float(dtype: Any) -> bool:
+    """Whether fit casts a dtype to `floatx`.
+
+    Raises:
+        ValueError: It is no dtype that a model can be trained on.
+    """
+    known = tf.as_dtype(dtype) if isinstance(dtype, np.dtype) and dtype.kind in _KINDS else None
+    if known is None:
+        raise ValueError(
+            f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
+            "one-dimensional array of str objects. Convert the data, for example with "
+            '`.astype("float32")`, or map texts and categories to integers.'
+        )
+    return known.is_floating and known != tf.as_dtype(keras.config.floatx())
+
+
+_KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and its kin, registered by ml_dtypes
 
 
 def to_tensor(value: Any) -> tf.Tensor | None:
