@@ -38,11 +38,14 @@ def train_call(model: keras.Model, train_step: StepFunction | None, spec: Struct
     model.make_train_function()  # before training starts: callbacks look for it on the model
     spec_key = repr(spec)
 
+    def choose() -> StepFunction:
+        inherited = is_inherited(model.train_step, keras.Model.train_step)
+        return steps.train_step if inherited else steps.overridden_train_step
+
     def compiled() -> Compiled:
         # Asked at every call, like Keras: a callback may have made it trace another step anew.
         model.make_train_function()
-        inherited = is_inherited(model.train_step, keras.Model.train_step)
-        step = train_step or (steps.train_step if inherited else _train_step_of_model)
+        step = train_step or _kept(model.train_function, "the step of the model", choose)
         return _compiled(model.train_function, model, step, spec, spec_key)
 
     return _step_by_step(model, compiled)
@@ -56,10 +59,13 @@ def test_call(model: keras.Model, test_step: StepFunction | None, spec: Structur
     check_inherited(model.make_test_function, keras.Model.make_test_function)
     spec_key = repr(spec)
 
+    def choose() -> StepFunction:
+        inherited = is_inherited(model.test_step, keras.Model.test_step)
+        return steps.test_step if inherited else steps.overridden_test_step
+
     def compiled() -> Compiled:
         model.make_test_function()
-        inherited = is_inherited(model.test_step, keras.Model.test_step)
-        step = test_step or (steps.test_step if inherited else _test_step_of_model)
+        step = test_step or _kept(model.test_function, "the step of the model", choose)
         return _compiled(model.test_function, model, step, spec, spec_key)
 
     return _step_by_step(model, compiled)
@@ -74,7 +80,7 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
     """
     check_inherited(model.make_predict_function, keras.Model.make_predict_function)
     inherited = is_inherited(model.predict_step, keras.Model.predict_step)
-    step = steps.predict_step if inherited else _predict_step_of_model
+    step = steps.predict_step if inherited else steps.overridden_predict_step
     model.make_predict_function()
     on_batches = _kept(model.predict_function, step, lambda: _prediction(model, step))
 
@@ -109,20 +115,6 @@ def joined(outputs: list[Structure]) -> Structure:
 def _more(model: keras.Model) -> int:
     """How many batches a call runs after its first."""
     return model.steps_per_execution - 1
-
-
-# The user's class or object overrides the step. Named functions, not lambdas: what was traced is
-# found again by the identity of the step.
-def _train_step_of_model(model: keras.Model, batch: Batch) -> Logs:
-    return model.train_step(batch)
-
-
-def _test_step_of_model(model: keras.Model, batch: Batch) -> Logs:
-    return model.test_step(batch)
-
-
-def _predict_step_of_model(model: keras.Model, batch: Batch) -> Structure:
-    return model.predict_step(batch)
 
 
 class Compiled(NamedTuple):

@@ -80,3 +80,22 @@ def forward(model: keras.Model, x: Structure, training: bool) -> Structure:
     Returns predictions, leaves `[batch, ...]`.
     """
     return model(x, training=training) if passes_training(model) else model(x)
+
+
+# Steps that the user's class or object overrides. Named functions, not lambdas: what was traced is
+# found again by the identity of the step.
+
+
+def overridden_train_step(model: keras.Model, batch: Batch) -> Logs:
+    """One step of `model.train_step`, as the user wrote it: scalars by name."""
+    return model.train_step(batch)
+
+
+def overridden_test_step(model: keras.Model, batch: Batch) -> Logs:
+    """One step of `model.test_step`, as the user wrote it: scalars by name."""
+    return model.test_step(batch)
+
+
+def overridden_predict_step(model: keras.Model, batch: Batch) -> Structure:
+    """One step of `model.predict_step`, as the user wrote it: leaves `[batch, ...]`."""
+    return model.predict_step(batch)

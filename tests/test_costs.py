@@ -85,6 +85,15 @@ def test_toggling_trainable_without_compiling_traces_nothing_and_trains_as_befor
     assert not np.array_equal(before, model.dense.kernel.numpy()), "Keras trains it, so do we"
 
 
+def test_another_train_step_without_compiling_changes_nothing_as_in_keras(model):
+    for engine in (keras.Model.fit, loop.fit):
+        model.compile("sgd", "mse")
+        engine(model, X, Y, verbose=0)
+        model.train_step = lambda data: {"loss": tf.constant(9.0)}
+        assert engine(model, X, Y, verbose=0).history["loss"] != [9.0]
+        del model.train_step
+
+
 def test_a_step_of_the_users_has_a_trace_of_its_own_and_keeps_it(model):
     def my_step(model, batch):
         return loop.train_step(model, batch)

@@ -8,6 +8,7 @@ from compare.scenarios.arguments import ARGUMENTS
 from compare.scenarios.callbacks import CALLBACKS
 from compare.scenarios.first import FIRST
 from compare.scenarios.models import MODELS
+from compare.scenarios.outputs import OUTPUTS
 from compare.scenarios.real_data import REAL_DATA
 from compare.scenarios.sources import SOURCES
 
@@ -16,6 +17,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *REAL_DATA,
     *ARGUMENTS,
     *SOURCES,
+    *OUTPUTS,
     *MODELS,
     *CALLBACKS,
 )
