@@ -37,6 +37,7 @@ CASES = {
     "text for x": (model, {"x": "digits.csv", "y": Y}, ["Unrecognized data type", "digits.csv"]),
     "texts of a fixed width": (model, {"x": np.array(["a", "b"]), "y": Y[:2]}, ["Invalid dtype"]),
     "dates": (model, {"x": np.zeros(2, "datetime64[s]"), "y": Y[:2]}, ["Invalid dtype"]),
+    "records": (model, {"x": np.zeros(2, [("a", "f4")]), "y": Y[:2]}, ["Invalid dtype"]),
     "categories": (model, {"x": X[:2], "y": pd.Series(["a", "b"], dtype="category")}, ["category"]),
     "nullable integers": (model, {"x": X[:2], "y": pd.Series([1, 2], dtype="Int64")}, ["Int64"]),
     "a negative batch size": (model, {"x": X, "y": Y, "batch_size": -3}, ["1 or more", "-3"]),

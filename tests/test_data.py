@@ -4,7 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src.trainers.data_adapters import data_adapter_utils, tf_dataset_adapter
+from keras.src.trainers.data_adapters import (
+    array_slicing,
+    data_adapter_utils,
+    tf_dataset_adapter,
+)
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 from loop.data import ArraySource, make_source, split_validation
@@ -98,6 +102,14 @@ def test_the_split_takes_the_last_rows_of_every_array():
     assert held_out["a"].tolist() == [7, 8, 9]
     assert held_out["b"].shape == (3, 2)
     assert weights.shape == (7,)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 10, 11, 97])
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 1 / 3, 0.5])
+def test_the_split_is_where_keras_has_it(samples, fraction):
+    arrays = (np.arange(samples), None, None)
+    theirs = [part[0].tolist() for part in array_slicing.train_validation_split(arrays, fraction)]
+    assert [part[0].tolist() for part in split_validation(arrays, fraction)] == theirs
 
 
 def test_the_graph_knows_the_batch_size_only_where_every_batch_has_it():

@@ -7,6 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import loop
 from compare import SCENARIOS, differences, find, parity, record
@@ -53,6 +54,18 @@ def test_a_second_fit_is_the_same_too(name):
 def only(scenario, *names):
     original = find([scenario.name])[0].data()
     return {name: original[name] for name in names}
+
+
+def test_an_epoch_without_a_batch_is_the_same_too():
+    def data():
+        batches = iter([(np.ones((4, 10), "float32"), np.ones((4, 1), "float32"))] * 3)
+        spec = (tf.TensorSpec((None, 10)), tf.TensorSpec((None, 1)))
+        dry = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+        return {"x": dry, "epochs": 3, "shuffle": False}  # the first pass leaves nothing
+
+    scenario = dataclasses.replace(find(["dataset"])[0], data=data)
+    verdict = parity(scenario)
+    assert verdict.identical, verdict
 
 
 def test_auto_is_the_same_too():

@@ -150,13 +150,14 @@ def _is_other_float(dtype: Any) -> bool:
     Raises:
         ValueError: It is no dtype that a model can be trained on.
     """
-    known = tf.as_dtype(dtype) if isinstance(dtype, np.dtype) and dtype.kind in _KINDS else None
-    if known is None:
+    # Neither an extension dtype of pandas, nor texts, dates, objects or records with fields.
+    if not isinstance(dtype, np.dtype) or dtype.kind not in _KINDS or dtype.names:
         raise ValueError(
             f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
             "one-dimensional array of str objects. Convert the data, for example with "
             '`.astype("float32")`, or map texts and categories to integers.'
         )
+    known = tf.as_dtype(dtype)
     return known.is_floating and known != tf.as_dtype(keras.config.floatx())
 
 
