@@ -17,7 +17,7 @@ with quietly():
 
 from compare.bits import Difference, differences
 from compare.parity import Parity, parity
-from compare.recorder import Recorder, record
+from compare.recorder import WATCHED, Recorder, record
 from compare.scenario import Scenario
 from compare.scenarios import SCENARIOS, find
 from compare.throughput import Throughput, throughput
@@ -25,6 +25,7 @@ from compare.trace import Event, Trace
 
 __all__ = [
     "SCENARIOS",
+    "WATCHED",
     "Difference",
     "Event",
     "Parity",

@@ -4,7 +4,7 @@ The reference is first run against itself: where `model.fit` does not repeat its
 the verdict, and no engine is blamed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import keras
 
@@ -54,10 +54,13 @@ class Parity:
 def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None) -> Parity:
     """Trains a scenario through two engines from the same seed and compares all they leave behind.
 
+    Both are run twice: with every hook recorded, and with nobody watching but the scenario's own
+    callbacks, where an engine may take short cuts. What differs only then is named `unwatched/...`.
+
     Args:
         scenario: What to train.
         candidate: Called as `candidate(model, **fit_arguments)`; returns a History.
-        reference: The same; `keras.Model.fit` by default. It is run twice.
+        reference: The same; `keras.Model.fit` by default.
 
     Returns:
         The verdict, with every difference in History, hooks, logs, weights, optimizer, metrics,
@@ -72,11 +75,13 @@ def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None 
 def prove(
     scenario: Scenario, candidate: Fit, reference: Fit
 ) -> tuple[Parity, tuple[keras.Model, keras.Model]]:
-    """The verdict, and the models that the reference and the candidate have trained."""
-    again, _ = record(scenario, reference)
-    first, by_reference = record(scenario, reference)
-    _, unrepeatable = differences(first, again)
-    other, by_candidate = record(scenario, candidate)
-    compared, found = differences(first, other)
-    verdict = Parity(scenario.name, scenario.exactness, compared, found, unrepeatable)
+    """The verdict, and the models that the reference and the candidate have trained unwatched."""
+    watched, _ = record(scenario, reference)
+    again, by_reference = record(scenario, reference, "nothing")
+    _, unrepeatable = differences(watched.as_watched("nothing"), again)
+    compared, found = differences(watched, record(scenario, candidate)[0])
+    unwatched, by_candidate = record(scenario, candidate, "nothing")
+    more, others = differences(again, unwatched)
+    found += [replace(one, where=f"unwatched/{one.where}") for one in others]
+    verdict = Parity(scenario.name, scenario.exactness, compared + more, found, unrepeatable)
     return verdict, (by_reference, by_candidate)

@@ -20,45 +20,55 @@ from compare.trace import Event, Trace
 SEED = 20_240_229
 
 
-class Recorder(keras.callbacks.Callback):
-    """Records every hook with a copy of its logs. Give it to any fit, last among the callbacks."""
+WATCHED = ("batches", "epochs", "nothing")
+"""Which hooks are recorded while it trains. An engine may run together what nobody watches, so its
+bits must hold with every hook recorded, with those of epochs only, and with none at all."""
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Records every hook but those of batches, with a copy of its logs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.events: list[Event] = []
 
-    def _record(self, hook: str, index: int | None, logs: Any) -> None:
+    def record(self, hook: str, index: int | None, logs: Any) -> None:
+        """Notes the call of a hook."""
         self.events.append(Event(hook, index, copy.deepcopy(dict(logs or {}))))
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: D102 - hooks are named by Keras
-        self._record("on_train_begin", None, logs)
+        self.record("on_train_begin", None, logs)
 
     def on_train_end(self, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_train_end", None, logs)
+        self.record("on_train_end", None, logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_epoch_begin", epoch, logs)
+        self.record("on_epoch_begin", epoch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_epoch_end", epoch, logs)
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_train_batch_begin", batch, logs)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_train_batch_end", batch, logs)
+        self.record("on_epoch_end", epoch, logs)
 
     def on_test_begin(self, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_test_begin", None, logs)
+        self.record("on_test_begin", None, logs)
 
     def on_test_end(self, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_test_end", None, logs)
+        self.record("on_test_end", None, logs)
+
+
+class Recorder(EpochRecorder):
+    """Records every hook with a copy of its logs. Give it to any fit, last among the callbacks."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self.record("on_train_batch_begin", batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
+        self.record("on_train_batch_end", batch, logs)
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_test_batch_begin", batch, logs)
+        self.record("on_test_batch_begin", batch, logs)
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: D102
-        self._record("on_test_batch_end", batch, logs)
+        self.record("on_test_batch_end", batch, logs)
 
 
 def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
@@ -69,19 +79,22 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
     return model, dict(scenario.data())
 
 
-def record(scenario: Scenario, fit: Fit) -> tuple[Trace, keras.Model]:
+def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trace, keras.Model]:
     """Runs a scenario through an engine and records all that it leaves behind.
 
     Args:
         scenario: What to train.
         fit: Called as `fit(model, **arguments)`; returns a History, or a dict of lists.
+        watched: Which hooks are recorded, one of `WATCHED`.
 
     Returns:
         The trace, and the trained model.
     """
     model, arguments = prepare(scenario)
-    recorder = Recorder()
-    callbacks = [*arguments.pop("callbacks", []), recorder]  # type: ignore[attr-defined]
+    recorder = Recorder() if watched == "batches" else EpochRecorder()
+    callbacks = [*arguments.pop("callbacks", [])]  # type: ignore[attr-defined]
+    if watched != "nothing":
+        callbacks.append(recorder)
     with empty_folder() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         history = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})

@@ -1,6 +1,6 @@
 """What a training left behind: everything that "the same" means, as plain values and arrays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -46,3 +46,11 @@ class Trace:
     seen: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     warnings: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_watched(self, watched: str) -> "Trace":
+        """What would have been recorded with fewer hooks: "epochs" only, or "nothing"."""
+        if watched == "batches":
+            return self
+        if watched == "nothing":
+            return replace(self, events=[])
+        return replace(self, events=[one for one in self.events if "batch" not in one.hook])

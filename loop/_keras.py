@@ -9,6 +9,7 @@ import types
 from collections.abc import Callable
 
 import keras
+from keras.callbacks import Callback
 from keras.src.trainers.compile_utils import CompileMetrics
 
 from loop.types import LossTerm, OutputMetrics, Structure
@@ -50,6 +51,16 @@ def is_distributed(model: keras.Model) -> bool:
     The public `model.distribute_strategy` tells of a strategy in every case, the default one.
     """
     return model._distribute_strategy is not None
+
+
+def batches_until_save(checkpoint: Callback) -> int:
+    """How many batches until `ModelCheckpoint` or `BackupAndRestore` saves; their own counter."""
+    return checkpoint.save_freq - checkpoint._batches_seen_since_last_saving
+
+
+def is_profiling(board: keras.callbacks.TensorBoard) -> bool:
+    """Whether `TensorBoard` profiles some batches. It keeps no public name of `profile_batch`."""
+    return board._should_trace
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
@@ -119,10 +130,10 @@ def flat_outputs(model: keras.Model, values: Structure) -> list:
     return keras.tree.flatten(values)
 
 
-def metric_names(model: keras.Model) -> list[str]:
-    """The names of all metrics in the order in which `evaluate` returns their values."""
+def every_metric(model: keras.Model) -> list[keras.metrics.Metric]:
+    """The metrics of a model, those of `compile` one by one, in the order of `evaluate`."""
     return [
-        part.name
+        part
         for metric in model.metrics
         for part in (metric.metrics if isinstance(metric, CompileMetrics) else [metric])
     ]

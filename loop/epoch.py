@@ -7,15 +7,16 @@ size of a pass unknown    it ends when the pass says so, with a warning, as in f
 """
 
 import contextlib
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
 
-from loop.types import Batch, Source
+from loop.types import Pass, Source
 
-Execution = tuple[int, int, Iterator[Batch]]
+Execution = tuple[int, int, Pass]
 """First step, last step and the pass to draw their batches from, for one call."""
 
 
@@ -26,7 +27,7 @@ class Epochs:
     the size of a pass once that is known. Iterate inside `until_out_of_data`:
 
         with schedule.until_out_of_data():
-            for first, last, batches in schedule.one_epoch():
+            for first, last, batches in schedule.one_epoch(until_seen):
                 ...                         # draws the batches of steps first to last
 
     Mirrors: keras.src.trainers.epoch_iterator.EpochIterator
@@ -37,7 +38,7 @@ class Epochs:
         self.steps = steps
         self.steps_per_execution = steps_per_execution
         self._size = source.num_batches  # of one pass; learnt from the first where None
-        self._pass: Iterator[Batch] | None = None
+        self._pass: Pass | None = None
         self._drawn = 0  # from the current pass
 
     @property
@@ -45,8 +46,16 @@ class Epochs:
         """Steps in an epoch; None while unknown."""
         return self.steps or self._size
 
-    def one_epoch(self) -> Iterator[Execution]:
-        """Yields what each call of the next epoch runs."""
+    def whole_pass(self) -> int | None:
+        """Steps in an epoch that is one pass over the data; None where it is not."""
+        return self._size if self._size and self.steps in (None, self._size) else None
+
+    def one_epoch(self, until_seen: Callable[[int], int]) -> Iterator[Execution]:
+        """Yields what each call of the next epoch runs.
+
+        Args:
+            until_seen: From the step that comes next to the one after which somebody looks.
+        """
         limit = self.num_batches or None  # an empty source is found out like an unknown one
         running_on = self._pass if self.steps else None
         batches = running_on or self._start_pass()
@@ -56,15 +65,27 @@ class Epochs:
                 if self.steps:
                     self._warn_out_of_data()
                 break
-            self._drawn += self.steps_per_execution
-            yield step, step + self.steps_per_execution - 1, batches
-            step += self.steps_per_execution
+            count = self._executed_together(step, until_seen(step), limit)
+            self._drawn += count
+            yield step, step + count - 1, batches
+            step += count
         if self._size and self._drawn >= self._size:
             # Keras starts a pass here even if the next epoch starts another. A dataset that
             # reshuffles draws its seeds per pass, so skipping one would change the order.
             self._start_pass()
 
-    def _start_pass(self) -> Iterator[Batch]:
+    def _executed_together(self, step: int, last: int, limit: int | None) -> int:
+        """How many steps run up to `last`, in whole executions: these may reach beyond the data."""
+        wanted = last + 1 - step
+        if limit is not None:
+            wanted = min(wanted, limit - step)
+        if self._size:
+            wanted = min(wanted, self._size - self._drawn)
+        elif not self.source.is_endless:
+            wanted = 1  # where the pass runs dry, it must do so between two calls
+        return math.ceil(wanted / self.steps_per_execution) * self.steps_per_execution
+
+    def _start_pass(self) -> Pass:
         self._pass = self.source.new_pass()
         self._drawn = 0
         return self._pass

@@ -1,5 +1,8 @@
 """`loop.evaluate`, and the validation pass of `loop.fit`: one pass, nothing learned."""
 
+import math
+from collections.abc import Callable
+
 import keras
 
 from loop.callbacks import Callbacks, python_logs, with_defaults
@@ -12,8 +15,9 @@ from loop.checks import (
 )
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.function import test_call
+from loop.function import test_graphs
 from loop.metrics import epoch_logs, in_metric_order
+from loop.plans import make_call
 from loop.types import Call, Logs, StepFunction, Structure
 
 
@@ -63,7 +67,9 @@ def evaluate(
     source = make_source(x, y, sample_weight, batch_size, steps)
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
-    logs = run_evaluation(model, test_call(model, test_step, source.spec), schedule, told)
+    say = print if verbose else lambda _: None
+    call = make_call(plan, test_graphs(model, test_step, source.spec), source, say)
+    logs = run_evaluation(model, call, schedule, told)
     return logs if return_dict else in_metric_order(model, logs)
 
 
@@ -76,11 +82,13 @@ def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: 
     callbacks.on_test_begin()
     logs: Logs = {}
     model.reset_metrics()
+    hooks = callbacks.testing
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch():
-            callbacks.on_test_batch_begin(first)
-            logs = test(batches)
-            callbacks.on_test_batch_end(last, logs)
+        for first, last, batches in schedule.one_epoch(hooks.until_seen(test)):
+            hooks.begin(first)
+            every = test(batches, last - first + 1, each=bool(hooks.readers))
+            logs = every[-1]
+            hooks.end(last, every)
             if model.stop_evaluating:
                 break
     logs = python_logs(epoch_logs(model, logs))
@@ -104,7 +112,9 @@ class Validation:
         batch_size: int | None,
         steps: int | None,
         frequency: int | list[int],
-        test_step: StepFunction | None = None,
+        test_step: StepFunction | None,
+        plan: str,
+        say: Callable[[str], None],
     ):
         check_compiled(model, test_step)
         check_inherited(model.evaluate, keras.Model.evaluate)
@@ -114,7 +124,9 @@ class Validation:
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.source = make_source(x, y, sample_weight, batch_size, self.steps)
-        self.call = test_call(model, test_step, self.source.spec)
+        self.call = make_call(
+            plan, test_graphs(model, test_step, self.source.spec), self.source, say
+        )
 
     def is_due(self, epoch: int) -> bool:
         """Whether to validate after an epoch, counted from 0; lists count from 1.
@@ -124,6 +136,13 @@ class Validation:
         if isinstance(self.frequency, list):
             return epoch + 1 in self.frequency
         return (epoch + 1) % self.frequency == 0
+
+    def whole_pass(self) -> int | None:
+        """Batches of a pass, as many as its executions run; None where there may be too few."""
+        size, together = self.source.num_batches, self.model.steps_per_execution
+        if not size or (self.steps and self.steps > size):
+            return None
+        return min(size, math.ceil((self.steps or size) / together) * together)
 
     def run(self, callbacks: Callbacks) -> Logs:
         """Evaluates once, always from the first batch on; keys get the prefix `val_`."""

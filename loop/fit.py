@@ -7,14 +7,12 @@ epochs, `run_steps` the loop over batches. What happens to one batch is in `step
 import keras
 
 from loop._keras import first_epoch
-from loop.callbacks import Callbacks, with_defaults
-from loop.checks import check_compiled, check_one_device, check_plan
-from loop.data import make_source, split_validation
-from loop.epoch import Epochs, capped_epochs, capped_steps
-from loop.evaluate import Validation
-from loop.function import train_call
+from loop.callbacks import Callbacks
+from loop.epoch import Epochs
 from loop.metrics import epoch_logs
+from loop.setup import Training, set_up
 from loop.types import Call, Logs, StepFunction, Structure
+from loop.whole import WholeEpochs
 
 
 def fit(
@@ -63,7 +61,9 @@ def fit(
         validation_steps: Batches to validate on; None for all.
         validation_batch_size: Samples in a batch of validation.
         validation_freq: Validate every n epochs, or after the epochs listed, counted from 1.
-        plan: How steps become compiled calls: "step", one call a batch; "auto", the same so far.
+        plan: How steps become compiled calls: "step", one call a batch; "fused", as many steps as
+            nobody watches in one; "auto", fused where that can be; "xla", fused and compiled with
+            XLA; "fastest", what a few steps measure. Step, fused and auto have Keras's bits.
         train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
             Pass the same function again to train on with the graph that it has.
         test_step: The same for validation.
@@ -78,50 +78,41 @@ def fit(
 
     Mirrors: keras.Model.fit
     """
-    check_plan(plan)
-    check_compiled(model, train_step)
-    check_one_device(model)
-    epochs, steps = capped_epochs(epochs), capped_steps(steps_per_epoch)
-    if validation_split and validation_data is None:
-        arrays, validation_data = split_validation((x, y, sample_weight), validation_split)
-        x, y, sample_weight = arrays
-    source = make_source(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
-    schedule = Epochs(source, steps, model.steps_per_execution)
-    validation = None
-    if validation_data is not None:
-        timing = (validation_batch_size or batch_size, validation_steps, validation_freq)
-        validation = Validation(model, validation_data, *timing, test_step)
-    told = with_defaults(callbacks, model, verbose, epochs, schedule.num_batches, history=True)
-    train = train_call(model, train_step, source.spec)
-    return run_epochs(model, train, schedule, validation, told, initial_epoch, epochs)
+    training = set_up(
+        model, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
+        shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch, validation_steps,
+        validation_batch_size, validation_freq, plan=plan, train_step=train_step,
+        test_step=test_step,
+    )  # fmt: skip
+    return run_epochs(training)
 
 
-def run_epochs(
-    model: keras.Model,
-    train: Call,
-    schedule: Epochs,
-    validation: Validation | None,
-    callbacks: Callbacks,
-    initial_epoch: int,
-    epochs: int,
-) -> keras.callbacks.History:
+def run_epochs(training: Training) -> keras.callbacks.History:
     """The loop over epochs: train, then validate where it is due, then tell the callbacks.
 
     Mirrors: keras.Model.fit
     """
+    model, train, schedule, validation, callbacks, initial_epoch, epochs = training
     model.stop_training = False
     callbacks.on_train_begin()
     step_logs: Logs = {}
     logs: Logs | None = None
-    for epoch in range(first_epoch(model, initial_epoch), epochs):
+    whole = WholeEpochs(model, train, schedule, validation, callbacks)
+    epoch = first_epoch(model, initial_epoch)
+    while epoch < epochs:
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        # An epoch without a batch reports on the logs of the one before, as Keras does.
-        step_logs = run_steps(model, train, schedule, callbacks) or step_logs
-        logs = epoch_logs(model, step_logs)  # before validation: it resets the same metrics
-        if validation is not None and validation.is_due(epoch):
-            logs |= validation.run(callbacks)
-        callbacks.on_epoch_end(epoch, logs)
+        if whole.why_not() is None:  # nobody looks into the next epochs: one call runs them
+            every = whole.run(epoch, epochs)
+        else:
+            # An epoch without a batch reports on the logs of the one before, as Keras does.
+            step_logs = run_steps(model, train, schedule, callbacks) or step_logs
+            every = [epoch_logs(model, step_logs)]  # before validation: it resets the same metrics
+            if validation is not None and validation.is_due(epoch):
+                every[0] |= validation.run(callbacks)
+        for logs in every:
+            callbacks.on_epoch_end(epoch, logs)
+            epoch += 1
         if model.stop_training:
             break
     if epochs > 0 and isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
@@ -139,11 +130,13 @@ def run_steps(model: keras.Model, train: Call, schedule: Epochs, callbacks: Call
     Mirrors: keras.Model.fit
     """
     logs: Logs = {}
+    hooks = callbacks.training
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch():
-            callbacks.on_train_batch_begin(first)
-            logs = train(batches)
-            callbacks.on_train_batch_end(last, logs)  # reads the logs: waits for the device
+        for first, last, batches in schedule.one_epoch(hooks.until_seen(train)):
+            hooks.begin(first)
+            every = train(batches, last - first + 1, each=bool(hooks.readers))
+            logs = every[-1]
+            hooks.end(last, every)
             if model.stop_training:
                 break
     return logs

@@ -1,8 +1,8 @@
-"""A step becomes a compiled call: `step(model, batch)` -> `call(batches)`.
+"""A step becomes a compiled call, one for each batch: plan `step`, and how Keras does it.
 
-    call(batches):                  # batches: the iterator of this pass over the data
+    call(batches, 1):               # batches: a pass over the data
         batch = next(batches)       # where the pass has run dry, this ends the epoch
-        return compiled_step(batch)
+        return [compiled_step(batch)]
 
 What was traced is kept on the function object that Keras makes for the same purpose
 (`model.train_function`), so it lives exactly as long: `compile` and
@@ -10,7 +10,7 @@ What was traced is kept on the function object that Keras makes for the same pur
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import keras
@@ -19,13 +19,65 @@ import tensorflow as tf
 from loop import step as steps
 from loop._keras import is_inherited
 from loop.checks import check_inherited
-from loop.types import Batch, Call, Logs, StepFunction, Structure
+from loop.types import Batch, Logs, Pass, StepFunction, Structure
 
 T = TypeVar("T")
 
 
-def train_call(model: keras.Model, train_step: StepFunction | None, spec: Structure) -> Call:
-    """The call that trains, on `steps_per_execution` batches at a time.
+class Compiled(NamedTuple):
+    """A step compiled for both ways in which batches come."""
+
+    step: StepFunction
+    on_batch: Any
+    """Takes a batch: the one concrete function for all of them, or Python that runs eagerly."""
+
+    on_pass: Callable[[tf.data.Iterator], Any]
+    """Draws its batch inside the graph. A pass that has run dry fails there in mid-step, when the
+    optimizer may have counted an iteration already: Keras's does, so does this."""
+
+
+class StepGraphs:
+    """The graphs of one step of a model, for batches of one spec, wherever they are kept."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        spec: Structure,
+        owner: Callable[[], Any],
+        choose: Callable[[], StepFunction],
+        given_step: StepFunction | None,
+    ):
+        self.model = model
+        self.spec = spec
+        self.key = repr(spec)
+        self._owner = owner
+        self._choose = choose
+        self._given_step = given_step
+
+    @property
+    def owner(self) -> Any:
+        """Keras's function for the same work, on which everything traced is kept.
+
+        Asked at every call, like Keras: a callback may have made it trace another step anew.
+        """
+        return self._owner()
+
+    def compiled(self) -> Compiled:
+        """The step, traced at the first call for such batches."""
+        owner = self.owner
+        step = self._given_step or kept(owner, "the step of the model", self._choose)
+
+        def make() -> Compiled:
+            functions = kept(owner, step, lambda: _functions(self.model, step))
+            return Compiled(step, concrete(functions.on_batch, self.spec), functions.on_pass)
+
+        return kept(owner, (step, self.key), make)
+
+
+def train_graphs(
+    model: keras.Model, train_step: StepFunction | None, spec: Structure
+) -> StepGraphs:
+    """The graphs of the step that trains.
 
     Args:
         model: The model to train.
@@ -35,122 +87,61 @@ def train_call(model: keras.Model, train_step: StepFunction | None, spec: Struct
     Mirrors: keras.Model.make_train_function
     """
     check_inherited(model.make_train_function, keras.Model.make_train_function)
-    model.make_train_function()  # before training starts: callbacks look for it on the model
-    spec_key = repr(spec)
+
+    def owner() -> Any:
+        model.make_train_function()
+        return model.train_function
 
     def choose() -> StepFunction:
         inherited = is_inherited(model.train_step, keras.Model.train_step)
         return steps.train_step if inherited else steps.overridden_train_step
 
-    def compiled() -> Compiled:
-        # Asked at every call, like Keras: a callback may have made it trace another step anew.
-        model.make_train_function()
-        step = train_step or _kept(model.train_function, "the step of the model", choose)
-        return _compiled(model.train_function, model, step, spec, spec_key)
-
-    return _step_by_step(model, compiled)
+    owner()  # before training starts: callbacks look for it on the model
+    return StepGraphs(model, spec, owner, choose, train_step)
 
 
-def test_call(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> Call:
-    """The call that evaluates, on `steps_per_execution` batches at a time.
+def test_graphs(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> StepGraphs:
+    """The graphs of the step that evaluates.
 
     Mirrors: keras.Model.make_test_function
     """
     check_inherited(model.make_test_function, keras.Model.make_test_function)
-    spec_key = repr(spec)
+
+    def owner() -> Any:
+        model.make_test_function()
+        return model.test_function
 
     def choose() -> StepFunction:
         inherited = is_inherited(model.test_step, keras.Model.test_step)
         return steps.test_step if inherited else steps.overridden_test_step
 
-    def compiled() -> Compiled:
-        model.make_test_function()
-        step = test_step or _kept(model.test_function, "the step of the model", choose)
-        return _compiled(model.test_function, model, step, spec, spec_key)
-
-    return _step_by_step(model, compiled)
+    return StepGraphs(model, spec, owner, choose, test_step)
 
 
-def predict_call(model: keras.Model) -> Callable[[Iterator[Batch]], Structure]:
-    """The call that predicts, `steps_per_execution` batches at a time; leaves `[batch, ...]`.
+class StepByStep:
+    """Plan `step`: one compiled call a batch, and `steps_per_execution` of them at a time."""
 
-    Keras traces it by the shapes that come, one graph for full batches and one for others.
+    def __init__(self, graphs: StepGraphs):
+        self._graphs = graphs
 
-    Mirrors: keras.Model.make_predict_function
-    """
-    check_inherited(model.make_predict_function, keras.Model.make_predict_function)
-    inherited = is_inherited(model.predict_step, keras.Model.predict_step)
-    step = steps.predict_step if inherited else steps.overridden_predict_step
-    model.make_predict_function()
-    on_batches = _kept(model.predict_function, step, lambda: _prediction(model, step))
+    def __call__(self, batches: Pass, count: int, each: bool = False) -> list[Logs]:
+        """Runs `count` batches, one call after the other.
 
-    def call(batches: Iterator[Batch]) -> Structure:
-        return on_batches([next(batches), *itertools.islice(batches, _more(model))])
+        Raises:
+            StopIteration, OutOfRangeError: There was no batch to begin with.
+        """
+        step = self._graphs.compiled()  # traced here at the first batch, as in Keras
+        iterator = batches.inputs
+        if isinstance(iterator, tf.data.Iterator) and count == 1 and _is_graph(step.on_batch):
+            batches.place += 1
+            return [step.on_pass(iterator)]
+        every = [step.on_batch(next(batches))]
+        every += [step.on_batch(batch) for batch in itertools.islice(batches, count - 1)]
+        return every if each else every[-1:]
 
-    return call
-
-
-def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
-    """One graph for all batches of a call, the joining included; only the step is XLA's."""
-
-    def on_batch(batch: Batch) -> Structure:
-        return step(model, batch)
-
-    jit_compile = model.jit_compile and not model.run_eagerly
-    one = _graph(on_batch, jit_compile=True) if jit_compile else on_batch
-
-    def on_batches(batches: list[Batch]) -> Structure:
-        return joined([one(batch) for batch in batches])
-
-    return on_batches if model.run_eagerly else _graph(on_batches, jit_compile=None)
-
-
-def joined(outputs: list[Structure]) -> Structure:
-    """Predictions of several batches as one, joined along the batch axis."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return keras.tree.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
-
-
-def _more(model: keras.Model) -> int:
-    """How many batches a call runs after its first."""
-    return model.steps_per_execution - 1
-
-
-class Compiled(NamedTuple):
-    """A step compiled for both ways in which batches come."""
-
-    on_batch: Callable[[Batch], Any]
-    on_pass: Callable[[tf.data.Iterator], Any]
-    """Draws its batch inside the graph. A pass that has run dry fails there in mid-step, when the
-    optimizer may have counted an iteration already: Keras's does, so does this."""
-
-
-def _step_by_step(model: keras.Model, compiled: Callable[[], Compiled]) -> Call:
-    """Plan `step`: one compiled call a batch, and the way Keras does it."""
-
-    def call(batches: Iterator[Batch]) -> Logs:
-        on_batch, on_pass = compiled()  # traced here at the first batch, as in Keras
-        if isinstance(batches, tf.data.Iterator) and not (_more(model) or model.run_eagerly):
-            return on_pass(batches)
-        logs = on_batch(next(batches))
-        for batch in itertools.islice(batches, _more(model)):
-            logs = on_batch(batch)
-        return logs
-
-    return call
-
-
-def _compiled(
-    owner: Any, model: keras.Model, step: StepFunction, spec: Structure, spec_key: str
-) -> Compiled:
-    """The graphs of a step for batches of `spec`, kept on `owner`."""
-
-    def make() -> Compiled:
-        on_batch, on_pass = _kept(owner, step, lambda: _functions(model, step))
-        return Compiled(_concrete(on_batch, spec), on_pass)
-
-    return _kept(owner, (step, spec_key), make)
+    def steps_within(self, seconds: float) -> int:
+        """One: no two steps share a call."""
+        return 1
 
 
 def _functions(model: keras.Model, step: StepFunction) -> Compiled:
@@ -159,30 +150,49 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
     def on_batch(batch: Batch) -> Logs:
         return step(model, batch)
 
-    compiled = on_batch if model.run_eagerly else _graph(on_batch, model.jit_compile)
+    compiled = on_batch if model.run_eagerly else graph(on_batch, model.jit_compile)
 
     def on_pass(batches: tf.data.Iterator) -> Logs:
         return compiled(batches.get_next())
 
-    return Compiled(compiled, _graph(on_pass, jit_compile=None))
+    return Compiled(step, compiled, graph(on_pass, jit_compile=None))
 
 
-def _kept(owner: Any, key: Any, make: Callable[[], T]) -> T:
+def kept(owner: Any, key: Any, make: Callable[[], T]) -> T:
     """What was made for a step: made once, and kept on Keras's function for the same work."""
-    kept: dict[Any, T] = vars(owner).setdefault("_glassfit_compiled", {})
-    if key not in kept:
-        kept[key] = make()
-    return kept[key]
+    everything: dict[Any, T] = vars(owner).setdefault("_glassfit_compiled", {})
+    if key not in everything:
+        everything[key] = make()
+    return everything[key]
 
 
-def _graph(function: Callable[[Any], Any], jit_compile: bool | None) -> Callable[[Any], Any]:
+def graph(function: Callable[..., Any], jit_compile: bool | None) -> Callable[..., Any]:
+    """A `tf.function` of code that needs no AutoGraph."""
     unconverted = tf.autograph.experimental.do_not_convert(function)
     return tf.function(unconverted, reduce_retracing=True, jit_compile=jit_compile)
 
 
-def _concrete(one_step: Any, spec: Structure) -> Callable[[Batch], Logs]:
-    """The one graph for batches of `spec`: a short last batch does not trace again."""
-    is_graph = isinstance(one_step, tf.types.experimental.PolymorphicFunction)
-    if is_graph and not tf.config.functions_run_eagerly():
-        return one_step.get_concrete_function(spec)
-    return one_step  # the model or TensorFlow was told to run eagerly
+def concrete(function: Any, *specs: Structure) -> Any:
+    """The one graph for such arguments: a short last batch does not trace again."""
+    is_function = isinstance(function, tf.types.experimental.PolymorphicFunction)
+    if is_function and not tf.config.functions_run_eagerly():
+        return function.get_concrete_function(*specs)
+    return function  # the model or TensorFlow was told to run eagerly
+
+
+def _is_graph(function: Any) -> bool:
+    return isinstance(function, tf.types.experimental.ConcreteFunction)
+
+
+def flat_call(function: Any) -> Callable[..., Any]:
+    """Calls a concrete function without packing and checking its arguments again at every call.
+
+    On 2 cores this takes a third off a call that runs a single small step.
+    """
+
+    def call(*arguments: Structure) -> Structure:
+        flat = tf.nest.flatten(arguments, expand_composites=True)
+        outputs = function.inference_fn.call_flat(*flat, *function.captured_inputs)
+        return tf.nest.pack_sequence_as(function.structured_outputs, outputs)
+
+    return call

@@ -7,7 +7,7 @@ mean over samples: each batch counts by its size, so a short last batch counts l
 import keras
 import tensorflow as tf
 
-from loop._keras import flat_outputs, is_inherited, loss_tracker, metric_names, output_metrics
+from loop._keras import every_metric, flat_outputs, is_inherited, loss_tracker, output_metrics
 from loop.types import Logs, Structure
 
 
@@ -73,7 +73,7 @@ def in_metric_order(model: keras.Model, logs: Logs) -> float | list[float]:
 
     Mirrors: keras.src.trainers.trainer.Trainer._flatten_metrics_in_order
     """
-    names = metric_names(model)
+    names = [metric.name for metric in every_metric(model)]
     values = [logs[name] for name in names if name in logs]
     values += [logs[name] for name in sorted(logs) if name not in names]
     return values[0] if len(values) == 1 else values

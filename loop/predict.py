@@ -1,14 +1,19 @@
 """`loop.predict`: forward passes over the data, joined along the batch axis."""
 
+import itertools
+from collections.abc import Callable, Iterator
+
 import keras
 import tensorflow as tf
 
+from loop._keras import is_inherited
 from loop.callbacks import with_defaults
-from loop.checks import check_one_device
+from loop.checks import check_inherited, check_one_device
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.function import joined, predict_call
-from loop.types import Structure
+from loop.function import graph, kept
+from loop.step import overridden_predict_step, predict_step
+from loop.types import Batch, StepFunction, Structure
 
 
 def predict(
@@ -48,11 +53,12 @@ def predict(
     model.stop_predicting = False
     told.on_predict_begin()
     outputs: list[Structure] = []
+    hooks = told.predicting
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch():
-            told.on_predict_batch_begin(first)
-            outputs.append(call(batches))
-            told.on_predict_batch_end(last, {"outputs": outputs[-1]})
+        for first, last, batches in schedule.one_epoch(lambda batch: batch):  # one call a batch
+            hooks.begin(first)
+            outputs.append(call(batches, last - first + 1))
+            hooks.end(last, [{"outputs": outputs[-1]}])
             if model.stop_predicting:
                 break
     told.on_predict_end()
@@ -64,3 +70,44 @@ def predict(
 def _as_numpy(output: Structure) -> Structure:
     """Reads predictions: waits for the device. Ragged and sparse ones stay what they are."""
     return output.numpy() if isinstance(output, tf.Tensor) else output
+
+
+def predict_call(model: keras.Model) -> Callable[[Iterator[Batch], int], Structure]:
+    """The call that predicts some batches; leaves `[batch, ...]`.
+
+    Keras traces it by the shapes that come, one graph for full batches and one for others.
+
+    Mirrors: keras.Model.make_predict_function
+    """
+    check_inherited(model.make_predict_function, keras.Model.make_predict_function)
+    inherited = is_inherited(model.predict_step, keras.Model.predict_step)
+    step = predict_step if inherited else overridden_predict_step
+    model.make_predict_function()
+    on_batches = kept(model.predict_function, step, lambda: _prediction(model, step))
+
+    def call(batches: Iterator[Batch], count: int) -> Structure:
+        return on_batches([next(batches), *itertools.islice(batches, count - 1)])
+
+    return call
+
+
+def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
+    """One graph for all batches of a call, the joining included; only the step is XLA's."""
+
+    def on_batch(batch: Batch) -> Structure:
+        return step(model, batch)
+
+    jit_compile = model.jit_compile and not model.run_eagerly
+    one = graph(on_batch, jit_compile=True) if jit_compile else on_batch
+
+    def on_batches(batches: list[Batch]) -> Structure:
+        return joined([one(batch) for batch in batches])
+
+    return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
+
+
+def joined(outputs: list[Structure]) -> Structure:
+    """Predictions of several batches as one, joined along the batch axis."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return keras.tree.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import keras
+import tensorflow as tf
 
 Structure = Any
 """One array or tensor, or tuples, lists and dicts of them, nested as the user likes."""
@@ -20,11 +21,29 @@ Logs = dict[str, Any]
 StepFunction = Callable[[keras.Model, Batch], Logs]
 """The mathematics of one batch. `keras.Model.train_step`, unbound, is one too."""
 
-Call = Callable[[Iterator[Batch]], Logs]
-"""Takes the batches it runs from the pass over the data, and returns the logs after the last."""
+PLANS = ("auto", "step", "fused", "xla", "fastest")
+"""How steps become compiled calls.
 
-PLANS = ("auto", "step")
-"""How steps become compiled calls. `step`: one call a batch. `auto`: the same, so far."""
+step      one call a batch: how Keras does it, and the one to read first
+fused     as many steps as nobody watches in one call: the same bits
+xla       fused, and compiled with XLA: the bits of `jit_compile=True`, or close to them
+auto      fused where that can be, else step: never other bits
+fastest   what a few steps on this model measure to be the fastest of all
+"""
+
+
+class Pass(Protocol):
+    """One pass over the data: an iterator of batches, or what a compiled call draws them from."""
+
+    inputs: Structure
+    """Tensors, or an iterator, from which a graph draws: `source.draw(inputs, place)`."""
+
+    place: int
+    """The batch that comes next. A call that draws batches itself moves it on."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
 
 
 class Source(Protocol):
@@ -36,12 +55,41 @@ class Source(Protocol):
         ...
 
     @property
+    def is_endless(self) -> bool:
+        """Whether a pass never runs dry."""
+        ...
+
+    @property
     def spec(self) -> Structure:
         """A `tf.TensorSpec` for each leaf of a batch, its batch dimension as static as Keras's."""
         ...
 
-    def new_pass(self) -> Iterator[Batch]:
+    def new_pass(self) -> Pass:
         """Starts one pass over the data."""
+        ...
+
+    def signature(self, static: bool = False) -> Structure:
+        """Specs of `Pass.inputs`; with `static` they name the number of samples."""
+        ...
+
+    def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
+        """Inside a graph: batch number `place` of a pass, leaves `[batch, ...]`."""
+        ...
+
+
+class Call(Protocol):
+    """A compiled call that runs batches of a pass."""
+
+    def __call__(self, batches: Pass, count: int, each: bool = False) -> list[Logs]:
+        """Runs `count` batches, or what is left of the pass.
+
+        Returns:
+            The logs after the last batch; with `each`, those after every batch.
+        """
+        ...
+
+    def steps_within(self, seconds: float) -> int:
+        """About how many steps take so long, at least one; one where no two may share a call."""
         ...
 
 

@@ -12,7 +12,7 @@ from keras.src.trainers.data_adapters import (
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
 from loop.data import ArraySource, make_source, split_validation
-from loop.data.arrays import orders
+from loop.data.order import orders
 from loop.data.weights import class_to_sample_weight, with_class_weight
 
 

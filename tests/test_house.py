@@ -27,11 +27,23 @@ ORDER = [
     "metrics",
     "step",
     "function",
+    "in_graph",
+    "fused",
+    "fastest",
+    "plans",
+    "watch",
     "callbacks",
+    "epoch",
+    "evaluate",
+    "whole",
+    "setup",
+    "fit",
+    "predict",
+    "explain",
+    "__init__",
 ]
-ORDER += ["epoch", "evaluate", "fit", "predict", "__init__"]
-ORDER_IN_DATA = ["weights", "arrays", "datasets", "split", "__init__"]
-ORDER_IN_CALLBACKS = ["logs", "progress", "dispatch", "__init__"]
+ORDER_IN_DATA = ["weights", "convert", "order", "arrays", "datasets", "split", "__init__"]
+ORDER_IN_CALLBACKS = ["logs", "progress", "batches", "dispatch", "__init__"]
 
 
 def tree(path):
@@ -111,7 +123,11 @@ def test_every_private_name_in_the_seam_exists_in_this_keras():
         "compile_loss": model._compile_loss,
         "model._compile_metrics": model._compile_metrics,
         "compile_metrics": model._compile_metrics,
+        "checkpoint": keras.callbacks.ModelCheckpoint("never.keras", save_freq=2),
+        "board": keras.callbacks.TensorBoard("never"),
     }
+    backup = keras.callbacks.BackupAndRestore("never", save_freq=2)
+    assert hasattr(backup, "_batches_seen_since_last_saving")
     used = [
         (ast.unparse(node.value), node.attr)
         for node in ast.walk(tree(ROOT / "loop/_keras.py"))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import keras
 from keras.callbacks import Callback, CallbackList, History, ProgbarLogger
 
+from loop.callbacks.batches import predicting, testing, training
 from loop.callbacks.logs import python_logs
 from loop.callbacks.progress import ProgressBar
 from loop.types import Logs, Structure
@@ -17,15 +18,23 @@ from loop.types import Logs, Structure
 class Callbacks:
     """A list of callbacks that is told of events as one.
 
+    Attributes:
+        training: The hooks around batches that train.
+        testing: The hooks around batches of an evaluation or a validation pass.
+        predicting: The hooks around batches of a prediction.
+
     Mirrors: keras.callbacks.CallbackList
     """
 
-    def __init__(self, callbacks: list[Callback], model: keras.Model, params: dict):
+    def __init__(self, callbacks: list[Callback]):
         self.callbacks = callbacks
-        for callback in callbacks:
-            callback.set_model(model)
-        for callback in callbacks:
-            callback.set_params(params)
+        self.training = training(callbacks)
+        self.testing = testing(callbacks)
+        self.predicting = predicting(callbacks)
+
+    def hearing(self, has_hooks: Callable[[Callback], bool]) -> list[Callback]:
+        """The callbacks with certain hooks (see `loop.watch`), asked now."""
+        return [callback for callback in self.callbacks if has_hooks(callback)]
 
     def _tell(self, hook: Callable[[Callback, Logs], None], logs: Logs | None) -> None:
         shared = python_logs(logs)
@@ -48,14 +57,6 @@ class Callbacks:
         """After the validation pass of an epoch, with the logs of both."""
         self._tell(lambda callback, logs: callback.on_epoch_end(epoch, logs), logs)
 
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a call that trains; `batch` is the first one it runs."""
-        self._tell(lambda callback, logs: callback.on_train_batch_begin(batch, logs=logs), logs)
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a call that trained, with the running metrics; `batch` is the last one it ran."""
-        self._tell(lambda callback, logs: callback.on_train_batch_end(batch, logs=logs), logs)
-
     def on_test_begin(self, logs: Logs | None = None) -> None:
         """Before an evaluation or a validation pass."""
         self._tell(lambda callback, logs: callback.on_test_begin(logs), logs)
@@ -63,14 +64,6 @@ class Callbacks:
     def on_test_end(self, logs: Logs | None = None) -> None:
         """After an evaluation or a validation pass, with its logs."""
         self._tell(lambda callback, logs: callback.on_test_end(logs), logs)
-
-    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a call that evaluates."""
-        self._tell(lambda callback, logs: callback.on_test_batch_begin(batch, logs=logs), logs)
-
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a call that evaluated, with the running metrics."""
-        self._tell(lambda callback, logs: callback.on_test_batch_end(batch, logs=logs), logs)
 
     def on_predict_begin(self, logs: Logs | None = None) -> None:
         """Before a prediction."""
@@ -80,14 +73,6 @@ class Callbacks:
         """After a prediction."""
         self._tell(lambda callback, logs: callback.on_predict_end(logs), logs)
 
-    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a call that predicts."""
-        self._tell(lambda callback, logs: callback.on_predict_batch_begin(batch, logs=logs), logs)
-
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a call that predicted, with its outputs."""
-        self._tell(lambda callback, logs: callback.on_predict_batch_end(batch, logs=logs), logs)
-
 
 def with_defaults(
     callbacks: Structure,
@@ -96,16 +81,16 @@ def with_defaults(
     epochs: int,
     steps: int | None,
     history: bool = False,
-) -> Callbacks | CallbackList:
+) -> Callbacks:
     """The user's callbacks, the History and the progress bar, ready to be told.
 
     A History or a `ProgbarLogger` of the user's takes the place of ours and keeps its own place in
-    the list; a ready `CallbackList` is taken as it is.
+    the list. A ready `CallbackList` is taken as it is: one callback, that looks at every batch.
 
     Mirrors: keras.callbacks.CallbackList
     """
     if isinstance(callbacks, CallbackList):
-        return callbacks
+        return Callbacks([callbacks])
     everyone: list[Callback] = keras.tree.flatten(callbacks) if callbacks else []
     recorders = [one for one in everyone if isinstance(one, History)]
     if history and not recorders:
@@ -115,4 +100,8 @@ def with_defaults(
         everyone.append(ProgressBar())
     if recorders:
         model.history = recorders[-1]
-    return Callbacks(everyone, model, {"verbose": verbose, "epochs": epochs, "steps": steps})
+    for callback in everyone:
+        callback.set_model(model)
+    for callback in everyone:
+        callback.set_params({"verbose": verbose, "epochs": epochs, "steps": steps})
+    return Callbacks(everyone)

@@ -12,6 +12,7 @@ from keras.callbacks import Callback
 from tqdm.auto import tqdm
 
 from loop.types import Logs
+from loop.watch import register_cadence
 
 
 class ProgressBar(Callback):
@@ -99,3 +100,6 @@ def _number(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.4f}" if abs(value) > 1e-3 or value == 0 else f"{value:.4e}"
+
+
+register_cadence(ProgressBar, 0.1)  # as often as tqdm redraws a bar

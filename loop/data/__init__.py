@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop.data.arrays import ArraySource, is_array
+from loop.data.arrays import ArraySource
+from loop.data.convert import is_array
 from loop.data.datasets import DatasetSource
 from loop.data.split import split_validation
 from loop.types import Source, Structure

@@ -5,15 +5,17 @@ batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short,
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from loop.data.convert import common_length, to_tensor
+from loop.data.order import global_seed, orders
 from loop.data.weights import class_to_sample_weight, weight_for_each_output
 from loop.types import Batch, Structure
+
+ROOM_FOR_ORDERS = 2**22  # numbers, 32 MiB: as many as orders drawn ahead may take
 
 
 class ArraySource:
@@ -21,6 +23,8 @@ class ArraySource:
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
     """
+
+    is_endless = False
 
     def __init__(
         self,
@@ -52,143 +56,91 @@ class ArraySource:
         self.num_batches = math.ceil(self.num_samples / self.batch_size)
         # Made now, under the seed of now: a callback that sets another one changes nothing.
         self._draw_order = orders(self.num_samples, self.batch_size, shuffle)
-        self._order = self._draw_order() if not shuffle or global_seed_is_set() else None
+        self.repeats_its_order = not shuffle or global_seed() is not None
+        self._order = self._draw_order() if self.repeats_its_order else None
         self.arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
+        self.flat = [array for array in keras.tree.flatten(self.arrays) if array is not None]
+        self.last_is_short = self.num_samples % self.batch_size > 0
         self.spec = keras.tree.map_structure(self._leaf_spec, self.arrays)
 
     def _leaf_spec(self, array: tf.Tensor | None) -> tf.TensorSpec | None:
         """Keras's graphs know the batch size only where every batch has it; so do ours."""
         if array is None:  # an output without a target, say: its batches are None too
             return None
-        batch = None if self.num_samples % self.batch_size else self.batch_size
+        batch = None if self.last_is_short else self.batch_size
         return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
 
-    def new_pass(self) -> Iterator[Batch]:
-        """Draws an order and yields the batches of one pass, leaves `[batch, ...]`."""
-        rows = self._draw_order() if self._order is None else self._order
-        for start in range(0, self.num_samples, self.batch_size):
-            yield take(self.arrays, rows[start : start + self.batch_size])
+    def new_pass(self) -> "ArrayPass":
+        """Draws an order and starts a pass over the data."""
+        order = self._draw_order() if self._order is None else self._order
+        return ArrayPass((self.flat, order), self._take, self.batch_size)
+
+    def orders(self, wanted: int) -> tf.Tensor:
+        """Orders for the next passes, `[passes, samples]` int64: as many as wanted, or fewer.
+
+        Where every pass has the same order, one row stands for all of them.
+        """
+        if self._order is not None:
+            return self._order[tf.newaxis]
+        room = max(1, ROOM_FOR_ORDERS // max(self.num_samples, 1))
+        return tf.stack([self._draw_order() for _ in range(min(wanted, room))])
+
+    def signature(self, static: bool = False) -> Structure:
+        """Specs of `ArrayPass.inputs`; the number of samples is left open unless `static`."""
+        samples = self.num_samples if static else None
+        arrays = [tf.TensorSpec([samples, *one.shape[1:]], one.dtype) for one in self.flat]
+        return arrays, tf.TensorSpec([samples], tf.int64)
+
+    def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
+        """Inside a graph: batch number `place` of a pass, leaves `[batch, ...]`.
+
+        Its size is static exactly where it is in `spec`.
+        """
+        if self.last_is_short:
+            arrays, order = inputs
+            start = place * self.batch_size
+            end = tf.minimum(start + self.batch_size, tf.size(order, tf.int64))
+            return self._take(arrays, order[start:end])
+        return self.draw_full(inputs, place)
+
+    def draw_full(self, inputs: Structure, place: tf.Tensor) -> Batch:
+        """The same for any batch but a short last one, where every shape must be static."""
+        arrays, order = inputs
+        return self._take(arrays, tf.slice(order, [place * self.batch_size], [self.batch_size]))
+
+    def draw_short(self, inputs: Structure) -> Batch:
+        """The same for the short last batch, where every shape must be static."""
+        arrays, order = inputs
+        return self._take(arrays, order[self.num_samples - self.num_samples % self.batch_size :])
+
+    def _take(self, arrays: list[tf.Tensor], rows: tf.Tensor) -> Batch:
+        """Some rows, `[batch]` int64, of every array, in the structure that the user gave."""
+        taken = iter([tf.gather(array, rows) for array in arrays])
+        return keras.tree.map_structure(lambda a: None if a is None else next(taken), self.arrays)
 
 
-def take(arrays: Structure, rows: tf.Tensor) -> Batch:
-    """Some rows, `[batch]` int64, of every array."""
-    return keras.tree.map_structure(lambda a: None if a is None else tf.gather(a, rows), arrays)
+class ArrayPass:
+    """One pass over arrays: an iterator of batches, leaves `[batch, ...]`.
 
-
-def orders(num_samples: int, batch_size: int, shuffle: bool | str) -> Callable[[], tf.Tensor]:
-    """A function that draws the order of the samples for one pass, `[samples]` int64.
-
-    Keras draws it inside a `Dataset.map`, with the first random op of that graph, and makes a new
-    iterator for each epoch. Under a global seed every epoch therefore has the SAME order, and one
-    draw serves them all.
-
-    Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset
+    Attributes:
+        inputs: The arrays, `[samples, ...]` each, and the order, `[samples]` int64: all that a
+            compiled call needs to draw batches itself.
+        place: The batch that comes next. A call that draws batches itself moves it on.
     """
-    if not shuffle:
-        return lambda: tf.range(num_samples, dtype=tf.int64)
-    if shuffle == "batch":  # batches keep their places, rows are permuted inside each
-        within = tf.data.Dataset.range(num_samples).batch(batch_size).map(tf.random.shuffle)
-        return lambda: tf.concat(list(within), axis=0)
 
-    def permutation(_: tf.Tensor) -> tf.Tensor:
-        return tf.random.shuffle(tf.range(num_samples, dtype=tf.int64))
+    def __init__(self, inputs: Structure, take: Callable[..., Batch], batch_size: int):
+        self.inputs = inputs
+        self.place = 0
+        self._take = take
+        self._batch_size = batch_size
 
-    over_all = tf.data.Dataset.range(1).map(permutation)
-    return lambda: next(iter(over_all))
+    def __iter__(self) -> "ArrayPass":
+        return self
 
-
-def global_seed_is_set() -> bool:
-    """Whether `keras.utils.set_random_seed` or `tf.random.set_seed` was called."""
-    seed, _ = tf.compat.v1.get_seed(0)  # with a seed for the operation given: nothing is drawn
-    return seed != 87_654_321  # what TensorFlow reports for none
-
-
-def is_array(value: Any) -> bool:
-    """Whether fit takes a value for an array: NumPy, TensorFlow, pandas, whatever has `__array__`.
-
-    Mirrors: keras.src.trainers.data_adapters.array_slicing.can_slice_array
-    """
-    return isinstance(value, tf.Tensor | tf.Variable | tf.RaggedTensor | tf.SparseTensor) or (
-        hasattr(value, "__array__")
-    )
-
-
-def to_array(value: Any) -> Any:
-    """One array as fit sees it: a NumPy array or a tensor, floats of `floatx`, integers untouched.
-
-    A pandas Series `[samples]` becomes a column `[samples, 1]`.
-
-    Raises:
-        ValueError: It is of a dtype that fit does not know.
-
-    Mirrors: keras.src.trainers.data_adapters.array_slicing.convert_to_sliceable
-    """
-    if value is None:
-        return None
-    if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
-        raise NotImplementedError(
-            f"`model.fit` takes a {type(value).__name__}, loop.fit does not yet. Pass a dense "
-            "tensor (`.to_tensor()`, `tf.sparse.to_dense`) or a tf.data.Dataset."
-        )
-    floatx = keras.config.floatx()
-    if isinstance(value, tf.Tensor | tf.Variable):
-        return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
-    if hasattr(value, "iloc"):  # pandas, without importing it: of a frame the columns decide
-        dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
-        value = value.astype(floatx) if any(map(_is_other_float, dtypes)) else value
-        array = value.to_numpy()
-        return array[:, np.newaxis] if array.ndim == 1 else array
-    array = np.asarray(value)
-    if array.dtype == object and array.ndim == 1 and all(isinstance(one, str) for one in array):
-        return tf.convert_to_tensor(array, tf.string)
-    return array.astype(floatx) if _is_other_float(array.dtype) else array
-
-
-def _is_other_float(dtype: Any) -> bool:
-    """Whether fit casts a dtype to `floatx`.
-
-    Raises:
-        ValueError: It is no dtype that a model can be trained on.
-    """
-    # Neither an extension dtype of pandas, nor texts, dates, objects or records with fields.
-    if not isinstance(dtype, np.dtype) or dtype.kind not in _KINDS or dtype.names:
-        raise ValueError(
-            f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
-            "one-dimensional array of str objects. Convert the data, for example with "
-            '`.astype("float32")`, or map texts and categories to integers.'
-        )
-    known = tf.as_dtype(dtype)
-    return known.is_floating and known != tf.as_dtype(keras.config.floatx())
-
-
-_KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and its kin, registered by ml_dtypes
-
-
-def to_tensor(value: Any) -> tf.Tensor | None:
-    """One array as a tensor on the device, all of it at once."""
-    array = to_array(value)
-    return None if array is None else tf.convert_to_tensor(array)
-
-
-def common_length(data: Structure) -> int:
-    """The number of samples, the same in every array.
-
-    Raises:
-        ValueError: The arrays differ in length.
-        KeyError: There is no array at all (the class that Keras raises here).
-
-    Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.check_data_cardinality
-    """
-    lengths = {int(a.shape[0]) for a in keras.tree.flatten(data) if a is not None}
-    if not lengths:
-        raise KeyError("No data: expected arrays or a tf.data.Dataset as `x`, got None.")
-    if len(lengths) > 1:
-        sizes = {
-            name: [int(a.shape[0]) for a in keras.tree.flatten(part) if a is not None]
-            for name, part in zip(("x", "y", "sample_weight"), data, strict=False)
-        }
-        raise ValueError(
-            "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
-            f"samples: expected one length along the first axis, got {sizes}."
-        )
-    return lengths.pop()
+    def __next__(self) -> Batch:
+        arrays, order = self.inputs
+        start = self.place * self._batch_size
+        if start >= len(order):
+            raise StopIteration
+        self.place += 1
+        return self._take(arrays, order[start : start + self._batch_size])

@@ -1,11 +1,9 @@
 """A `tf.data.Dataset` of batches: it shuffles, batches and repeats as its owner built it."""
 
-from collections.abc import Iterator
-
 import tensorflow as tf
 
 from loop.data.weights import with_class_weight
-from loop.types import Batch
+from loop.types import Batch, Structure
 
 
 class DatasetSource:
@@ -21,7 +19,34 @@ class DatasetSource:
         self.spec = self.dataset.element_spec
         cardinality = int(self.dataset.cardinality())
         self.num_batches = cardinality if cardinality >= 0 else None  # unknown, or infinite
+        self.is_endless = cardinality == tf.data.INFINITE_CARDINALITY
 
-    def new_pass(self) -> Iterator[Batch]:
+    def new_pass(self) -> "DatasetPass":
         """Starts an iterator. Each one draws anew from a dataset that reshuffles."""
-        return iter(self.dataset)
+        return DatasetPass(iter(self.dataset))
+
+    def signature(self, static: bool = False) -> Structure:
+        """The spec of `DatasetPass.inputs`."""
+        return tf.data.IteratorSpec(self.spec)
+
+    def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
+        """Inside a graph: the next batch; the iterator knows its place."""
+        return inputs.get_next()
+
+
+class DatasetPass:
+    """One pass over a dataset.
+
+    Attributes:
+        inputs: The iterator: all that a compiled call needs to draw batches itself.
+    """
+
+    def __init__(self, iterator: tf.data.Iterator):
+        self.inputs = iterator
+        self.place = 0  # kept for the sake of those who draw by place; the iterator has its own
+
+    def __iter__(self) -> "DatasetPass":
+        return self
+
+    def __next__(self) -> Batch:
+        return next(self.inputs)

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from loop.data.arrays import is_array, to_array
+from loop.data.convert import is_array, to_array
 from loop.types import Structure
 
 Arrays = tuple[Structure, Structure, Structure]

@@ -1,0 +1,98 @@
+"""The hooks around batches: who has them, who looks when, and who is told afterwards."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from keras.callbacks import Callback
+
+from loop.callbacks.logs import python_logs
+from loop.types import Call, Logs
+from loop.watch import (
+    hears_predicting,
+    hears_testing,
+    hears_training,
+    next_look,
+    reads_logs_only,
+)
+
+
+class BatchHooks(NamedTuple):
+    """The hooks for the batches of training, of testing or of prediction.
+
+    Whose hooks are Keras's empty ones is never told, and logs become floats only where somebody is:
+    that reads them, and waits for the device.
+    """
+
+    callbacks: list[Callback]
+    hears: Callable[[Callback], bool]
+    tell_begin: Callable[[Callback, int, Logs], None]
+    tell_end: Callable[[Callback, int, Logs], None]
+
+    @property
+    def hearers(self) -> list[Callback]:
+        """The callbacks that have such hooks, asked now: some set theirs while they train."""
+        return [callback for callback in self.callbacks if self.hears(callback)]
+
+    @property
+    def readers(self) -> list[Callback]:
+        """Those of them that read logs only, and may be told when the batches are over."""
+        return [callback for callback in self.hearers if reads_logs_only(callback)]
+
+    def until_seen(self, call: Call) -> Callable[[int], int]:
+        """A function from the batch that comes next to the one after which somebody looks."""
+        return lambda batch: next_look(self.hearers, batch, call.steps_within)
+
+    def begin(self, batch: int) -> None:
+        """Before a call; `batch` is the first one it runs."""
+        for callback in self.hearers:
+            self.tell_begin(callback, batch, {})
+
+    def end(self, batch: int, every: list[Logs]) -> None:
+        """After a call; `batch` is the last one it ran, `every` the logs after it or after each."""
+        *passed, last = every
+        readers = self.readers if passed else []
+        for place, logs in enumerate(passed, batch - len(passed)):
+            self._tell(readers, self.tell_end, place, logs)
+            self._tell(readers, self.tell_begin, place + 1, {})
+        self._tell(self.hearers, self.tell_end, batch, last)
+
+    @staticmethod
+    def _tell(
+        hearers: list[Callback],
+        hook: Callable[[Callback, int, Logs], None],
+        batch: int,
+        logs: Logs,
+    ) -> None:
+        shared = python_logs(logs) if hearers else {}
+        for callback in hearers:
+            hook(callback, batch, shared)
+
+
+def training(callbacks: list[Callback]) -> BatchHooks:
+    """The hooks around batches that train."""
+    return BatchHooks(
+        callbacks,
+        hears_training,
+        lambda callback, batch, logs: callback.on_train_batch_begin(batch, logs=logs),
+        lambda callback, batch, logs: callback.on_train_batch_end(batch, logs=logs),
+    )
+
+
+def testing(callbacks: list[Callback]) -> BatchHooks:
+    """The hooks around batches of an evaluation or a validation pass."""
+    return BatchHooks(
+        callbacks,
+        hears_testing,
+        lambda callback, batch, logs: callback.on_test_batch_begin(batch, logs=logs),
+        lambda callback, batch, logs: callback.on_test_batch_end(batch, logs=logs),
+    )
+
+
+def predicting(callbacks: list[Callback]) -> BatchHooks:
+    """The hooks around batches of a prediction."""
+    return BatchHooks(
+        callbacks,
+        hears_predicting,
+        lambda callback, batch, logs: callback.on_predict_batch_begin(batch, logs=logs),
+        lambda callback, batch, logs: callback.on_predict_batch_end(batch, logs=logs),
+    )

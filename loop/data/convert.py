@@ -1,0 +1,100 @@
+"""What the user passed as arrays, as fit sees it."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loop.types import Structure
+
+
+def is_array(value: Any) -> bool:
+    """Whether fit takes a value for an array: NumPy, TensorFlow, pandas, whatever has `__array__`.
+
+    Mirrors: keras.src.trainers.data_adapters.array_slicing.can_slice_array
+    """
+    return isinstance(value, tf.Tensor | tf.Variable | tf.RaggedTensor | tf.SparseTensor) or (
+        hasattr(value, "__array__")
+    )
+
+
+def to_array(value: Any) -> Any:
+    """One array as fit sees it: a NumPy array or a tensor, floats of `floatx`, integers untouched.
+
+    A pandas Series `[samples]` becomes a column `[samples, 1]`.
+
+    Raises:
+        ValueError: It is of a dtype that fit does not know.
+
+    Mirrors: keras.src.trainers.data_adapters.array_slicing.convert_to_sliceable
+    """
+    if value is None:
+        return None
+    if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
+        raise NotImplementedError(
+            f"`model.fit` takes a {type(value).__name__}, loop.fit does not yet. Pass a dense "
+            "tensor (`.to_tensor()`, `tf.sparse.to_dense`) or a tf.data.Dataset."
+        )
+    floatx = keras.config.floatx()
+    if isinstance(value, tf.Tensor | tf.Variable):
+        return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
+    if hasattr(value, "iloc"):  # pandas, without importing it: of a frame the columns decide
+        dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
+        value = value.astype(floatx) if any(map(_is_other_float, dtypes)) else value
+        array = value.to_numpy()
+        return array[:, np.newaxis] if array.ndim == 1 else array
+    array = np.asarray(value)
+    if array.dtype == object and array.ndim == 1 and all(isinstance(one, str) for one in array):
+        return tf.convert_to_tensor(array, tf.string)
+    return array.astype(floatx) if _is_other_float(array.dtype) else array
+
+
+def _is_other_float(dtype: Any) -> bool:
+    """Whether fit casts a dtype to `floatx`.
+
+    Raises:
+        ValueError: It is no dtype that a model can be trained on.
+    """
+    # Neither an extension dtype of pandas, nor texts, dates, objects or records with fields.
+    if not isinstance(dtype, np.dtype) or dtype.kind not in _KINDS or dtype.names:
+        raise ValueError(
+            f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
+            "one-dimensional array of str objects. Convert the data, for example with "
+            '`.astype("float32")`, or map texts and categories to integers.'
+        )
+    known = tf.as_dtype(dtype)
+    return known.is_floating and known != tf.as_dtype(keras.config.floatx())
+
+
+_KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and its kin, registered by ml_dtypes
+
+
+def to_tensor(value: Any) -> tf.Tensor | None:
+    """One array as a tensor on the device, all of it at once."""
+    array = to_array(value)
+    return None if array is None else tf.convert_to_tensor(array)
+
+
+def common_length(data: Structure) -> int:
+    """The number of samples, the same in every array.
+
+    Raises:
+        ValueError: The arrays differ in length.
+        KeyError: There is no array at all (the class that Keras raises here).
+
+    Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.check_data_cardinality
+    """
+    lengths = {int(a.shape[0]) for a in keras.tree.flatten(data) if a is not None}
+    if not lengths:
+        raise KeyError("No data: expected arrays or a tf.data.Dataset as `x`, got None.")
+    if len(lengths) > 1:
+        sizes = {
+            name: [int(a.shape[0]) for a in keras.tree.flatten(part) if a is not None]
+            for name, part in zip(("x", "y", "sample_weight"), data, strict=False)
+        }
+        raise ValueError(
+            "Data cardinality is ambiguous. Make sure all arrays contain the same number of "
+            f"samples: expected one length along the first axis, got {sizes}."
+        )
+    return lengths.pop()

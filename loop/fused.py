@@ -1,0 +1,194 @@
+"""Many steps in one compiled call: plans `fused`, `xla`, `auto` and `fastest`."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from loop.data import ArraySource
+from loop.function import StepByStep, StepGraphs, concrete, flat_call, graph, kept
+from loop.in_graph import RECORDED, Steps, many_steps
+from loop.types import Logs, Pass, Source, Structure
+
+WAYS = ("fused", "fused over XLA steps", "xla")
+"""How many steps share a call: in a loop of TensorFlow's over steps as Keras compiles them, in one
+over steps compiled with XLA, or loop and all in XLA."""
+
+
+class Fused:
+    """Many steps in one compiled call, as many as nobody watches.
+
+    Where steps cannot share a call, it runs one after the other; `why_not` says why.
+
+    Attributes:
+        graphs: The step.
+        source: Where its batches come from.
+        say: Tells the user something.
+    """
+
+    def __init__(
+        self,
+        graphs: StepGraphs,
+        source: Source,
+        choose_way: Callable[["Fused"], str],
+        must_fuse: bool,
+        say: Callable[[str], None],
+    ):
+        self.graphs = graphs
+        self.source = source
+        self.say = say
+        self._choose_way = choose_way
+        self._must_fuse = must_fuse
+        self._one_by_one = StepByStep(graphs)
+
+    @property
+    def way(self) -> str:
+        """Which of `WAYS` it goes. Traces the step."""
+        return self._choose_way(self)
+
+    @property
+    def pace(self) -> "Pace":
+        """How fast such calls have run so far, in this fit and those before."""
+        return kept(self.graphs.owner, ("pace", self.graphs.key, self._choose_way), Pace)
+
+    def steps_within(self, seconds: float) -> int:
+        """About how many steps take so long: one before the first call, and where none can fuse."""
+        return self.pace.steps_within(seconds)
+
+    def __call__(self, batches: Pass, count: int, each: bool = False) -> list[Logs]:
+        """Runs `count` batches, or what is left of the pass, in one call.
+
+        Raises:
+            ValueError: These steps cannot share a call, and the plan says they must.
+        """
+        if reason := self.why_not():
+            if self._must_fuse:
+                raise ValueError(
+                    f"This plan needs steps that can share a call, but {reason}. Under "
+                    'plan="auto" such steps run one by one.'
+                )
+            return self._one_by_one(batches, count, each)
+        if self.source.num_batches is not None:  # the last execution may reach beyond the pass
+            count = min(count, self.source.num_batches - batches.place)
+        every: list[Logs] = []
+        while count > 0:
+            together = min(count, RECORDED) if each else count
+            every += self._run(batches, together, each)
+            count -= together
+        return every
+
+    def _run(self, batches: Pass, count: int, each: bool) -> list[Logs]:
+        program = self.program(self.way, each)
+        started = time.perf_counter()
+        last, recorded = program(batches.inputs, tf.constant([batches.place, count], tf.int64))
+        batches.place += count
+        if not each:
+            self.pace.measure(count, started, last)
+            return [last]
+        rows = {name: values.numpy() for name, values in recorded.items()}  # one read for each log
+        self.pace.measure(count, started, last)
+        return [{name: values[place] for name, values in rows.items()} for place in range(count)]
+
+    def why_not(self) -> str | None:
+        """Why these steps cannot share a call; None where they can. Traces the step."""
+        model = self.graphs.model
+        if model.run_eagerly or tf.config.functions_run_eagerly():
+            return "the step runs eagerly, as it was told to"
+        if self.source.num_batches is None and not self.source.is_endless:
+            return (
+                "nobody knows how many batches the dataset has until it runs dry "
+                "(tf.data.experimental.assert_cardinality can tell)"
+            )
+        one = self.graphs.compiled().on_batch
+        return kept(self.graphs.owner, ("why not", one), lambda: _why_not_in_a_loop(one))
+
+    def program(
+        self, way: str, each: bool = False
+    ) -> Callable[[Structure, tf.Tensor], tuple[Logs, Logs]]:
+        """The compiled call: `program(inputs, [place, count])` gives what `many_steps` gives."""
+        one, in_xla = self.one(way), way == "xla"
+        signature = self.source.signature(static=in_xla)
+
+        def run(inputs: Structure, span: tf.Tensor) -> tuple[Logs, Logs]:
+            return many_steps(Steps(one, self.source), inputs, span[0], span[1], each, in_xla)
+
+        def make() -> Callable[[Structure, tf.Tensor], tuple[Logs, Logs]]:
+            compiled = graph(run, jit_compile=True if in_xla else None)
+            return flat_call(concrete(compiled, signature, tf.TensorSpec([2], tf.int64)))
+
+        key = ("steps", one, each, in_xla, built_in(self.source), repr(signature))
+        return kept(self.graphs.owner, key, make)
+
+    def one(self, way: str) -> Any:
+        """The concrete function of one step: as Keras compiles it, or compiled with XLA."""
+        compiled = self.graphs.compiled()
+        if way != "fused over XLA steps" or self.graphs.model.jit_compile:
+            return compiled.on_batch
+
+        def make() -> Any:
+            jitted = graph(lambda batch: compiled.on_batch(batch), jit_compile=True)
+            return concrete(jitted, self.graphs.spec)
+
+        return kept(self.graphs.owner, ("xla", compiled.on_batch), make)
+
+    def ways(self) -> tuple[list[str], dict[str, str]]:
+        """Which of `WAYS` it could go, and why it could not go the others."""
+        left_out: dict[str, str] = {}
+        if built_in(self.source) is None:
+            left_out["xla"] = "XLA cannot draw from a dataset"
+        elif not tf.config.list_logical_devices("GPU"):
+            one = self.graphs.compiled().on_batch
+            kinds = kept(self.graphs.owner, ("ops", one), lambda: kinds_of_ops(one))
+            if any(kind.startswith(("Conv", "DepthwiseConv")) for kind in kinds):
+                left_out["xla"] = "on CPU, XLA runs convolutions in a loop ten times slower"
+        if self.graphs.model.jit_compile:
+            left_out["fused over XLA steps"] = "the steps are compiled with XLA already"
+        return [way for way in WAYS if way not in left_out], left_out
+
+
+class Pace:
+    """How long a step takes in calls of many."""
+
+    def __init__(self) -> None:
+        self.seconds_per_step: float | None = None
+
+    def steps_within(self, seconds: float) -> int:
+        """About how many steps take so long, at least one."""
+        return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 1
+
+    def measure(self, steps: int, started: float, logs: Logs) -> None:
+        """Notes the time since `started`, a reading of `time.perf_counter`.
+
+        The first call compiles as well; the next ones, of few steps, put that right.
+        """
+        for value in tf.nest.flatten(logs)[:1]:
+            value.numpy()  # waits for the device: once a call, not once a step
+        self.seconds_per_step = (time.perf_counter() - started) / steps
+
+
+def built_in(source: Source) -> tuple[int, bool] | None:
+    """What a graph that draws batches by place has built in; None for a dataset, which it asks."""
+    if not isinstance(source, ArraySource):
+        return None
+    return source.batch_size, source.last_is_short
+
+
+def kinds_of_ops(function: Any) -> set[str]:
+    """The kinds of all ops in a concrete function and in the functions that it calls."""
+    graph_def = function.graph.as_graph_def()
+    functions = graph_def.library.function
+    return {node.op for node in graph_def.node} | {
+        node.op for one in functions for node in one.node_def
+    }
+
+
+def _why_not_in_a_loop(one: Any) -> str | None:
+    if not isinstance(one.structured_outputs, dict):
+        return "the step returns no dict of logs"
+    for name, log in one.structured_outputs.items():
+        if not isinstance(log, tf.Tensor | tf.TensorSpec) or not log.shape.is_fully_defined():
+            return f"the log {name!r} of the step is no tensor of a fixed shape"
+    if any(kind.startswith("Write") and kind.endswith("Summary") for kind in kinds_of_ops(one)):
+        return "the step writes summaries, which ask Python for the number of the step"
+    return None
