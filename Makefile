@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: setup compare test check format bench clean
+PEERS := .venv-peers
+
+.PHONY: setup compare test check format bench bench-quick bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -13,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "glassfit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt pip
-	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools
+	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools --group bench
 	@touch $@
 
 compare: setup  ## prove that loop.fit is model.fit on every scenario, and time both
@@ -31,10 +33,21 @@ format: setup  ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## time fits with pytest-benchmark; nothing else should run meanwhile
-	mkdir -p build/bench
-	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=build/bench/report.json
+bench-quick: setup  ## what fits cost, in under 5 minutes; nothing else should run meanwhile
+	$(BIN)/python -m bench --quick
+
+bench: setup  ## the same at length: every engine, costs told apart, plots, pytest-benchmark
+	$(BIN)/python -m bench
+	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=build/bench/pytest.json
+
+bench-peers: setup $(PEERS)/.installed  ## the same fit in other frameworks
+	$(BIN)/python -m bench.peers
+
+$(PEERS)/.installed: bench/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r $<
+	@touch $@
 
 clean:  ## remove everything that was built or installed
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

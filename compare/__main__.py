@@ -1,6 +1,7 @@
 """`python -m compare`: proves that loop.fit is model.fit, and times both."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import loop
 from compare.report import print_report, write_json, write_markdown
 from compare.runner import Row, run
-from compare.scenario import Scenario
+from compare.scenario import Fit, Scenario
 from compare.scenarios import find
+from loop.types import PLANS
 
 app = typer.Typer(
     help="The same trainings through model.fit and loop.fit: same bits? how fast? "
@@ -23,14 +25,17 @@ app = typer.Typer(
 
 Names = Annotated[list[str] | None, typer.Argument(help="Scenarios; all of them by default.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Also write the results to this file.")]
+Plan = Annotated[str, typer.Option(help=f"The plan of loop.fit: {', '.join(PLANS)}.")]
 Markdown = Annotated[Path | None, typer.Option(help="Also write the table of proof to this file.")]
 
 
 @app.callback(invoke_without_command=True)
-def both(context: typer.Context, json: Json = None, markdown: Markdown = None) -> None:
+def both(
+    context: typer.Context, json: Json = None, markdown: Markdown = None, plan: Plan = "auto"
+) -> None:
     """Without a command: proves and times every scenario."""
     if context.invoked_subcommand is None:
-        _compare([], json, markdown, proofs=True, times=True)
+        _compare([], json, markdown, plan, proofs=True, times=True)
     elif json or markdown:
         raise typer.BadParameter(
             f"put it behind the command: {context.invoked_subcommand} --json ..."
@@ -38,15 +43,17 @@ def both(context: typer.Context, json: Json = None, markdown: Markdown = None) -
 
 
 @app.command()
-def parity(names: Names = None, json: Json = None, markdown: Markdown = None) -> None:
+def parity(
+    names: Names = None, json: Json = None, markdown: Markdown = None, plan: Plan = "auto"
+) -> None:
     """Trains each scenario under both engines and compares every bit they leave behind."""
-    _compare(names or [], json, markdown, proofs=True, times=False)
+    _compare(names or [], json, markdown, plan, proofs=True, times=False)
 
 
 @app.command()
-def throughput(names: Names = None, json: Json = None) -> None:
+def throughput(names: Names = None, json: Json = None, plan: Plan = "auto") -> None:
     """Times each scenario under both engines, interleaved, warm."""
-    _compare(names or [], json, None, proofs=False, times=True)
+    _compare(names or [], json, None, plan, proofs=False, times=True)
 
 
 @app.command("list")
@@ -58,16 +65,24 @@ def list_scenarios() -> None:
 
 
 def _compare(
-    names: list[str], json: Path | None, markdown: Path | None, *, proofs: bool, times: bool
+    names: list[str],
+    json: Path | None,
+    markdown: Path | None,
+    plan: str,
+    *,
+    proofs: bool,
+    times: bool,
 ) -> None:
+    if plan not in PLANS:
+        raise typer.BadParameter(f"no plan {plan!r}; there are {', '.join(PLANS)}")
     try:
-        scenarios = find(names)
+        scenarios = [one.under_xla() if plan == "xla" else one for one in find(names)]
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
     console = _console()
     if not console.is_terminal:
         print(f"{len(scenarios)} scenarios; the table comes at the end", file=sys.stderr)
-    rows = _run(scenarios, proofs=proofs, times=times)
+    rows = _run(scenarios, partial(loop.fit, plan=plan), proofs=proofs, times=times)
     print_report(console, rows)
     if json:
         write_json(json, rows)
@@ -78,7 +93,7 @@ def _compare(
     raise typer.Exit(0 if all(row.holds for row in rows) else 1)
 
 
-def _run(scenarios: list[Scenario], *, proofs: bool, times: bool) -> list[Row]:
+def _run(scenarios: list[Scenario], candidate: Fit, *, proofs: bool, times: bool) -> list[Row]:
     columns = (
         TextColumn("{task.description:40}"),
         BarColumn(),
@@ -91,7 +106,7 @@ def _run(scenarios: list[Scenario], *, proofs: bool, times: bool) -> list[Row]:
         def advance(what: str) -> None:
             progress.update(task, advance=1, description=what)
 
-        return run(scenarios, loop.fit, proofs=proofs, times=times, on_progress=advance)
+        return run(scenarios, candidate, proofs=proofs, times=times, on_progress=advance)
 
 
 def _console() -> Console:

@@ -24,6 +24,7 @@ class Parity:
         compared: How many values were compared.
         differences: Every value that differs between reference and candidate.
         unrepeatable: Every value that differs between two runs of the reference.
+        one_by_one: Why loop.fit ran the steps one by one; None where it fused them.
     """
 
     scenario: str
@@ -31,6 +32,7 @@ class Parity:
     compared: int
     differences: list[Difference] = field(default_factory=list)
     unrepeatable: list[Difference] = field(default_factory=list)
+    one_by_one: str | None = None
 
     @property
     def identical(self) -> bool:

@@ -30,6 +30,11 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
             console.print(f"[bold red]{escape(str(row.parity))}[/]", highlight=False)
             for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
                 console.print(f"    {escape(str(one))}", highlight=False)
+    for row in rows:
+        if row.parity and row.parity.one_by_one:
+            console.print(
+                f"{row.scenario.name} ran step by step: {row.parity.one_by_one}", markup=False
+            )
     console.print(_verdict(rows), highlight=False)
 
 
@@ -127,6 +132,7 @@ def _as_json(row: Row) -> dict[str, Any]:
         record["parity"] = {
             "class": row.scenario.exactness,
             "identical": row.parity.identical,
+            "one_by_one": row.parity.one_by_one,
             "compared": row.parity.compared,
             "differences": [str(one) for one in row.parity.differences[:100]],
             "differing": len(row.parity.differences),

@@ -12,13 +12,16 @@ import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import keras
 
+import loop
 from compare._quiet import quietly
 from compare.parity import Parity, prove
+from compare.recorder import empty_folder
 from compare.scenario import Fit, Scenario
 from compare.throughput import Throughput, throughput
 
@@ -118,10 +121,20 @@ _trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what i
 def _prove(scenario: Scenario, candidate: Fit) -> tuple[Parity | None, str | None]:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            verdict, _trained[scenario.name] = prove(scenario, candidate, keras.Model.fit)
+            verdict, models = prove(scenario, candidate, keras.Model.fit)
+            _trained[scenario.name] = models
+            if isinstance(candidate, partial) and candidate.func is loop.fit:
+                reason = _why_one_by_one(scenario, models[1], candidate.keywords["plan"])
+                verdict = replace(verdict, one_by_one=reason)
     except Exception as error:  # an engine may raise anything; the table must show it
         return None, f"{type(error).__name__}: {error}"
     return verdict, None
+
+
+def _why_one_by_one(scenario: Scenario, model: keras.Model, plan: str) -> str | None:
+    with empty_folder():
+        found = loop.explain(model, **{**scenario.data(), "plan": plan})
+    return found.reason if found.plan == "step" else None
 
 
 def _time(scenario: Scenario, candidate: Fit) -> tuple[Throughput | None, str | None]:

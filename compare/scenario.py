@@ -8,7 +8,8 @@ The table of scenarios (`compare.scenarios`) drives the proof, the tests, the do
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -42,3 +43,13 @@ class Scenario:
     def exactness(self) -> str:
         """The class that is claimed: "exact" (`model.fit` as compiled) or "exact-xla"."""
         return "exact-xla" if self.xla else "exact"
+
+    def under_xla(self) -> "Scenario":
+        """The same with the model compiled as by `jit_compile=True`: XLA's bits are compared."""
+        return replace(self, build=partial(_with_xla, self.build), xla=True)
+
+
+def _with_xla(build: Callable[[], keras.Model]) -> keras.Model:
+    model = build()
+    model.jit_compile = True
+    return model

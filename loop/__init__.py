@@ -8,6 +8,7 @@ and `data/`, then `function.py` and `callbacks/`.
 """
 
 from loop.evaluate import evaluate
+from loop.explain import explain
 from loop.fit import fit
 from loop.predict import predict
 from loop.step import predict_step, test_step, train_step
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "evaluate",
+    "explain",
     "fit",
     "predict",
     "predict_step",

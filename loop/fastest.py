@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from loop.function import kept
+from loop.compiled import kept
 from loop.fused import Fused
 
 SECONDS = 0.1
@@ -34,7 +34,7 @@ class Measured(NamedTuple):
     def __str__(self) -> str:
         times = [f"{way} {1e6 * seconds:,.1f} us" for way, seconds in self.seconds.items()]
         others = [f"{way}: {reason}" for way, reason in self.left_out.items()]
-        return f"fastest is {self.way} (a step: {', '.join(times)}){'; '.join(['', *others])}"
+        return f"{self.way} (a step: {', '.join(times)}){'; '.join(['', *others])}"
 
 
 def fastest_way(fused: Fused) -> str:
@@ -48,7 +48,7 @@ def measured(fused: Fused) -> Measured:
 
     def make() -> Measured:
         found = _measure(fused)
-        fused.say(str(found))
+        fused.say(f"fastest for {graphs.name}: {found}")
         return found
 
     return kept(graphs.owner, ("fastest", graphs.compiled().on_batch), make)
@@ -80,7 +80,7 @@ def _seconds_per_step(fused: Fused, way: str) -> float:
 
     def seconds(steps: int) -> float:
         started = time.perf_counter()
-        logs, _ = program(inputs, tf.constant([0, steps], tf.int64))
+        logs, _ = program(inputs, tf.constant(0, tf.int64), tf.constant(steps, tf.int64))
         for log in logs.values():
             log.numpy()  # waits for the device
         return (time.perf_counter() - started) / steps

@@ -11,7 +11,7 @@ What was traced is kept on the function object that Keras makes for the same pur
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -19,9 +19,8 @@ import tensorflow as tf
 from loop import step as steps
 from loop._keras import is_inherited
 from loop.checks import check_inherited
+from loop.compiled import concrete, graph, kept
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
-
-T = TypeVar("T")
 
 
 class Compiled(NamedTuple):
@@ -46,8 +45,10 @@ class StepGraphs:
         owner: Callable[[], Any],
         choose: Callable[[], StepFunction],
         given_step: StepFunction | None,
+        name: str,
     ):
         self.model = model
+        self.name = name
         self.spec = spec
         self.key = repr(spec)
         self._owner = owner
@@ -97,7 +98,7 @@ def train_graphs(
         return steps.train_step if inherited else steps.overridden_train_step
 
     owner()  # before training starts: callbacks look for it on the model
-    return StepGraphs(model, spec, owner, choose, train_step)
+    return StepGraphs(model, spec, owner, choose, train_step, "train_function")
 
 
 def test_graphs(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> StepGraphs:
@@ -115,7 +116,7 @@ def test_graphs(model: keras.Model, test_step: StepFunction | None, spec: Struct
         inherited = is_inherited(model.test_step, keras.Model.test_step)
         return steps.test_step if inherited else steps.overridden_test_step
 
-    return StepGraphs(model, spec, owner, choose, test_step)
+    return StepGraphs(model, spec, owner, choose, test_step, "test_function")
 
 
 class StepByStep:
@@ -158,41 +159,5 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
     return Compiled(step, compiled, graph(on_pass, jit_compile=None))
 
 
-def kept(owner: Any, key: Any, make: Callable[[], T]) -> T:
-    """What was made for a step: made once, and kept on Keras's function for the same work."""
-    everything: dict[Any, T] = vars(owner).setdefault("_glassfit_compiled", {})
-    if key not in everything:
-        everything[key] = make()
-    return everything[key]
-
-
-def graph(function: Callable[..., Any], jit_compile: bool | None) -> Callable[..., Any]:
-    """A `tf.function` of code that needs no AutoGraph."""
-    unconverted = tf.autograph.experimental.do_not_convert(function)
-    return tf.function(unconverted, reduce_retracing=True, jit_compile=jit_compile)
-
-
-def concrete(function: Any, *specs: Structure) -> Any:
-    """The one graph for such arguments: a short last batch does not trace again."""
-    is_function = isinstance(function, tf.types.experimental.PolymorphicFunction)
-    if is_function and not tf.config.functions_run_eagerly():
-        return function.get_concrete_function(*specs)
-    return function  # the model or TensorFlow was told to run eagerly
-
-
 def _is_graph(function: Any) -> bool:
     return isinstance(function, tf.types.experimental.ConcreteFunction)
-
-
-def flat_call(function: Any) -> Callable[..., Any]:
-    """Calls a concrete function without packing and checking its arguments again at every call.
-
-    On 2 cores this takes a third off a call that runs a single small step.
-    """
-
-    def call(*arguments: Structure) -> Structure:
-        flat = tf.nest.flatten(arguments, expand_composites=True)
-        outputs = function.inference_fn.call_flat(*flat, *function.captured_inputs)
-        return tf.nest.pack_sequence_as(function.structured_outputs, outputs)
-
-    return call

@@ -6,10 +6,17 @@ from typing import Any
 
 import tensorflow as tf
 
+from loop.compiled import concrete, flat_call, graph, kept
 from loop.data import ArraySource
-from loop.function import StepByStep, StepGraphs, concrete, flat_call, graph, kept
+from loop.function import StepByStep, StepGraphs
 from loop.in_graph import RECORDED, Steps, many_steps
+from loop.pace import Pace
 from loop.types import Logs, Pass, Source, Structure
+
+Program = Callable[[Structure, tf.Tensor, tf.Tensor], tuple[Logs, Logs]]
+"""`program(inputs, place, count)`, place and count int64: the last logs, and those of each step."""
+
+INT64 = tf.TensorSpec([], tf.int64)
 
 WAYS = ("fused", "fused over XLA steps", "xla")
 """How many steps share a call: in a loop of TensorFlow's over steps as Keras compiles them, in one
@@ -38,19 +45,19 @@ class Fused:
         self.graphs = graphs
         self.source = source
         self.say = say
-        self._choose_way = choose_way
+        self.choose_way = choose_way
         self._must_fuse = must_fuse
         self._one_by_one = StepByStep(graphs)
 
     @property
     def way(self) -> str:
         """Which of `WAYS` it goes. Traces the step."""
-        return self._choose_way(self)
+        return self.choose_way(self)
 
     @property
-    def pace(self) -> "Pace":
+    def pace(self) -> Pace:
         """How fast such calls have run so far, in this fit and those before."""
-        return kept(self.graphs.owner, ("pace", self.graphs.key, self._choose_way), Pace)
+        return kept(self.graphs.owner, ("pace", self.graphs.key, self.choose_way), Pace)
 
     def steps_within(self, seconds: float) -> int:
         """About how many steps take so long: one before the first call, and where none can fuse."""
@@ -79,11 +86,12 @@ class Fused:
         return every
 
     def _run(self, batches: Pass, count: int, each: bool) -> list[Logs]:
-        program = self.program(self.way, each)
+        alone = count == 1 and self.pace.is_quick
+        program = self.single(self.way) if alone else self.program(self.way, each)
         started = time.perf_counter()
-        last, recorded = program(batches.inputs, tf.constant([batches.place, count], tf.int64))
+        last, recorded = program(batches.inputs, _int64(batches.place), _int64(count))
         batches.place += count
-        if not each:
+        if alone or not each:
             self.pace.measure(count, started, last)
             return [last]
         rows = {name: values.numpy() for name, values in recorded.items()}  # one read for each log
@@ -103,21 +111,34 @@ class Fused:
         one = self.graphs.compiled().on_batch
         return kept(self.graphs.owner, ("why not", one), lambda: _why_not_in_a_loop(one))
 
-    def program(
-        self, way: str, each: bool = False
-    ) -> Callable[[Structure, tf.Tensor], tuple[Logs, Logs]]:
-        """The compiled call: `program(inputs, [place, count])` gives what `many_steps` gives."""
+    def program(self, way: str, each: bool = False) -> Program:
+        """The compiled call: what `many_steps` says."""
         one, in_xla = self.one(way), way == "xla"
         signature = self.source.signature(static=in_xla)
 
-        def run(inputs: Structure, span: tf.Tensor) -> tuple[Logs, Logs]:
-            return many_steps(Steps(one, self.source), inputs, span[0], span[1], each, in_xla)
+        def run(inputs: Structure, place: tf.Tensor, count: tf.Tensor) -> tuple[Logs, Logs]:
+            return many_steps(Steps(one, self.source), inputs, place, count, each, in_xla)
 
-        def make() -> Callable[[Structure, tf.Tensor], tuple[Logs, Logs]]:
+        def make() -> Program:
             compiled = graph(run, jit_compile=True if in_xla else None)
-            return flat_call(concrete(compiled, signature, tf.TensorSpec([2], tf.int64)))
+            return flat_call(concrete(compiled, signature, INT64, INT64))
 
         key = ("steps", one, each, in_xla, built_in(self.source), repr(signature))
+        return kept(self.graphs.owner, key, make)
+
+    def single(self, way: str) -> Program:
+        """The same for one step: without the loop, which takes longer than a small step."""
+        one = self.one(way)
+
+        def run(inputs: Structure, place: tf.Tensor, count: tf.Tensor) -> tuple[Logs, Logs]:
+            del count  # it is 1
+            return one(self.source.draw(inputs, place)), {}
+
+        def make() -> Program:
+            compiled = graph(run, jit_compile=None)
+            return flat_call(concrete(compiled, self.source.signature(), INT64, INT64))
+
+        key = ("step", one, built_in(self.source), self.graphs.key)
         return kept(self.graphs.owner, key, make)
 
     def one(self, way: str) -> Any:
@@ -147,24 +168,8 @@ class Fused:
         return [way for way in WAYS if way not in left_out], left_out
 
 
-class Pace:
-    """How long a step takes in calls of many."""
-
-    def __init__(self) -> None:
-        self.seconds_per_step: float | None = None
-
-    def steps_within(self, seconds: float) -> int:
-        """About how many steps take so long, at least one."""
-        return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 1
-
-    def measure(self, steps: int, started: float, logs: Logs) -> None:
-        """Notes the time since `started`, a reading of `time.perf_counter`.
-
-        The first call compiles as well; the next ones, of few steps, put that right.
-        """
-        for value in tf.nest.flatten(logs)[:1]:
-            value.numpy()  # waits for the device: once a call, not once a step
-        self.seconds_per_step = (time.perf_counter() - started) / steps
+def _int64(number: int) -> tf.Tensor:
+    return tf.constant(number, tf.int64)
 
 
 def built_in(source: Source) -> tuple[int, bool] | None:

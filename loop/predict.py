@@ -9,9 +9,9 @@ import tensorflow as tf
 from loop._keras import is_inherited
 from loop.callbacks import with_defaults
 from loop.checks import check_inherited, check_one_device
+from loop.compiled import graph, kept
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.function import graph, kept
 from loop.step import overridden_predict_step, predict_step
 from loop.types import Batch, StepFunction, Structure
 

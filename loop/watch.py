@@ -57,7 +57,8 @@ def logs_only(callback: AnyCallback) -> AnyCallback:
 def reads_logs_only(callback: Callback) -> bool:
     """Whether the batch hooks of a callback may be told when the batches are over."""
     if type(callback) is keras.callbacks.TensorBoard:
-        return not (is_profiling(callback) or callback.write_steps_per_second)
+        writes_batches = callback.update_freq != "epoch"
+        return writes_batches and not (is_profiling(callback) or callback.write_steps_per_second)
     return getattr(callback, "logs_only", False) is True
 
 
@@ -101,6 +102,14 @@ def hears_epochs(callback: Callback) -> bool:
         is_inherited(callback.on_epoch_begin, Callback.on_epoch_begin)
         and is_inherited(callback.on_epoch_end, Callback.on_epoch_end)
     )
+
+
+def looks_inside(callback: Callback) -> bool:
+    """Whether a callback with batch hooks will look into the epoch that comes next."""
+    if reads_logs_only(callback):
+        return True  # it looks afterwards, but at every batch
+    cadence = cadence_of(callback)
+    return isinstance(cadence, float) or cadence(callback, 0) is not None
 
 
 def next_look(hearers: Iterable[Callback], batch: int, steps_within: Callable[[float], int]) -> int:
@@ -151,7 +160,8 @@ def _when_it_saves(callback: Any, batch: int) -> int | None:
 
 def _when_it_writes(callback: Any, batch: int) -> int | None:
     """`TensorBoard` writes the graph after a first batch, and nothing more between epochs."""
-    if callback.update_freq != "epoch" or tf.summary.should_record_summaries():
+    at_epochs_only = callback.update_freq == "epoch" and not is_profiling(callback)
+    if not at_epochs_only or tf.summary.should_record_summaries():
         return batch
     return 0 if batch == 0 and callback.write_graph else None
 

@@ -20,14 +20,21 @@ import tensorflow as tf
 
 from loop._keras import every_metric, is_inherited
 from loop.callbacks import Callbacks
+from loop.compiled import concrete, flat_call, graph, kept
 from loop.data import ArraySource
 from loop.epoch import Epochs
 from loop.evaluate import Validation
-from loop.function import concrete, flat_call, graph, kept
 from loop.fused import Fused, built_in
 from loop.in_graph import AT_ONCE, ManyEpochs, Steps
 from loop.types import Call, Logs
-from loop.watch import PATIENCE, hears_epochs, hears_testing, hears_training, hears_validation
+from loop.watch import (
+    PATIENCE,
+    hears_epochs,
+    hears_testing,
+    hears_training,
+    hears_validation,
+    looks_inside,
+)
 
 
 class WholeEpochs:
@@ -55,7 +62,7 @@ class WholeEpochs:
         """Why the next epoch must go step by step or in pieces; None where one call can run it."""
         if not isinstance(self.train, Fused):
             return "the plan is to run step by step"
-        if self.callbacks.hearing(hears_training):
+        if any(looks_inside(one) for one in self.callbacks.hearing(hears_training)):
             return "a callback looks at batches"
         if not isinstance(self.source, ArraySource):
             return "the data are not arrays in memory"

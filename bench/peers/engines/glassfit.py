@@ -1,0 +1,26 @@
+"""`loop.fit` on the very model that `keras.Model.fit` trains."""
+
+import loop
+from bench.peers.engines.keras_fit import build_model
+from bench.peers.workload import Train, data
+
+
+def prepare_auto(samples: int, epochs: int, batch_size: int) -> Train:
+    """A fit under the plan that changes no bit."""
+    return _prepare(samples, epochs, batch_size, "auto")
+
+
+def prepare_fastest(samples: int, epochs: int, batch_size: int) -> Train:
+    """A fit under the plan that measured fastest on this model."""
+    return _prepare(samples, epochs, batch_size, "fastest")
+
+
+def _prepare(samples: int, epochs: int, batch_size: int, plan: str) -> Train:
+    x, y = data(samples)
+    model = build_model()
+
+    def train() -> float:
+        history = loop.fit(model, x, y, batch_size=batch_size, epochs=epochs, verbose=0, plan=plan)
+        return float(history.history["loss"][-1])
+
+    return train

@@ -1,0 +1,78 @@
+"""Lightning's Trainer over batches in memory; everything that can be switched off is off."""
+
+import logging
+from collections.abc import Iterator
+
+import pytorch_lightning as lightning
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from bench.peers.engines.torch_eager import build_model, build_optimizer
+from bench.peers.workload import Train, data
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it greets at every fit
+
+
+class Batches:
+    """What a DataLoader would give, without one: each epoch in a new order, gathered once."""
+
+    def __init__(self, samples: int, batch_size: int) -> None:
+        self.x, self.y = (torch.from_numpy(one) for one in data(samples))
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self.x) // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self.x))
+        x, y = self.x[order], self.y[order]
+        return zip(x.split(self.batch_size), y.split(self.batch_size), strict=True)
+
+
+class Module(lightning.LightningModule):
+    """The model of the eager peer, which sums its metrics as that one does.
+
+    `self.log` would be the usual way and costs far more; this favours Lightning.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = build_model()
+        self.adam = build_optimizer(self.model)
+        self.history: list[tuple[float, float]] = []
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The same one for every fit: training goes on where it was."""
+        return self.adam
+
+    def on_train_epoch_start(self) -> None:
+        """Starts the metrics of an epoch."""
+        self.losses, self.right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        self.samples = 0
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """One batch."""
+        x, y = batch
+        logits = self.model(x)
+        loss = binary_cross_entropy_with_logits(logits, y)
+        self.losses += loss.detach() * len(x)
+        self.right += ((logits.detach() > 0) == (y > 0.5)).sum()
+        self.samples += len(x)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """The logs of an epoch."""
+        self.history.append((self.losses.item() / self.samples, self.right.item() / self.samples))
+
+
+def prepare(samples: int, epochs: int, batch_size: int) -> Train:
+    """A fit by a Trainer of its own, `barebones`: no logger, checkpoints, bar or summary."""
+    batches = Batches(samples, batch_size)
+    module = Module()
+
+    def train() -> float:
+        trainer = lightning.Trainer(accelerator="cpu", devices=1, max_epochs=epochs, barebones=True)
+        trainer.fit(module, batches)
+        return module.history[-1][0]
+
+    return train

@@ -1,0 +1,121 @@
+"""The table for people, sorted by speed, and the JSON with every sample."""
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.peers.measure import Result
+from bench.peers.process import Settings
+
+FURTHEST = 1e-2
+"""Losses further apart than this do not come from the same training."""
+
+
+def print_report(console: Console, results: Sequence[Result], settings: Settings) -> None:
+    """Prints a row for each peer, the fastest first, then what is wrong with any of them."""
+    console.print(_table(results, settings))
+    reference = results[0]
+    for result in results:
+        name = f"[bold]{result.peer.title}[/]"
+        if result.failed is not None:
+            reason = " ".join(result.failed.split())
+            console.print(f"{name} did not run: {escape(reason)}", highlight=False)
+        elif reference.failed is None and (away := result.away(reference)) > FURTHEST:
+            console.print(f"{name} trains something else: loss {away:.3f} away", highlight=False)
+
+
+def _table(results: Sequence[Result], settings: Settings) -> Table:
+    table = Table(
+        title=f"{settings.steps:,} steps of {settings.batch_size} samples in "
+        f"{settings.epochs} epochs, {settings.threads} threads",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    table.add_column("engine", no_wrap=True)
+    for column in ("us/step", "speed", "95%", "import s", "first s", "MB", "loss", "version"):
+        table.add_column(column, justify="right", no_wrap=True)
+    ran = [result for result in results if result.failed is None]
+    for result in sorted(ran, key=lambda result: result.microseconds(settings.steps)):
+        table.add_row(result.peer.title, *_cells(result, results[0], settings))
+    for result in results:
+        if result.failed is not None:
+            table.add_row(result.peer.title, "failed")
+    return table
+
+
+def _cells(result: Result, reference: Result, settings: Settings) -> tuple[str, ...]:
+    speed, spread = "-", "-"
+    if result is reference:
+        speed = "1.00x"
+    elif reference.failed is None:
+        speed = f"{_short(_median_ratio(result, reference))}x"
+        spread = "-".join(_short(end) for end in result.interval(reference))
+    return (
+        _short(result.microseconds(settings.steps)),
+        speed,
+        spread,
+        f"{result.import_seconds:.1f}",
+        f"{result.first_seconds:.1f}",
+        f"{result.peak_bytes / 1e6:,.0f}",
+        f"{result.losses[-1]:.4f}",
+        result.versions[result.peer.packages[0]].split("+")[0],
+    )
+
+
+def _short(value: float) -> str:
+    """Three digits, or what is before the point."""
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def _median_ratio(result: Result, reference: Result) -> float:
+    return statistics.median(result.ratios(reference))
+
+
+def write_json(
+    path: Path, results: Sequence[Result], settings: Settings, environment: dict[str, Any]
+) -> None:
+    """Writes every sample, in seconds a fit, and what the figures depend on."""
+    document = {
+        "environment": environment,
+        "settings": {**asdict(settings), "steps": settings.steps, "variables": settings.variables},
+        "peers": [_as_json(result, results[0], settings) for result in results],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _as_json(result: Result, reference: Result, settings: Settings) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "name": result.peer.name,
+        "engine": result.peer.engine,
+        "variables": result.peer.variables,
+        "versions": result.versions,
+    }
+    if result.failed is not None:
+        return {**record, "failed": result.failed}
+    record |= {
+        "import_seconds": result.import_seconds,
+        "first_seconds": result.first_seconds,
+        "peak_bytes": result.peak_bytes,
+        "seconds": result.seconds,
+        "losses": result.losses,
+        "median_us_per_step": result.microseconds(settings.steps),
+    }
+    if reference.failed is None:
+        record |= {
+            "ratios": result.ratios(reference),
+            "median_ratio": _median_ratio(result, reference),
+            "ratio_interval_95": result.interval(reference),
+            "furthest_loss": result.away(reference),
+        }
+    return record

@@ -1,0 +1,345 @@
+"""Many steps in one call: the same bits however they are cut, and costs that are arithmetic."""
+
+import dataclasses
+from functools import partial
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import loop
+from compare import Recorder, differences, find, parity, record
+from compare.scenarios.first import perceptron, uniform
+from loop import fused, whole
+from loop.data import make_source
+from loop.function import train_graphs
+from loop.fused import Fused
+from loop.in_graph import AT_ONCE, RECORDED
+from loop.pace import Pace
+from loop.plans import make_call
+
+X, Y = uniform(160)
+SMALL = {"x": X[:100], "y": Y[:100], "validation_data": (X[100:], Y[100:]), "verbose": 0}
+STEPS, LOGS = 4, 2  # 100 samples in batches of 32; loss and accuracy
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(3)
+    return perceptron()
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Every call of a compiled function that runs many steps."""
+    made = []
+    for module in (fused, whole):
+        honest = module.flat_call
+
+        def counting(function, honest=honest):
+            run = honest(function)
+            return lambda *arguments: made.append(function) or run(*arguments)
+
+        monkeypatch.setattr(module, "flat_call", counting)
+    return made
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Every value that came from the device to Python."""
+    made = []
+    owner = next(one for one in type(tf.constant(0)).__mro__ if "numpy" in vars(one))
+    honest = owner.numpy
+    monkeypatch.setattr(owner, "numpy", lambda self: made.append(self) or honest(self))
+    return made
+
+
+def warm(model, **arguments):
+    for _ in range(2):
+        loop.fit(model, **{**SMALL, **arguments})
+
+
+class Watching(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.told.append((batch, dict(logs)))
+
+
+class Looking(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.logs = logs
+
+
+def test_a_fit_that_nobody_watches_is_one_call_and_one_read_for_each_log(model, calls, reads):
+    warm(model, epochs=7)
+    calls.clear(), reads.clear()
+    loop.fit(model, **SMALL, epochs=7)
+    assert len(calls) == 1
+    assert len(reads) == 2 * LOGS, "training and validation"
+
+
+def test_who_looks_between_epochs_makes_one_call_and_its_reads_an_epoch(model, calls, reads):
+    warm(model, epochs=2)
+    calls.clear(), reads.clear()
+    loop.fit(model, **SMALL, epochs=7, callbacks=[Looking()])
+    assert len(calls) == 7
+    assert len(reads) == 7 * 2 * LOGS
+
+
+def test_who_looks_at_batches_makes_one_call_a_batch(model, calls):
+    warm(model, callbacks=[Watching()])
+    calls.clear()
+    loop.fit(model, **SMALL, epochs=3, callbacks=[Watching()])
+    assert len(calls) == 3 * (STEPS + 1), "validation is not looked at"
+
+
+def test_who_only_reads_logs_makes_one_call_an_epoch(model, calls):
+    warm(model, callbacks=[loop.callbacks.logs_only(Watching())])
+    calls.clear()
+    loop.fit(model, **SMALL, epochs=3, callbacks=[loop.callbacks.logs_only(Watching())])
+    assert len(calls) == 3 * (1 + 1), "training and validation"
+
+
+def test_plan_step_reads_logs_once_an_epoch_where_nobody_listens(model, reads):
+    loop.fit(model, **SMALL, plan="step")
+    reads.clear()
+    loop.fit(model, **SMALL, epochs=3, plan="step")
+    assert len(reads) == 3 * 2 * LOGS + LOGS, "and those of the last batch where it all ends"
+
+
+def test_the_first_calls_are_short_as_nobody_knows_how_long_a_step_takes(model, calls):
+    loop.fit(model, **SMALL, epochs=7)
+    in_pieces, together = 1 + 1 + 1, 1  # a step, a step, the rest of the epoch; all other epochs
+    assert len(calls) == in_pieces + together
+
+
+def test_a_call_returns_while_somebody_waits():
+    pace = Pace()
+    assert pace.steps_within(1.0) == 1
+    pace.measure(1, 0.0, {})  # hours ago: it compiled
+    assert pace.steps_within(1.0) == 1
+    pace.seconds_per_step = 0.3
+    assert pace.steps_within(1.0) == 3
+    pace.seconds_per_step = 30.0
+    assert pace.steps_within(1.0) == 1
+
+
+@pytest.mark.parametrize("plan", ["fused", "xla", "fastest"])
+def test_a_plan_that_must_fuse_says_why_it_cannot_and_trains_nothing(plan):
+    model = perceptron()
+    model.compile("sgd", "mse", run_eagerly=True)
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(ValueError, match="the step runs eagerly"):
+        loop.fit(model, **SMALL, plan=plan)
+    for value, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(value, weight.numpy())
+
+
+def test_another_learning_rate_holds_without_a_new_trace(model, calls):
+    warm(model)
+    traced = set(calls)
+    model.optimizer.learning_rate = 0.0
+    before = model.weights[0].numpy()
+    loop.fit(model, **SMALL)
+    np.testing.assert_array_equal(before, model.weights[0].numpy())
+    assert set(calls) == traced
+
+
+def test_data_come_as_arguments_and_not_as_constants(model, calls):
+    x = np.ones((50_000, 10), "float32")
+    loop.fit(model, x, x[:, :1], verbose=0)
+    assert all(one.graph.as_graph_def().ByteSize() < 500_000 < x.nbytes for one in calls)
+
+
+def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, calls):
+    warm(model)
+    library = calls[0].graph.as_graph_def().library.function
+    nodes = [node for one in library for node in one.node_def]
+    loops = [node for node in nodes if node.op in ("While", "StatelessWhile")]
+    loops += [node for node in calls[0].graph.as_graph_def().node if node.op == "While"]
+    assert len(loops) >= 2, "steps within epochs"
+    assert all(node.attr["_lower_using_switch_merge"].b for node in loops)
+    body = loops[-1].attr["body"].func.name
+    assert any(node.op.endswith("PartitionedCall") for node in nodes), body
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(96, 32), (100, None)])
+def test_the_batch_size_is_static_only_where_every_batch_has_it(model, samples, batch):
+    source = make_source(X[:samples], Y[:samples])
+    one = train_graphs(model, None, source.spec).compiled().on_batch
+    assert one.structured_input_signature[0][0][0].shape[0] == batch
+
+
+# However the steps of a scenario are cut into calls, its bits are those of Keras.
+
+CUT = [
+    "random_labels",
+    "last_partial_batch",
+    "dataset",
+    "steps_cut_the_pass",
+    "steps_beyond_the_pass",
+    "steps_per_execution",
+    "validation_steps",
+    "busy_optimizer",
+    "averages_swapped",
+]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_calls_of_three_steps_have_the_same_bits(monkeypatch, name):
+    monkeypatch.setattr(Pace, "steps_within", lambda self, seconds: 3)
+    (scenario,) = find([name])
+    verdict = parity(scenario)
+    assert verdict.identical, verdict
+
+
+@pytest.mark.parametrize("name", ["random_labels", "early_stopping", "learning_rates", "files"])
+def test_epochs_that_are_looked_at_have_the_same_bits(name):
+    (scenario,) = find([name])
+    reference, ours = (record(scenario, fit, "epochs")[0] for fit in (keras.Model.fit, loop.fit))
+    assert not differences(reference, ours)[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["random_labels", "dataset", "steps_cut_the_pass", "own_train_step"]
+)
+def test_who_only_reads_is_told_the_same_in_the_same_order(monkeypatch, name):
+    (scenario,) = find([name])
+    reference, _ = record(scenario, keras.Model.fit)
+    monkeypatch.setattr(Recorder, "logs_only", True, raising=False)
+    ours, _ = record(scenario, loop.fit)
+    assert not differences(reference, ours)[1]
+
+
+def test_more_steps_than_one_call_records_are_told_one_by_one(model):
+    reader = loop.callbacks.logs_only(Watching())
+    samples = RECORDED + 5
+    x, y = np.ones((samples, 10)), np.ones(samples)
+    loop.fit(model, x, y, batch_size=1, callbacks=[reader], verbose=0)
+    assert [batch for batch, _ in reader.told] == list(range(samples))
+
+
+def test_more_epochs_than_one_call_holds_are_the_same():
+    (scenario,) = find(["validation_freq_list"])
+    data = {**scenario.data(), "epochs": AT_ONCE + 3, "validation_freq": [1, 2, 5, 60, 66]}
+    verdict = parity(dataclasses.replace(scenario, data=lambda: dict(data)))
+    assert verdict.identical, verdict
+
+
+def other_metrics():
+    model = perceptron()
+    model.compile("adam", "binary_crossentropy", metrics=["AUC", "Precision"])
+    return model
+
+
+def test_metrics_that_are_no_means_are_read_outside_of_graphs_and_are_the_same():
+    (scenario,) = find(["last_partial_batch"])
+    scenario = dataclasses.replace(scenario, build=other_metrics)
+    verdict = parity(scenario)
+    assert verdict.identical, verdict
+    found = loop.explain(other_metrics(), **scenario.data())
+    assert "is no mean" in found.reason
+
+
+def test_a_step_that_writes_summaries_runs_step_by_step(tmp_path, model):
+    def my_step(model, batch):
+        tf.summary.write("one", 1.0, step=0)
+        return loop.train_step(model, batch)
+
+    with tf.summary.create_file_writer(str(tmp_path)).as_default():
+        found = loop.explain(model, **SMALL, train_step=my_step)
+    assert found.plan == "step"
+    assert "summaries" in found.reason
+
+
+def test_logs_of_no_fixed_shape_run_step_by_step(model):
+    def my_step(model, batch):
+        return {**loop.train_step(model, batch), "each": batch[0][:, 0]}
+
+    found = loop.explain(model, **SMALL, train_step=my_step)
+    assert found.plan == "step"
+    assert "'each'" in found.reason
+
+
+def test_explain_trains_nothing_and_leaves_the_history_alone(model):
+    history = loop.fit(model, **SMALL)
+    before = [variable.numpy() for variable in [*model.variables, *model.optimizer.variables]]
+    told = str(loop.explain(model, **SMALL, callbacks=[Watching()], epochs=3))
+    assert model.history is history
+    assert "Watching looks at every batch" in told
+    for value, variable in zip(before, [*model.variables, *model.optimizer.variables], strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())
+
+
+def test_without_a_seed_each_epoch_of_a_call_has_an_order_of_its_own():
+    tf.random.set_seed(None)
+    try:
+        orders = make_source(X, Y, shuffle=True).orders(3).numpy()
+    finally:
+        keras.utils.set_random_seed(0)
+    assert len({tuple(one) for one in orders}) == 3
+    assert all(sorted(one) == list(range(len(X))) for one in orders)
+
+
+# XLA, and what is measured.
+
+
+@pytest.mark.parametrize("name", ["last_partial_batch", "wine", "digits_cnn"])
+def test_plan_xla_has_the_bits_of_keras_with_jit_compile(name):
+    scenario = find([name])[0].under_xla()
+    verdict = parity(scenario, candidate=partial(loop.fit, plan="xla"))
+    assert verdict.identical, verdict
+
+
+def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, capsys):
+    before = [variable.numpy() for variable in model.variables]
+    found = loop.explain(model, **SMALL, plan="fastest")
+    assert found.plan in fused.WAYS
+    assert "us" in found.measured
+    for value, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())
+    assert int(model.optimizer.iterations) == 0
+    said = "fastest for train_function: "
+    loop.fit(model, **{**SMALL, "verbose": 2}, plan="fastest")
+    assert said not in capsys.readouterr().out, "it was measured before"
+    model.compile("adam", "binary_crossentropy")
+    loop.fit(model, **{**SMALL, "verbose": 2}, plan="fastest")
+    assert said in capsys.readouterr().out
+
+
+def call_of(plan, model, source):
+    return make_call(plan, train_graphs(model, None, source.spec), source, print)
+
+
+def test_fastest_picks_what_took_least(monkeypatch, model):
+    took = {"fused": 3.0, "fused over XLA steps": 2.0, "xla": 5.0}
+    monkeypatch.setattr("loop.fastest._seconds_per_step", lambda _, way: took[way])
+    call = call_of("fastest", model, make_source(X, Y))
+    assert isinstance(call, Fused)
+    assert call.way == "fused over XLA steps"
+
+
+def test_a_way_that_fails_is_never_picked_and_is_named(monkeypatch, model):
+    def seconds(_, way):
+        if way != "fused":
+            raise tf.errors.InvalidArgumentError(None, None, "XLA does not know this op")
+        return 1.0
+
+    monkeypatch.setattr("loop.fastest._seconds_per_step", seconds)
+    said = []
+    source = make_source(X, Y)
+    call = make_call("fastest", train_graphs(model, None, source.spec), source, said.append)
+    assert call.way == "fused"
+    assert "XLA does not know this op" in said[0]
+
+
+def test_convolutions_never_run_in_an_xla_loop_on_cpu():
+    (scenario,) = find(["digits_cnn"])
+    data = scenario.data()
+    call = call_of("xla", scenario.build(), make_source(data["x"], data["y"]))
+    assert call.way == "fused over XLA steps"
+    assert "convolutions" in call.ways()[1]["xla"]
