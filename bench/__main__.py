@@ -77,7 +77,7 @@ def _measure(workload: Workload, quick: bool) -> Result:
         workload,
         engines,
         rounds=31,
-        seconds=6 if quick else 20,
+        seconds=6 if quick else 10,
         told_apart=not quick and not workload.cold,
     )
 

@@ -78,7 +78,8 @@ def measure(
     }
     result.seconds = interleaved(timed, rounds, seconds)
     for engine, (model, _) in running.items():
-        result.classes[engine] = _class_of(running["keras"][0], model)
+        jitted = running.get("keras jit", (None,))[0]
+        result.classes[engine] = _class_of(model, running["keras"][0], jitted)
     if told_apart:
         for engine, (model, fit) in running.items():
             result.costs[engine] = _costs(workload, model, fit)
@@ -108,29 +109,40 @@ def _warm(workload: Workload, engine: str, result: Result) -> tuple[keras.Model,
     return model, fit
 
 
-def _class_of(reference: keras.Model, model: keras.Model) -> str:
-    """Whether two models that were trained alike have the same bits, or how close they are."""
+def _class_of(model: keras.Model, reference: keras.Model, jitted: keras.Model | None) -> str:
+    """Whose bits a model has that was trained alike: Keras's, Keras's with XLA, or how close."""
+    if _difference(model, reference) == 0:
+        return "exact"
+    if jitted is not None and _difference(model, jitted) == 0:
+        return "exact-xla"
+    away = _difference(model, reference)
+    return "-" if away is None else f"close, {away:.0e}"
+
+
+def _difference(model: keras.Model, reference: keras.Model) -> float | None:
+    """Relative L2 distance of all weights, 0 for equal bits; None if trained for other steps."""
     pairs = [
         (a.numpy(), b.numpy()) for a, b in zip(model.variables, reference.variables, strict=True)
     ]
     if all(a.tobytes() == b.tobytes() for a, b in pairs):
-        return "exact"
+        return 0.0
     if int(model.optimizer.iterations) != int(reference.optimizer.iterations):
-        return "-"  # not the same number of steps: nothing to compare
+        return None
     ours, theirs = (
         np.concatenate([pair[side].ravel() for pair in pairs if pair[side].dtype.kind == "f"])
         for side in (0, 1)
     )
-    return f"close, {np.linalg.norm(ours - theirs) / np.linalg.norm(theirs):.0e}"
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) or 1e-300
 
 
 def _costs(workload: Workload, model: keras.Model, fit: Fit) -> tuple[float, float]:
     """Seconds per epoch and per step, from fits of three sizes."""
-    few, many, epochs = max(1, workload.steps // 4), workload.steps, 4
+    few, many, epochs = max(1, workload.steps // 4), workload.steps, 3
 
     def taken(steps: int, epochs: int) -> float:
         arguments = workload.fit_arguments(steps, epochs)
-        return statistics.median(seconds_of(fit, model, arguments) for _ in range(5))
+        # The quickest: whatever disturbs a fit makes it longer, and differences are taken here.
+        return min(seconds_of(fit, model, arguments) for _ in range(4))
 
     for steps in (few, many):
         seconds_of(fit, model, workload.fit_arguments(steps, 2))  # other shapes may be compiled

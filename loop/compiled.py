@@ -56,3 +56,12 @@ def _filled(template: Structure, values: list) -> Structure:
     if isinstance(template, tuple | list):
         return tuple(_filled(part, values) for part in template)
     return values[template]
+
+
+def kinds_of_ops(function: Any) -> set[str]:
+    """The kinds of all ops in a concrete function and in the functions that it calls."""
+    graph_def = function.graph.as_graph_def()
+    functions = graph_def.library.function
+    return {node.op for node in graph_def.node} | {
+        node.op for one in functions for node in one.node_def
+    }

@@ -82,11 +82,11 @@ def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: 
     callbacks.on_test_begin()
     logs: Logs = {}
     model.reset_metrics()
-    hooks = callbacks.testing
+    hooks, together = callbacks.testing, schedule.steps_per_execution
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(hooks.until_seen(test)):
+        for first, last, batches in schedule.one_epoch(hooks.until_seen(test, together)):
             hooks.begin(first)
-            every = test(batches, last - first + 1, each=bool(hooks.readers))
+            every = test(batches, last - first + 1, each=hooks.are_read(together))
             logs = every[-1]
             hooks.end(last, every)
             if model.stop_evaluating:

@@ -130,11 +130,11 @@ def run_steps(model: keras.Model, train: Call, schedule: Epochs, callbacks: Call
     Mirrors: keras.Model.fit
     """
     logs: Logs = {}
-    hooks = callbacks.training
+    hooks, together = callbacks.training, schedule.steps_per_execution
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(hooks.until_seen(train)):
+        for first, last, batches in schedule.one_epoch(hooks.until_seen(train, together)):
             hooks.begin(first)
-            every = train(batches, last - first + 1, each=bool(hooks.readers))
+            every = train(batches, last - first + 1, each=hooks.are_read(together))
             logs = every[-1]
             hooks.end(last, every)
             if model.stop_training:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from loop.compiled import concrete, flat_call, graph, kept
+from loop.compiled import concrete, flat_call, graph, kept, kinds_of_ops
 from loop.data import ArraySource
 from loop.function import StepByStep, StepGraphs
 from loop.in_graph import RECORDED, Steps, many_steps
@@ -103,6 +103,8 @@ class Fused:
         model = self.graphs.model
         if model.run_eagerly or tf.config.functions_run_eagerly():
             return "the step runs eagerly, as it was told to"
+        if self.source.num_batches == 0:
+            return "there is no batch to run"
         if self.source.num_batches is None and not self.source.is_endless:
             return (
                 "nobody knows how many batches the dataset has until it runs dry "
@@ -177,15 +179,6 @@ def built_in(source: Source) -> tuple[int, bool] | None:
     if not isinstance(source, ArraySource):
         return None
     return source.batch_size, source.last_is_short
-
-
-def kinds_of_ops(function: Any) -> set[str]:
-    """The kinds of all ops in a concrete function and in the functions that it calls."""
-    graph_def = function.graph.as_graph_def()
-    functions = graph_def.library.function
-    return {node.op for node in graph_def.node} | {
-        node.op for one in functions for node in one.node_def
-    }
 
 
 def _why_not_in_a_loop(one: Any) -> str | None:

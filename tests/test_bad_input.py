@@ -194,6 +194,16 @@ def test_an_override_that_loop_would_ignore_is_refused(name):
         loop.fit(built, X, Y, validation_data=(X, Y))
 
 
+@pytest.mark.parametrize("plan", ["step", "auto"])
+def test_empty_arrays_train_nothing_under_any_exact_plan(plan):
+    empty = np.ones((0, *X.shape[1:])), np.ones((0, 1))
+    trained = model()
+    with pytest.warns(UserWarning, match="ran out of data"):
+        history = loop.fit(trained, *empty, verbose=0, plan=plan)
+    assert int(trained.optimizer.iterations) == 0
+    assert list(history.history) == []
+
+
 def test_an_empty_prediction_says_so():
     dry = pytest.warns(UserWarning, match="ran out of data")
     with pytest.raises(ValueError, match="at least one batch"), dry:

@@ -19,7 +19,9 @@ def test_the_code_of_the_readme_runs_in_the_order_of_the_page(capsys):
         exec(compile(block, "README.md", "exec"), names)
     printed = capsys.readouterr().out.splitlines()
     assert 0.4 < float(printed[0]) <= 1, "a validation accuracy"
-    shown = re.search(r"```text\n(.*?): (\d+) of ([\d,]+) values", README)
+    explained = re.search(r"```text\n(plan: .*?)\n```", README, re.S)[1].splitlines()
+    assert printed[1 : 1 + len(explained)] == explained
+    shown = re.search(r"```text\n(\w+): (\d+) of ([\d,]+) values", README)
     assert printed[-1].startswith(f"{shown[1]}: "), printed[-1]
     assert f" of {shown[3]} values differ" in printed[-1]
     assert int(re.search(r"(\d+) of", printed[-1])[1]) > 0
@@ -35,10 +37,22 @@ def test_the_table_of_proof_lists_every_scenario_in_order():
     assert rows == [(one.name, one.exactness, one.shows) for one in SCENARIOS]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions/fusion.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
         assert (ROOT / target).exists(), target
+
+
+def test_every_test_that_a_decision_names_exists():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for page in (ROOT / "docs/decisions").glob("*.md"):
+        named = re.findall(r"`(test_\w+)`", page.read_text())
+        assert named
+        for name in named:
+            assert f"def {name}(" in tests, name
 
 
 def test_every_module_of_the_loop_is_in_the_reading_order():
@@ -50,7 +64,7 @@ def test_every_module_of_the_loop_is_in_the_reading_order():
 def test_targets_of_make_in_the_docs_exist():
     makefile = (ROOT / "Makefile").read_text()
     for page in ("README.md", "CONTRIBUTING.md", ".ci/run"):
-        for target in re.findall(r"^\s*make (\w+)", (ROOT / page).read_text(), re.M):
+        for target in re.findall(r"^\s*make ([\w-]+)", (ROOT / page).read_text(), re.M):
             assert re.search(rf"^{target}:", makefile, re.M), target
 
 

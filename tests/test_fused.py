@@ -1,6 +1,8 @@
 """Many steps in one call: the same bits however they are cut, and costs that are arithmetic."""
 
 import dataclasses
+import gc
+import weakref
 from functools import partial
 
 import keras
@@ -204,9 +206,10 @@ def test_epochs_that_are_looked_at_have_the_same_bits(name):
     assert not differences(reference, ours)[1]
 
 
-@pytest.mark.parametrize(
-    "name", ["random_labels", "dataset", "steps_cut_the_pass", "own_train_step"]
-)
+READ = ["random_labels", "dataset", "steps_cut_the_pass", "own_train_step", "steps_per_execution"]
+
+
+@pytest.mark.parametrize("name", READ)
 def test_who_only_reads_is_told_the_same_in_the_same_order(monkeypatch, name):
     (scenario,) = find([name])
     reference, _ = record(scenario, keras.Model.fit)
@@ -263,6 +266,16 @@ def test_logs_of_no_fixed_shape_run_step_by_step(model):
     found = loop.explain(model, **SMALL, train_step=my_step)
     assert found.plan == "step"
     assert "'each'" in found.reason
+
+
+def test_what_is_kept_with_the_model_does_not_hold_the_data(model):
+    source = make_source(X, Y)
+    held = weakref.ref(source)
+    call = call_of("fused", model, source)
+    call(source.new_pass(), 3), call(source.new_pass(), 1, each=True)
+    del source, call
+    gc.collect()
+    assert held() is None
 
 
 def test_explain_trains_nothing_and_leaves_the_history_alone(model):

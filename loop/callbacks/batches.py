@@ -38,9 +38,22 @@ class BatchHooks(NamedTuple):
         """Those of them that read logs only, and may be told when the batches are over."""
         return [callback for callback in self.hearers if reads_logs_only(callback)]
 
-    def until_seen(self, call: Call) -> Callable[[int], int]:
+    def are_read(self, together: int) -> bool:
+        """Whether somebody is told afterwards of batches that are executed `together` at a time.
+
+        Only of single ones: of executions of several, Keras tells the last batch alone.
+        """
+        return together == 1 and bool(self.readers)
+
+    def until_seen(self, call: Call, together: int) -> Callable[[int], int]:
         """A function from the batch that comes next to the one after which somebody looks."""
-        return lambda batch: next_look(self.hearers, batch, call.steps_within)
+
+        def look(batch: int) -> int:
+            if together > 1 and self.readers:
+                return batch
+            return next_look(self.hearers, batch, call.steps_within)
+
+        return look
 
     def begin(self, batch: int) -> None:
         """Before a call; `batch` is the first one it runs."""
