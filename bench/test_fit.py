@@ -1,39 +1,29 @@
-"""What a fit costs under each engine: the scenarios of the table, warm, on pytest-benchmark.
+"""What a warm fit costs under each engine, on pytest-benchmark.
 
-make bench                                             # or, for one scenario:
-.venv/bin/python -m pytest bench --benchmark-enable -k digits_cnn
+make bench                                             # or, for one workload:
+.venv/bin/python -m pytest bench --benchmark-enable -k seed
 """
 
-import keras
 import pytest
 
-import loop
-from compare import find
-from compare.recorder import prepare, wait_for_device
+from bench.engines import ready, seconds_of
+from bench.workloads import WORKLOADS
 
-ENGINES = {"model.fit": keras.Model.fit, "loop.fit": loop.fit}
-WORKLOADS = (
-    "random_labels",
-    "digits_cnn",
-    "diabetes",
-    "masked_sequences",
-    "transformer",
-    "dataset",
-)
+PAIRS = [
+    pytest.param(workload, engine, id=f"{workload.name}-{engine}")
+    for workload in WORKLOADS
+    for engine in ("keras", "step", "auto", "fastest")
+    if not workload.cold and (engine != "fastest" or engine in workload.goals)
+]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("scenario", find(WORKLOADS), ids=lambda scenario: scenario.name)
-def test_fit(benchmark, scenario, engine):
-    benchmark.group = scenario.name
-    model, _ = prepare(scenario)
+@pytest.mark.parametrize(("workload", "engine"), PAIRS)
+def test_fit(benchmark, workload, engine):
+    benchmark.group = workload.name
+    model, fit = ready(engine, workload)
 
     def arguments():
-        return (model,), {"verbose": 0, **scenario.data()}
+        return (fit, model, workload.fit_arguments()), {}
 
-    def fit(model, **arguments):
-        ENGINES[engine](model, **arguments)
-        wait_for_device(model)
-
-    benchmark.pedantic(fit, setup=arguments, rounds=7, warmup_rounds=1)
-    benchmark.extra_info["steps_in_all_rounds"] = int(model.optimizer.iterations)
+    benchmark.pedantic(seconds_of, setup=arguments, rounds=5, warmup_rounds=2)
+    benchmark.extra_info["steps_in_a_fit"] = workload.steps * workload.epochs

@@ -290,7 +290,7 @@ def test_without_a_seed_each_epoch_of_a_call_has_an_order_of_its_own():
 # XLA, and what is measured.
 
 
-@pytest.mark.parametrize("name", ["last_partial_batch", "digits_cnn"])
+@pytest.mark.parametrize("name", ["last_partial_batch"])
 def test_plan_xla_has_the_bits_of_keras_with_jit_compile(name):
     scenario = find([name])[0].under_xla()
     assert not found_apart(scenario, partial(loop.fit, plan="xla"))
