@@ -83,8 +83,9 @@ def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: 
     logs: Logs = {}
     model.reset_metrics()
     hooks, together = callbacks.testing, schedule.steps_per_execution
+    until_seen = hooks.until_seen(test, together, lambda: model.stop_evaluating)
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(hooks.until_seen(test, together)):
+        for first, last, batches in schedule.one_epoch(until_seen):
             hooks.begin(first)
             every = test(batches, last - first + 1, each=hooks.are_read(together))
             logs = every[-1]

@@ -65,10 +65,10 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     """
     history = vars(model).get("history")
     training = set_up(model, *data, **{"verbose": 0, **arguments})
-    if history is None:  # of the last fit: nothing was trained here
-        del model.history
-    else:
+    if history is not None:  # of the last fit: nothing was trained here
         model.history = history
+    elif "history" in vars(model):
+        del model.history
     callbacks, train = training.callbacks, training.train
     whole = WholeEpochs(model, train, training.schedule, training.validation, callbacks).why_not()
     return Explanation(

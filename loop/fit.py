@@ -131,8 +131,9 @@ def run_steps(model: keras.Model, train: Call, schedule: Epochs, callbacks: Call
     """
     logs: Logs = {}
     hooks, together = callbacks.training, schedule.steps_per_execution
+    until_seen = hooks.until_seen(train, together, lambda: model.stop_training)
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(hooks.until_seen(train, together)):
+        for first, last, batches in schedule.one_epoch(until_seen):
             hooks.begin(first)
             every = train(batches, last - first + 1, each=hooks.are_read(together))
             logs = every[-1]

@@ -98,7 +98,9 @@ def hears_validation(callback: Callback) -> bool:
 
 def hears_epochs(callback: Callback) -> bool:
     """Whether a callback must be told of an epoch while it is the last. History need not."""
-    return type(callback) is not keras.callbacks.History and not (
+    if type(callback) is keras.callbacks.History and _HOOKS.isdisjoint(vars(callback)):
+        return False
+    return not (
         is_inherited(callback.on_epoch_begin, Callback.on_epoch_begin)
         and is_inherited(callback.on_epoch_end, Callback.on_epoch_end)
     )
@@ -140,7 +142,7 @@ def cadence_of(callback: Callback) -> Cadence:
 
 
 _HOOKS = {"on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"}
-_HOOKS |= {"on_test_batch_begin", "on_test_batch_end"}
+_HOOKS |= {"on_test_batch_begin", "on_test_batch_end", "on_epoch_begin", "on_epoch_end"}
 
 
 def every_batch(_: Callback, batch: int) -> int:

@@ -62,15 +62,22 @@ class WholeEpochs:
         """Why the next epoch must go step by step or in pieces; None where one call can run it."""
         if not isinstance(self.train, Fused):
             return "the plan is to run step by step"
+        if self.model.stop_training:
+            return "training is to stop after a step"
         if any(looks_inside(one) for one in self.callbacks.hearing(hears_training)):
             return "a callback looks at batches"
         if not isinstance(self.source, ArraySource):
             return "the data are not arrays in memory"
         if not self.schedule.whole_pass():
             return "an epoch is not one pass over the data"
-        if reason := self.train.why_not() or _why_metrics_stay_outside(self.model):
+        if reason := self.train.why_not() or self._why_metrics_stay_outside(self.train):
             return reason
         return self._why_not_validate() if self.validation else None
+
+    def _why_metrics_stay_outside(self, call: Fused) -> str | None:
+        one = call.graphs.compiled().on_batch
+        key = ("why metrics stay outside", one)
+        return kept(call.graphs.owner, key, lambda: _why_metrics_stay_outside(self.model, one))
 
     def _why_not_validate(self) -> str | None:
         if self.callbacks.hearing(hears_validation) or self.callbacks.hearing(hears_testing):
@@ -79,7 +86,8 @@ class WholeEpochs:
             return "the validation data are not arrays in memory"
         if not self.validation.whole_pass():
             return "validation_steps asks for more than there is"
-        return self.validation.call.why_not()
+        call = self.validation.call
+        return call.why_not() or self._why_metrics_stay_outside(call)
 
     def run(self, epoch: int, epochs: int) -> list[Logs]:
         """Runs the epochs from `epoch` on that may share a call, and returns the logs of each.
@@ -146,7 +154,7 @@ class WholeEpochs:
         return kept(train.graphs.owner, ("epochs", *ones, *sources, in_xla, repr(signature)), make)
 
 
-def _why_metrics_stay_outside(model: keras.Model) -> str | None:
+def _why_metrics_stay_outside(model: keras.Model, one: Any) -> str | None:
     """Why the metrics cannot be reset and read in a graph. Keras does so outside of any."""
     if not (
         is_inherited(model.reset_metrics, keras.Model.reset_metrics)
@@ -160,4 +168,8 @@ def _why_metrics_stay_outside(model: keras.Model) -> str | None:
             and is_inherited(metric.reset_state, keras.metrics.Mean.reset_state)
         ):
             return f"the metric {metric.name!r} is no mean"
+    for name, result in model.get_metrics_result().items():
+        log = one.structured_outputs.get(name, result)
+        if (log.dtype, log.shape) != (result.dtype, result.shape):
+            return f"the log {name!r} of the step is another kind of tensor than its metric's"
     return None

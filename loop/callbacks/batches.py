@@ -45,11 +45,16 @@ class BatchHooks(NamedTuple):
         """
         return together == 1 and bool(self.readers)
 
-    def until_seen(self, call: Call, together: int) -> Callable[[int], int]:
-        """A function from the batch that comes next to the one after which somebody looks."""
+    def until_seen(
+        self, call: Call, together: int, stopping: Callable[[], bool]
+    ) -> Callable[[int], int]:
+        """A function from the batch that comes next to the one after which somebody looks.
+
+        Where it is to stop already, Keras runs one more execution, and asks again.
+        """
 
         def look(batch: int) -> int:
-            if together > 1 and self.readers:
+            if stopping() or (together > 1 and self.readers):
                 return batch
             return next_look(self.hearers, batch, call.steps_within)
 
