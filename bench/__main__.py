@@ -35,7 +35,7 @@ XLA = {"keras jit", "xla", "fastest"}
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Workloads; all by default.")] = None,
-    quick: Annotated[bool, typer.Option(help="Keras, auto and fastest; under 5 minutes.")] = False,
+    quick: Annotated[bool, typer.Option(help="Keras, auto and fastest only.")] = False,
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     folder: Annotated[Path, typer.Option(help="For JSON and plots.")] = Path("build/bench"),
 ) -> None:
