@@ -4,9 +4,8 @@ import compare  # noqa: F401 - keeps TensorFlow quiet while it is imported, so i
 
 # isort: split
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tensorflow as tf
 import typer
@@ -17,7 +16,6 @@ from bench.measure import Result, measure
 from bench.report import as_json, plot, print_costs, print_limits, print_table
 from bench.workloads import WORKLOADS, Workload
 
-QUICK = ("keras", "auto", "fastest")
 FULL = (
     "keras",
     "keras tuned",
@@ -29,8 +27,8 @@ FULL = (
     "fastest",
     "limit",
 )
-ARRAYS_ONLY = {"hand-written", "limit"}
-XLA = {"keras jit", "xla", "fastest"}
+PLAIN = {"hand-written", "limit"}
+"""These know neither callbacks nor validation nor datasets."""
 
 
 def main(
@@ -52,7 +50,9 @@ def main(
         with console.status(workload.name):
             results.append(_measure(workload, quick))
     with console.status("limits"):
-        beyond = None if names else limits(most_steps=10_000 if quick else 100_000)
+        beyond = (
+            None if names else limits((100, 10_000) if quick else (100, 1_000, 10_000, 100_000))
+        )
     _show(console, results, beyond, quick)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ("quick.json" if quick else "report.json")
@@ -73,25 +73,18 @@ def _use(device: str) -> bool:
 
 
 def _measure(workload: Workload, quick: bool) -> Result:
-    engines = [engine for engine in (QUICK if quick else FULL) if _takes(engine, workload)]
-    if quick and workload.name == "mlp":
-        engines.append("limit")
+    engines = [engine for engine in FULL if workload.is_plain or engine not in PLAIN]
+    if quick:
+        engines = ["keras", *workload.goals]
+        if workload.name == "mlp":
+            engines.append("limit")
     return measure(
         workload,
         engines,
         rounds=31,
-        seconds=4 if quick else 10,
+        seconds=3 if quick else 10,
         told_apart=not quick and not workload.cold,
     )
-
-
-def _takes(engine: str, workload: Workload) -> bool:
-    """Whether an engine can train a workload, and it is worth while."""
-    if engine in ARRAYS_ONLY:  # these know neither callbacks nor validation
-        return workload.goals.keys() >= {"auto", "fastest"} and workload.name != "seed"
-    if engine in XLA and workload.name == "resnet" and engine != "fastest":
-        return False  # minutes to compile
-    return engine != "fastest" or "fastest" in workload.goals
 
 
 def _show(console: Console, results: list[Result], beyond: Limits | None, quick: bool) -> None:
@@ -102,7 +95,5 @@ def _show(console: Console, results: list[Result], beyond: Limits | None, quick:
         print_limits(console, beyond, results)
 
 
-run: Callable[..., Any] = typer.run
-
 if __name__ == "__main__":
-    run(main)
+    typer.run(main)

@@ -12,11 +12,9 @@ import loop
 from bench.workloads import Workload
 from compare.recorder import wait_for_device
 from loop.data import make_source
-from loop.function import train_graphs
+from loop.function import TRAIN, StepGraphs
 
 Fit = Callable[..., Any]
-
-PLANS = {plan: plan for plan in ("step", "auto", "xla", "fastest")}
 
 
 def ready(engine: str, workload: Workload) -> tuple[keras.Model, Fit]:
@@ -37,8 +35,8 @@ def ready(engine: str, workload: Workload) -> tuple[keras.Model, Fit]:
     if engine == "hand-written":
         return model, HandWritten(model)
     if engine == "limit":
-        return model, NoData(model)
-    return model, lambda model, **arguments: loop.fit(model, plan=PLANS[engine], **arguments)
+        return model, NoData()
+    return model, lambda model, **arguments: loop.fit(model, plan=engine, **arguments)
 
 
 def new_model(workload: Workload) -> keras.Model:
@@ -60,8 +58,6 @@ def _tuned(workload: Workload) -> tuple[keras.Model, Fit]:
     """Keras at its best: over `steps_per_execution` and jit, the quickest third fit."""
     best: tuple[float, keras.Model] | None = None
     for together, jit in itertools.product((1, 10, workload.steps), (False, True)):
-        if jit and together == 1 and workload.name == "resnet":
-            continue  # minutes to compile, and many times slower on CPU
         model = new_model(workload)
         model.steps_per_execution, model.jit_compile = together, jit
         for _ in range(2):
@@ -116,7 +112,7 @@ class HandWritten:
 class NoData:
     """The same compiled step over and over on one batch: what a loop that costs nothing leaves."""
 
-    def __init__(self, model: keras.Model):
+    def __init__(self) -> None:
         self.loop: Any = None
 
     def __call__(
@@ -126,7 +122,7 @@ class NoData:
         steps = epochs * len(x) // batch_size
         if self.loop is None:
             source = make_source(x, y, None, batch_size)
-            one = train_graphs(model, None, source.spec).compiled().on_batch
+            one = StepGraphs(model, TRAIN, source.spec).compiled().on_batch
 
             def many(batch: Any, steps: tf.Tensor) -> None:
                 def body(place: tf.Tensor) -> tuple:

@@ -1,8 +1,9 @@
-"""What must not grow: time per step with the length of an epoch, memory with anything but data."""
+"""What must not grow: the time per step with the length of an epoch, memory beyond the data."""
 
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.engines import ready, seconds_of
@@ -27,18 +28,16 @@ class Limits:
     data: int
 
 
-def limits(most_steps: int) -> Limits:
-    """Measures both; epochs of 100 steps up to `most_steps`."""
+def limits(epochs_of: Sequence[int]) -> Limits:
+    """Measures both, the time per step for epochs of so many steps each."""
     (mlp,) = (workload for workload in WORKLOADS if workload.name == "mlp")
     model, fit = ready("auto", mlp)
     found = {}
-    steps = 100
-    while steps <= most_steps:
+    for steps in epochs_of:
         arguments = mlp.fit_arguments(steps, max(1, 1000 // steps))
         seconds_of(fit, model, arguments)
         taken = statistics.median(seconds_of(fit, model, arguments) for _ in range(3))
         found[steps] = 1e6 * taken / (steps * arguments["epochs"])
-        steps *= 10
     peak = {engine: _peak(engine) for engine in ("keras", "auto")}
     return Limits(found, peak, SAMPLES * (FEATURES + 1) * 4)
 

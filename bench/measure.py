@@ -111,38 +111,37 @@ def _warm(workload: Workload, engine: str, result: Result) -> tuple[keras.Model,
 
 def _class_of(model: keras.Model, reference: keras.Model, jitted: keras.Model | None) -> str:
     """Whose bits a model has that was trained alike: Keras's, Keras's with XLA, or how close."""
-    if _difference(model, reference) == 0:
+    if _same_bits(model, reference):
         return "exact"
-    if jitted is not None and _difference(model, jitted) == 0:
+    if jitted is not None and _same_bits(model, jitted):
         return "exact-xla"
-    away = _difference(model, reference)
-    return "-" if away is None else f"close, {away:.0e}"
-
-
-def _difference(model: keras.Model, reference: keras.Model) -> float | None:
-    """Relative L2 distance of all weights, 0 for equal bits; None if trained for other steps."""
-    pairs = [
-        (a.numpy(), b.numpy()) for a, b in zip(model.variables, reference.variables, strict=True)
-    ]
-    if all(a.tobytes() == b.tobytes() for a, b in pairs):
-        return 0.0
     if int(model.optimizer.iterations) != int(reference.optimizer.iterations):
-        return None
+        return "-"  # trained for other steps
+    return f"close, {_distance(model, reference):.0e}"
+
+
+def _same_bits(model: keras.Model, other: keras.Model) -> bool:
+    pairs = zip(model.variables, other.variables, strict=True)
+    return all(a.numpy().tobytes() == b.numpy().tobytes() for a, b in pairs)
+
+
+def _distance(model: keras.Model, reference: keras.Model) -> float:
+    """Relative L2 distance of all weights."""
     ours, theirs = (
-        np.concatenate([pair[side].ravel() for pair in pairs if pair[side].dtype.kind == "f"])
-        for side in (0, 1)
+        np.concatenate([w.ravel() for w in one.get_weights() if w.dtype.kind == "f"])
+        for one in (model, reference)
     )
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs)) or 1e-300
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
 
 
 def _costs(workload: Workload, model: keras.Model, fit: Fit) -> tuple[float, float]:
     """Seconds per epoch and per step, from fits of three sizes."""
-    few, many, epochs = max(1, workload.steps // 4), workload.steps, 3
+    few, many, epochs = max(1, workload.steps // 4), workload.steps, 2
 
     def taken(steps: int, epochs: int) -> float:
         arguments = workload.fit_arguments(steps, epochs)
         # The quickest: whatever disturbs a fit makes it longer, and differences are taken here.
-        return min(seconds_of(fit, model, arguments) for _ in range(4))
+        return min(seconds_of(fit, model, arguments) for _ in range(3))
 
     for steps in (few, many):
         seconds_of(fit, model, workload.fit_arguments(steps, 2))  # other shapes may be compiled

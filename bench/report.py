@@ -7,13 +7,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import tensorflow as tf
 from matplotlib import use
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from bench.limits import Limits
 from bench.measure import Result
-from compare.report import environment
+from compare.report import environment, new_table
 from compare.timing import figure, ratio
 
 use("Agg")
@@ -22,14 +20,8 @@ use("Agg")
 def print_table(console: Console, results: Sequence[Result]) -> None:
     """Prints how many times as fast as `model.fit` each plan is, beside what it should be."""
     plans = [plan for plan in ("auto", "fastest") if any(plan in one.seconds for one in results)]
-    table = Table(
-        title="whole warm fits: median of paired ratios to model.fit, 95% interval",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column("workload", no_wrap=True)
+    title = "whole warm fits: median of paired ratios to model.fit, 95% interval"
+    table = new_table(title, "workload")
     table.add_column("fit us", justify="right")
     for plan in plans:
         table.add_column(f"{plan} us", justify="right")
@@ -58,15 +50,8 @@ def _cells(result: Result, plan: str) -> tuple[str, str, str, str]:
 
 def print_costs(console: Console, results: Sequence[Result]) -> None:
     """Prints the first call, and what an epoch and a step cost, for every engine."""
-    table = Table(
-        title="costs: first fit, then per epoch and per step (x: over the bare step)",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in ("workload", "engine"):
-        table.add_column(column, no_wrap=True)
+    title = "costs: first fit, then per epoch and per step (x: over the bare step)"
+    table = new_table(title, "workload", "engine")
     for column in ("first s", "epoch ms", "step us", "overhead", "traces", "speed", "class"):
         table.add_column(column, justify="right", no_wrap=True)
     for result in results:

@@ -41,6 +41,11 @@ class Workload:
     goals: dict[str, float] = field(default_factory=dict)
     cold: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it trains on arrays and asks for nothing else."""
+        return self.arguments(1).keys() == {"x", "y"} and not self.cold
+
     def fit_arguments(self, steps: int | None = None, epochs: int | None = None) -> dict[str, Any]:
         """All arguments of fit, `x` with `[steps * 32, ...]` samples."""
         arguments = self.arguments(steps or self.steps)
@@ -170,12 +175,12 @@ def _goals(auto: float, fastest: float | None = None) -> dict[str, float]:
 
 WORKLOADS = (
     Workload("mlp", "10-16-1", mlp, _mlp_data, 1000, 1, _goals(9, 80)),
-    Workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, _random((784,), 10), 200, 1, _goals(2.7, 2.7)),
-    Workload("cnn", "two convolutions, 28x28", cnn, _random((28, 28, 1), 10), 100, 1, _goals(1.8, 1.8)),
-    Workload("lstm", "32 units, 28 time steps", lstm, _random((28, 28), 10), 100, 1, _goals(1.5, 4)),
-    Workload("gru", "16 units, 8 time steps, unrolled", gru, _random((8, 8), 10), 200, 1, _goals(1.9, 6)),
-    Workload("transformer", "two blocks, 32 tokens of 32", transformer, _random((32, 32), 10), 60, 1, _goals(1.25, 2.4)),
-    Workload("resnet", "three residual blocks, 32x32x3", resnet, _random((32, 32, 3), 10), 12, 1, _goals(1.0, 1.0)),
+    Workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, _random((784,), 10), 150, 1, _goals(2.7, 2.7)),
+    Workload("cnn", "two convolutions, 28x28", cnn, _random((28, 28, 1), 10), 60, 1, _goals(1.8, 1.8)),
+    Workload("lstm", "32 units, 28 time steps", lstm, _random((28, 28), 10), 60, 1, _goals(1.5, 4)),
+    Workload("gru", "16 units, 8 time steps, unrolled", gru, _random((8, 8), 10), 100, 1, _goals(1.9, 6)),
+    Workload("transformer", "two blocks, 32 tokens of 32", transformer, _random((32, 32), 10), 30, 1, _goals(1.25, 2.4)),
+    Workload("resnet", "three residual blocks, 32x32x3", resnet, _random((32, 32, 3), 10), 8, 1, _goals(1.0, 1.0)),
     Workload("seed", "mlp, 10 epochs of 25 steps, validation", mlp, _with_validation(200), 25, 10, _goals(12, 60)),
     Workload("seed_cold", "the same, tracing included", mlp, _with_validation(200), 25, 10, _goals(2), cold=True),
     Workload("tf_data", "mlp from tf.data", mlp, _from_tf_data, 500, 1, _goals(3.5)),

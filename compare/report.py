@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from compare.runner import Row
+from compare.timing import figure
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
@@ -38,18 +39,28 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
     console.print(_verdict(rows), highlight=False)
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def new_table(title: str, *names: str) -> Table:
+    """A table in the one style that all of ours have, begun with columns of names."""
     table = Table(
-        title="model.fit and loop.fit from the same seeds"
-        + ("; times are of whole fits, per step" if any(row.throughput for row in rows) else ""),
+        title=title,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    table.add_column("scenario", no_wrap=True)
-    table.add_column("class", no_wrap=True)
-    for column in ("values", "diff", "fit us", "loop us", "speed", "spread"):
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = new_table(
+        "model.fit and loop.fit from the same seeds"
+        + ("; times are of whole fits, per step" if any(row.throughput for row in rows) else ""),
+        "scenario",
+        "class",
+    )
+    for column in ("values", "diff", "fit us", "loop us", "speed", "95%"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
@@ -78,12 +89,12 @@ def _time_cells(row: Row) -> tuple[str, str, str, str]:
     times = row.throughput
     if times is None:
         return "-", "-", "-", "-"
-    low, high = times.spread
+    speed = times.ratio
     return (
         f"{statistics.median(times.reference):,.0f}",
         f"{statistics.median(times.candidate):,.0f}",
-        f"{times.ratio:.1f}x",
-        f"{low:.1f}-{high:.1f}",
+        f"{figure(speed.median)}x",
+        f"{figure(speed.low)}-{figure(speed.high)}",
     )
 
 
@@ -99,7 +110,7 @@ def _verdict(rows: Sequence[Row]) -> str:
             f"[bold {colour}]{good} of {len(rows)} scenarios identical[/]: "
             f"{compared:,} values compared, {differing:,} differ"
         )
-    if ratios := [row.throughput.ratio for row in rows if row.throughput]:
+    if ratios := [row.throughput.ratio.median for row in rows if row.throughput]:
         parts.append(f"loop.fit is {statistics.median(ratios):.1f}x as fast (median)")
     return "; ".join(parts)
 
@@ -143,8 +154,7 @@ def _as_json(row: Row) -> dict[str, Any]:
             "steps": row.throughput.steps,
             "reference_us_per_step": row.throughput.reference,
             "candidate_us_per_step": row.throughput.candidate,
-            "ratio": row.throughput.ratio,
-            "ratio_quartiles": row.throughput.spread,
+            **vars(row.throughput.ratio),
         }
     return record
 

@@ -13,10 +13,10 @@ import keras
 import loop
 from compare.recorder import empty_folder, prepare, wait_for_device
 from compare.scenario import Fit, Scenario
+from compare.timing import Ratio, interleaved, ratio
 
 ROUNDS = 5
 SECONDS = 0.3
-FEWEST_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,15 @@ class Throughput:
     candidate: list[float]
 
     @property
-    def ratios(self) -> list[float]:
-        """How many times faster the candidate was, a sample for each pair of fits."""
-        return [a / b for a, b in zip(self.reference, self.candidate, strict=True)]
-
-    @property
-    def ratio(self) -> float:
-        """The median of the paired ratios."""
-        return statistics.median(self.ratios)
-
-    @property
-    def spread(self) -> tuple[float, float]:
-        """The middle half of the paired ratios: their lower and upper quartile."""
-        low, _, high = statistics.quantiles(self.ratios, n=4)
-        return low, high
+    def ratio(self) -> Ratio:
+        """How many times faster the candidate was, from the pairs of fits."""
+        return ratio(self.reference, self.candidate)
 
     def __str__(self) -> str:
-        low, high = self.spread
         return (
             f"{self.scenario}: {statistics.median(self.reference):,.0f} -> "
-            f"{statistics.median(self.candidate):,.0f} us per step, {self.ratio:.2f}x "
-            f"({low:.2f} to {high:.2f}), {self.steps} steps"
+            f"{statistics.median(self.candidate):,.0f} us per step, {self.ratio}, "
+            f"{self.steps} steps"
         )
 
 
@@ -83,17 +71,22 @@ def throughput(
         trained = prepare(scenario)[0], prepare(scenario)[0]
         _seconds_per_step(scenario, trained[0], reference)
         _seconds_per_step(scenario, trained[1], candidate)
-    samples: tuple[list[float], list[float]] = ([], [])
     steps = 0
-    started = time.perf_counter()
-    for place in range(ROUNDS):
-        if place >= FEWEST_ROUNDS and time.perf_counter() - started > SECONDS:
-            break  # long fits: few rounds are enough to see their spread
-        pair = [(samples[0], trained[0], reference), (samples[1], trained[1], candidate)]
-        for taken, model, fit in pair if place % 2 == 0 else pair[::-1]:
-            seconds, steps = _seconds_per_step(scenario, model, fit)
-            taken.append(1e6 * seconds)
-    return Throughput(scenario.name, steps, *samples) if steps else None
+
+    def timed(model: keras.Model, fit: Fit) -> float:
+        nonlocal steps
+        seconds, steps = _seconds_per_step(scenario, model, fit)
+        return 1e6 * seconds
+
+    samples = interleaved(
+        {
+            "reference": lambda: timed(trained[0], reference),
+            "candidate": lambda: timed(trained[1], candidate),
+        },
+        ROUNDS,
+        SECONDS,
+    )
+    return Throughput(scenario.name, steps, **samples) if steps else None
 
 
 def _seconds_per_step(scenario: Scenario, model: keras.Model, fit: Fit) -> tuple[float, int]:

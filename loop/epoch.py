@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from loop.types import Pass, Source
+from loop.callbacks import BatchHooks
+from loop.types import Call, Logs, Pass, Source
 
 Execution = tuple[int, int, Pass]
 """First step, last step and the pass to draw their batches from, for one call."""
@@ -108,6 +109,34 @@ class Epochs:
             "use the `.repeat()` function when building your dataset.",
             stacklevel=2,
         )
+
+
+def run_steps(
+    call: Call, schedule: Epochs, hooks: BatchHooks, is_stopping: Callable[[], bool]
+) -> Logs:
+    """The loop over the batches of an epoch or an evaluation; returns the logs after the last.
+
+    Args:
+        call: The compiled call that runs some of them.
+        schedule: Which batches there are.
+        hooks: Who is told of them.
+        is_stopping: Asked after every call: whether a callback has seen enough.
+
+    Mirrors: keras.Model.fit
+    """
+    logs: Logs = {}
+    together = schedule.steps_per_execution
+    with schedule.until_out_of_data():
+        for first, last, batches in schedule.one_epoch(
+            hooks.until_seen(call, together, is_stopping)
+        ):
+            hooks.begin(first)
+            every = call(batches, last - first + 1, each=hooks.are_read(together))
+            logs = every[-1]
+            hooks.end(last, every)
+            if is_stopping():
+                break
+    return logs
 
 
 def capped_epochs(epochs: int) -> int:

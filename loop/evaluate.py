@@ -14,8 +14,8 @@ from loop.checks import (
     check_plan,
 )
 from loop.data import make_source
-from loop.epoch import Epochs, capped_steps
-from loop.function import test_graphs
+from loop.epoch import Epochs, capped_steps, run_steps
+from loop.function import TEST, StepGraphs
 from loop.metrics import epoch_logs, in_metric_order
 from loop.plans import make_call
 from loop.types import Call, Logs, StepFunction, Structure
@@ -68,7 +68,7 @@ def evaluate(
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     say = print if verbose else lambda _: None
-    call = make_call(plan, test_graphs(model, test_step, source.spec), source, say)
+    call = make_call(plan, StepGraphs(model, TEST, source.spec, test_step), source, say)
     logs = run_evaluation(model, call, schedule, told)
     return logs if return_dict else in_metric_order(model, logs)
 
@@ -80,18 +80,8 @@ def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: 
     """
     model.stop_evaluating = False
     callbacks.on_test_begin()
-    logs: Logs = {}
     model.reset_metrics()
-    hooks, together = callbacks.testing, schedule.steps_per_execution
-    until_seen = hooks.until_seen(test, together, lambda: model.stop_evaluating)
-    with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(until_seen):
-            hooks.begin(first)
-            every = test(batches, last - first + 1, each=hooks.are_read(together))
-            logs = every[-1]
-            hooks.end(last, every)
-            if model.stop_evaluating:
-                break
+    logs = run_steps(test, schedule, callbacks.testing, lambda: model.stop_evaluating)
     logs = python_logs(epoch_logs(model, logs))
     callbacks.on_test_end(logs)
     return logs
@@ -125,9 +115,8 @@ class Validation:
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.source = make_source(x, y, sample_weight, batch_size, self.steps)
-        self.call = make_call(
-            plan, test_graphs(model, test_step, self.source.spec), self.source, say
-        )
+        graphs = StepGraphs(model, TEST, self.source.spec, test_step)
+        self.call = make_call(plan, graphs, self.source, say)
 
     def is_due(self, epoch: int) -> bool:
         """Whether to validate after an epoch, counted from 0; lists count from 1.

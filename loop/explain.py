@@ -1,19 +1,22 @@
 """`loop.explain`: what fit would do with these arguments, and why."""
 
+import inspect
 from typing import Any, NamedTuple
 
 import keras
 
 from loop.fastest import fastest_way, measured
+from loop.fit import fit
 from loop.fused import Fused
 from loop.setup import Training, set_up
 from loop.types import Call
 from loop.watch import (
+    EPOCHS,
+    TESTING,
+    TRAINING,
+    VALIDATION,
     cadence_of,
-    hears_epochs,
-    hears_testing,
-    hears_training,
-    hears_validation,
+    hears,
     reads_logs_only,
 )
 from loop.whole import WholeEpochs
@@ -64,7 +67,9 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     Mirrors: keras.Model.fit
     """
     history = vars(model).get("history")
-    training = set_up(model, *data, **{"verbose": 0, **arguments})
+    given = inspect.signature(fit).bind(model, *data, **{"verbose": 0, **arguments})
+    given.apply_defaults()
+    training = set_up(*given.arguments.values())
     if history is not None:  # of the last fit: nothing was trained here
         model.history = history
     elif "history" in vars(model):
@@ -97,9 +102,9 @@ def _who_looks(training: Training) -> list[str]:
     lines = []
     for callback in training.callbacks.callbacks:
         name = type(callback).__name__
-        if hears_training(callback) or hears_testing(callback):
+        if hears(callback, TRAINING + TESTING):
             lines.append(f"{name} {_when(callback)}")
-        elif hears_epochs(callback) or hears_validation(callback):
+        elif hears(callback, EPOCHS) or hears(callback, VALIDATION):
             lines.append(f"{name} looks between epochs")
     return lines
 

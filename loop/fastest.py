@@ -48,7 +48,7 @@ def measured(fused: Fused) -> Measured:
 
     def make() -> Measured:
         found = _measure(fused)
-        fused.say(f"fastest for {graphs.name}: {found}")
+        fused.say(f"fastest for {graphs.kind.function}: {found}")
         return found
 
     return kept(graphs.owner, ("fastest", graphs.compiled().on_batch), make)

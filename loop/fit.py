@@ -1,17 +1,16 @@
 """`loop.fit`: what `model.fit` does, in plain sight.
 
 `fit` turns its arguments into the few things that training needs, `run_epochs` is the loop over
-epochs, `run_steps` the loop over batches. What happens to one batch is in `step.py`.
+epochs, `run_steps` the loop over batches (`epoch.py`). What happens to one batch is in `step.py`.
 """
 
 import keras
 
 from loop._keras import first_epoch
-from loop.callbacks import Callbacks
-from loop.epoch import Epochs
+from loop.epoch import run_steps
 from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
-from loop.types import Call, Logs, StepFunction, Structure
+from loop.types import Logs, StepFunction, Structure
 from loop.whole import WholeEpochs
 
 
@@ -81,8 +80,7 @@ def fit(
     training = set_up(
         model, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
         shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch, validation_steps,
-        validation_batch_size, validation_freq, plan=plan, train_step=train_step,
-        test_step=test_step,
+        validation_batch_size, validation_freq, plan, train_step, test_step,
     )  # fmt: skip
     return run_epochs(training)
 
@@ -106,7 +104,8 @@ def run_epochs(training: Training) -> keras.callbacks.History:
             every = whole.run(epoch, epochs)
         else:
             # An epoch without a batch reports on the logs of the one before, as Keras does.
-            step_logs = run_steps(model, train, schedule, callbacks) or step_logs
+            hooks = callbacks.training
+            step_logs = run_steps(train, schedule, hooks, lambda: model.stop_training) or step_logs
             every = [epoch_logs(model, step_logs)]  # before validation: it resets the same metrics
             if validation is not None and validation.is_due(epoch):
                 every[0] |= validation.run(callbacks)
@@ -120,24 +119,3 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
     return model.history  # put there with the callbacks, which may look for it
-
-
-def run_steps(model: keras.Model, train: Call, schedule: Epochs, callbacks: Callbacks) -> Logs:
-    """The loop over the batches of one epoch; returns the logs after the last.
-
-    `model.stop_training` is asked after every call; validation still follows.
-
-    Mirrors: keras.Model.fit
-    """
-    logs: Logs = {}
-    hooks, together = callbacks.training, schedule.steps_per_execution
-    until_seen = hooks.until_seen(train, together, lambda: model.stop_training)
-    with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(until_seen):
-            hooks.begin(first)
-            every = train(batches, last - first + 1, each=hooks.are_read(together))
-            logs = every[-1]
-            hooks.end(last, every)
-            if model.stop_training:
-                break
-    return logs

@@ -23,10 +23,61 @@ from loop.compiled import concrete, graph, kept
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
 
 
+class Kind(NamedTuple):
+    """What there is of each kind of step, by the names that Keras has for it."""
+
+    function: str
+    """The attribute of a model with Keras's compiled function."""
+
+    make: str
+    """The method that makes it."""
+
+    step: str
+    """The method with the mathematics of one batch."""
+
+    ours: StepFunction
+    """The same, where the model inherits Keras's."""
+
+    overridden: StepFunction
+    """The same, where the model has its own."""
+
+    def owner(self, model: keras.Model) -> Any:
+        """Keras's function for this kind of step, on which everything traced is kept."""
+        getattr(model, self.make)()
+        return getattr(model, self.function)
+
+    def chosen(self, model: keras.Model) -> StepFunction:
+        """The step of a model: ours in the place of Keras's, or its own."""
+        inherited = is_inherited(getattr(model, self.step), getattr(keras.Model, self.step))
+        return self.ours if inherited else self.overridden
+
+    def check(self, model: keras.Model) -> None:
+        """Refuses a model that makes its compiled function itself."""
+        check_inherited(getattr(model, self.make), getattr(keras.Model, self.make))
+
+
+TRAIN = Kind(
+    "train_function",
+    "make_train_function",
+    "train_step",
+    steps.train_step,
+    steps.overridden_train_step,
+)
+TEST = Kind(
+    "test_function", "make_test_function", "test_step", steps.test_step, steps.overridden_test_step
+)
+PREDICT = Kind(
+    "predict_function",
+    "make_predict_function",
+    "predict_step",
+    steps.predict_step,
+    steps.overridden_predict_step,
+)
+
+
 class Compiled(NamedTuple):
     """A step compiled for both ways in which batches come."""
 
-    step: StepFunction
     on_batch: Any
     """Takes a batch: the one concrete function for all of them, or Python that runs eagerly."""
 
@@ -36,23 +87,32 @@ class Compiled(NamedTuple):
 
 
 class StepGraphs:
-    """The graphs of one step of a model, for batches of one spec, wherever they are kept."""
+    """The graphs of one step of a model, for batches of one spec, wherever they are kept.
+
+    Attributes:
+        model: The model to train or to evaluate.
+        kind: `TRAIN` or `TEST`.
+        spec: A `tf.TensorSpec` for each leaf of a batch.
+        key: The same, to find graphs by.
+
+    Raises:
+        NotImplementedError: The model makes its compiled function itself.
+
+    Mirrors: keras.Model.make_train_function
+    """
 
     def __init__(
         self,
         model: keras.Model,
+        kind: Kind,
         spec: Structure,
-        owner: Callable[[], Any],
-        choose: Callable[[], StepFunction],
-        given_step: StepFunction | None,
-        name: str,
+        given_step: StepFunction | None = None,
     ):
+        kind.check(model)
         self.model = model
-        self.name = name
+        self.kind = kind
         self.spec = spec
         self.key = repr(spec)
-        self._owner = owner
-        self._choose = choose
         self._given_step = given_step
 
     @property
@@ -61,62 +121,20 @@ class StepGraphs:
 
         Asked at every call, like Keras: a callback may have made it trace another step anew.
         """
-        return self._owner()
+        return self.kind.owner(self.model)
 
     def compiled(self) -> Compiled:
         """The step, traced at the first call for such batches."""
         owner = self.owner
-        step = self._given_step or kept(owner, "the step of the model", self._choose)
+        step = self._given_step or kept(
+            owner, "the step of the model", lambda: self.kind.chosen(self.model)
+        )
 
         def make() -> Compiled:
             functions = kept(owner, step, lambda: _functions(self.model, step))
-            return Compiled(step, concrete(functions.on_batch, self.spec), functions.on_pass)
+            return Compiled(concrete(functions.on_batch, self.spec), functions.on_pass)
 
         return kept(owner, (step, self.key), make)
-
-
-def train_graphs(
-    model: keras.Model, train_step: StepFunction | None, spec: Structure
-) -> StepGraphs:
-    """The graphs of the step that trains.
-
-    Args:
-        model: The model to train.
-        train_step: A step to use in place of the model's.
-        spec: A `tf.TensorSpec` for each leaf of a batch.
-
-    Mirrors: keras.Model.make_train_function
-    """
-    check_inherited(model.make_train_function, keras.Model.make_train_function)
-
-    def owner() -> Any:
-        model.make_train_function()
-        return model.train_function
-
-    def choose() -> StepFunction:
-        inherited = is_inherited(model.train_step, keras.Model.train_step)
-        return steps.train_step if inherited else steps.overridden_train_step
-
-    owner()  # before training starts: callbacks look for it on the model
-    return StepGraphs(model, spec, owner, choose, train_step, "train_function")
-
-
-def test_graphs(model: keras.Model, test_step: StepFunction | None, spec: Structure) -> StepGraphs:
-    """The graphs of the step that evaluates.
-
-    Mirrors: keras.Model.make_test_function
-    """
-    check_inherited(model.make_test_function, keras.Model.make_test_function)
-
-    def owner() -> Any:
-        model.make_test_function()
-        return model.test_function
-
-    def choose() -> StepFunction:
-        inherited = is_inherited(model.test_step, keras.Model.test_step)
-        return steps.test_step if inherited else steps.overridden_test_step
-
-    return StepGraphs(model, spec, owner, choose, test_step, "test_function")
 
 
 class StepByStep:
@@ -156,7 +174,7 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
     def on_pass(batches: tf.data.Iterator) -> Logs:
         return compiled(batches.get_next())
 
-    return Compiled(step, compiled, graph(on_pass, jit_compile=None))
+    return Compiled(compiled, graph(on_pass, jit_compile=None))
 
 
 def _is_graph(function: Any) -> bool:

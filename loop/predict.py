@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
-from loop._keras import is_inherited
 from loop.callbacks import with_defaults
-from loop.checks import check_inherited, check_one_device
+from loop.checks import check_one_device
 from loop.compiled import graph, kept
 from loop.data import make_source
 from loop.epoch import Epochs, capped_steps
-from loop.step import overridden_predict_step, predict_step
+from loop.function import PREDICT
 from loop.types import Batch, StepFunction, Structure
 
 
@@ -79,11 +78,9 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch], int], Structu
 
     Mirrors: keras.Model.make_predict_function
     """
-    check_inherited(model.make_predict_function, keras.Model.make_predict_function)
-    inherited = is_inherited(model.predict_step, keras.Model.predict_step)
-    step = predict_step if inherited else overridden_predict_step
-    model.make_predict_function()
-    on_batches = kept(model.predict_function, step, lambda: _prediction(model, step))
+    PREDICT.check(model)
+    step = PREDICT.chosen(model)
+    on_batches = kept(PREDICT.owner(model), step, lambda: _prediction(model, step))
 
     def call(batches: Iterator[Batch], count: int) -> Structure:
         return on_batches([next(batches), *itertools.islice(batches, count - 1)])

@@ -9,7 +9,7 @@ from loop.checks import check_compiled, check_one_device, check_plan
 from loop.data import make_source, split_validation
 from loop.epoch import Epochs, capped_epochs, capped_steps
 from loop.evaluate import Validation
-from loop.function import train_graphs
+from loop.function import TRAIN, StepGraphs
 from loop.plans import make_call
 from loop.types import Call, StepFunction, Structure
 
@@ -38,28 +38,29 @@ class Training(NamedTuple):
 
 def set_up(
     model: keras.Model,
-    x: Structure = None,
-    y: Structure = None,
-    batch_size: int | None = None,
-    epochs: int = 1,
-    verbose: str | int = "auto",
-    callbacks: Structure = None,
-    validation_split: float = 0.0,
-    validation_data: Structure = None,
-    shuffle: bool | str = True,
-    class_weight: dict[int, float] | None = None,
-    sample_weight: Structure = None,
-    initial_epoch: int = 0,
-    steps_per_epoch: int | None = None,
-    validation_steps: int | None = None,
-    validation_batch_size: int | None = None,
-    validation_freq: int | list[int] = 1,
-    *,
-    plan: str = "auto",
-    train_step: StepFunction | None = None,
-    test_step: StepFunction | None = None,
+    x: Structure,
+    y: Structure,
+    batch_size: int | None,
+    epochs: int,
+    verbose: str | int,
+    callbacks: Structure,
+    validation_split: float,
+    validation_data: Structure,
+    shuffle: bool | str,
+    class_weight: dict[int, float] | None,
+    sample_weight: Structure,
+    initial_epoch: int,
+    steps_per_epoch: int | None,
+    validation_steps: int | None,
+    validation_batch_size: int | None,
+    validation_freq: int | list[int],
+    plan: str,
+    train_step: StepFunction | None,
+    test_step: StepFunction | None,
 ) -> Training:
-    """Checks and prepares everything; trains nothing. The arguments are those of `loop.fit`.
+    """Checks and prepares everything; trains nothing.
+
+    The arguments are those of `loop.fit`, which has their defaults.
 
     Raises:
         ValueError, KeyError, NotImplementedError: As `loop.fit`.
@@ -81,7 +82,8 @@ def set_up(
         timing = (validation_batch_size or batch_size, validation_steps, validation_freq)
         validation = Validation(model, validation_data, *timing, test_step, plan, say)
     told = with_defaults(callbacks, model, verbose, epochs, schedule.num_batches, history=True)
-    train = make_call(plan, train_graphs(model, train_step, source.spec), source, say)
+    train = make_call(plan, StepGraphs(model, TRAIN, source.spec, train_step), source, say)
+    model.make_train_function()  # before training starts: callbacks look for it on the model
     return Training(model, train, schedule, validation, told, initial_epoch, epochs)
 
 

@@ -28,6 +28,16 @@ PATIENCE = 1.0
 
 CADENCES: dict[type, Cadence] = {}
 
+Hooks = tuple[str, ...]
+
+TRAINING: Hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+TESTING: Hooks = ("on_test_batch_begin", "on_test_batch_end")
+PREDICTING: Hooks = ("on_predict_batch_begin", "on_predict_batch_end")
+VALIDATION: Hooks = ("on_test_begin", "on_test_end")
+EPOCHS: Hooks = ("on_epoch_begin", "on_epoch_end")
+
+_LOOKING = {*TRAINING, *TESTING, *EPOCHS}  # set on an object, they look when they please
+
 
 def register_cadence(kind: type, cadence: Cadence) -> None:
     """Says when callbacks of a class look at batches; its subclasses must say so themselves.
@@ -62,48 +72,11 @@ def reads_logs_only(callback: Callback) -> bool:
     return getattr(callback, "logs_only", False) is True
 
 
-def hears_training(callback: Callback) -> bool:
-    """Whether a callback has hooks for the batches of training."""
-    return not (
-        is_inherited(callback.on_train_batch_begin, Callback.on_train_batch_begin)
-        and is_inherited(callback.on_train_batch_end, Callback.on_train_batch_end)
-        and is_inherited(callback.on_batch_begin, Callback.on_batch_begin)
-        and is_inherited(callback.on_batch_end, Callback.on_batch_end)
-    )
-
-
-def hears_testing(callback: Callback) -> bool:
-    """Whether a callback has hooks for the batches of evaluation or validation."""
-    return not (
-        is_inherited(callback.on_test_batch_begin, Callback.on_test_batch_begin)
-        and is_inherited(callback.on_test_batch_end, Callback.on_test_batch_end)
-    )
-
-
-def hears_predicting(callback: Callback) -> bool:
-    """Whether a callback has hooks for the batches of prediction."""
-    return not (
-        is_inherited(callback.on_predict_batch_begin, Callback.on_predict_batch_begin)
-        and is_inherited(callback.on_predict_batch_end, Callback.on_predict_batch_end)
-    )
-
-
-def hears_validation(callback: Callback) -> bool:
-    """Whether a callback has hooks for the beginning and the end of validation."""
-    return not (
-        is_inherited(callback.on_test_begin, Callback.on_test_begin)
-        and is_inherited(callback.on_test_end, Callback.on_test_end)
-    )
-
-
-def hears_epochs(callback: Callback) -> bool:
-    """Whether a callback must be told of an epoch while it is the last. History need not."""
-    if type(callback) is keras.callbacks.History and _HOOKS.isdisjoint(vars(callback)):
-        return False
-    return not (
-        is_inherited(callback.on_epoch_begin, Callback.on_epoch_begin)
-        and is_inherited(callback.on_epoch_end, Callback.on_epoch_end)
-    )
+def hears(callback: Callback, hooks: Hooks) -> bool:
+    """Whether a callback has any of some hooks that is not Keras's empty one."""
+    if hooks == EPOCHS and type(callback) is keras.callbacks.History:
+        return not _LOOKING.isdisjoint(vars(callback))  # it need not be told while it happens
+    return not all(is_inherited(getattr(callback, hook), getattr(Callback, hook)) for hook in hooks)
 
 
 def looks_inside(callback: Callback) -> bool:
@@ -136,13 +109,9 @@ def next_look(hearers: Iterable[Callback], batch: int, steps_within: Callable[[f
 
 def cadence_of(callback: Callback) -> Cadence:
     """When a callback looks; hooks set on the object are not those of its class."""
-    if type(callback) not in CADENCES or not _HOOKS.isdisjoint(vars(callback)):
+    if type(callback) not in CADENCES or not _LOOKING.isdisjoint(vars(callback)):
         return every_batch
     return CADENCES[type(callback)]
-
-
-_HOOKS = {"on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end"}
-_HOOKS |= {"on_test_batch_begin", "on_test_batch_end", "on_epoch_begin", "on_epoch_end"}
 
 
 def every_batch(_: Callback, batch: int) -> int:

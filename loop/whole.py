@@ -27,14 +27,7 @@ from loop.evaluate import Validation
 from loop.fused import Fused, built_in
 from loop.in_graph import AT_ONCE, ManyEpochs, Steps
 from loop.types import Call, Logs
-from loop.watch import (
-    PATIENCE,
-    hears_epochs,
-    hears_testing,
-    hears_training,
-    hears_validation,
-    looks_inside,
-)
+from loop.watch import EPOCHS, PATIENCE, TESTING, TRAINING, VALIDATION, looks_inside
 
 
 class WholeEpochs:
@@ -64,30 +57,30 @@ class WholeEpochs:
             return "the plan is to run step by step"
         if self.model.stop_training:
             return "training is to stop after a step"
-        if any(looks_inside(one) for one in self.callbacks.hearing(hears_training)):
+        if any(looks_inside(one) for one in self.callbacks.hearing(TRAINING)):
             return "a callback looks at batches"
         if not isinstance(self.source, ArraySource):
             return "the data are not arrays in memory"
         if not self.schedule.whole_pass():
             return "an epoch is not one pass over the data"
-        if reason := self.train.why_not() or self._why_metrics_stay_outside(self.train):
+        if reason := self.train.why_not() or self._why_not_metrics(self.train):
             return reason
         return self._why_not_validate() if self.validation else None
 
-    def _why_metrics_stay_outside(self, call: Fused) -> str | None:
+    def _why_not_metrics(self, call: Fused) -> str | None:
         one = call.graphs.compiled().on_batch
         key = ("why metrics stay outside", one)
         return kept(call.graphs.owner, key, lambda: _why_metrics_stay_outside(self.model, one))
 
     def _why_not_validate(self) -> str | None:
-        if self.callbacks.hearing(hears_validation) or self.callbacks.hearing(hears_testing):
+        if self.callbacks.hearing(VALIDATION + TESTING):
             return "a callback looks at validation"
         if not isinstance(self.validation.source, ArraySource):
             return "the validation data are not arrays in memory"
         if not self.validation.whole_pass():
             return "validation_steps asks for more than there is"
         call = self.validation.call
-        return call.why_not() or self._why_metrics_stay_outside(call)
+        return call.why_not() or self._why_not_metrics(call)
 
     def run(self, epoch: int, epochs: int) -> list[Logs]:
         """Runs the epochs from `epoch` on that may share a call, and returns the logs of each.
@@ -112,7 +105,7 @@ class WholeEpochs:
 
     def _alike(self, epoch: int, epochs: int, most: int) -> int:
         """How many epochs from `epoch` on may share a call: validated all, or none of them."""
-        if self.callbacks.hearing(hears_epochs):
+        if self.callbacks.hearing(EPOCHS):
             return 1
         until = min(epochs, epoch + max(1, min(most, AT_ONCE)))
         if self.validation is not None:

@@ -48,7 +48,7 @@ def test_times_come_in_pairs_with_their_spread_where_there_is_a_step_to_time():
     times = row.throughput
     assert times.steps == 3 * 4
     assert len(times.reference) == len(times.candidate) >= 3
-    assert times.spread[0] <= times.ratio <= times.spread[1]
+    assert times.ratio.low <= times.ratio.median <= times.ratio.high
 
 
 def test_an_engine_that_differs_or_fails_does_not_hold():

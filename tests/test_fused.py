@@ -15,7 +15,7 @@ from compare import Recorder, differences, find, record
 from compare.scenarios.first import perceptron, uniform
 from loop import fused, whole
 from loop.data import make_source
-from loop.function import train_graphs
+from loop.function import TRAIN, StepGraphs
 from loop.fused import Fused
 from loop.in_graph import AT_ONCE, RECORDED
 from loop.pace import Pace
@@ -172,7 +172,7 @@ def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, call
 @pytest.mark.parametrize(("samples", "batch"), [(96, 32), (100, None)])
 def test_the_batch_size_is_static_only_where_every_batch_has_it(model, samples, batch):
     source = make_source(X[:samples], Y[:samples])
-    one = train_graphs(model, None, source.spec).compiled().on_batch
+    one = StepGraphs(model, TRAIN, source.spec).compiled().on_batch
     assert one.structured_input_signature[0][0][0].shape[0] == batch
 
 
@@ -412,7 +412,7 @@ def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, 
 
 
 def call_of(plan, model, source):
-    return make_call(plan, train_graphs(model, None, source.spec), source, print)
+    return make_call(plan, StepGraphs(model, TRAIN, source.spec), source, print)
 
 
 def test_fastest_picks_what_took_least(monkeypatch, model):
@@ -432,7 +432,7 @@ def test_a_way_that_fails_is_never_picked_and_is_named(monkeypatch, model):
     monkeypatch.setattr("loop.fastest._seconds_per_step", seconds)
     said = []
     source = make_source(X, Y)
-    call = make_call("fastest", train_graphs(model, None, source.spec), source, said.append)
+    call = make_call("fastest", StepGraphs(model, TRAIN, source.spec), source, said.append)
     assert call.way == "fused"
     assert "XLA does not know this op" in said[0]
 

@@ -19,14 +19,14 @@ from keras.callbacks import (
 
 from loop import watch
 from loop.callbacks import ProgressBar, logs_only, register_cadence
-from loop.watch import hears_epochs, hears_training, looks_inside, next_look
+from loop.watch import EPOCHS, TRAINING, hears, looks_inside, next_look
 
 A_LOT = 10_000
 
 
 def last(*callbacks, batch=0):
     """The last batch of a call from `batch` on, where a second has room for 10,000 steps."""
-    hearers = [callback for callback in callbacks if hears_training(callback)]
+    hearers = [callback for callback in callbacks if hears(callback, TRAINING)]
     return next_look(hearers, batch, lambda seconds: int(A_LOT * seconds))
 
 
@@ -123,10 +123,10 @@ def test_a_class_may_say_that_it_reads_logs_only():
 
 
 def test_history_need_not_be_told_of_an_epoch_while_it_is_the_last():
-    assert not hears_epochs(History())
-    assert hears_epochs(EarlyStopping())
+    assert not hears(History(), EPOCHS)
+    assert hears(EarlyStopping(), EPOCHS)
 
     class MyHistory(History):
         pass
 
-    assert hears_epochs(MyHistory())
+    assert hears(MyHistory(), EPOCHS)

@@ -7,13 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from scipy.stats import bootstrap
-
 from bench.peers.peers import Peer
 from bench.peers.process import Settings, Worker, WorkerError
+from compare.timing import Ratio, ratio
 
-RESAMPLES = 9_999
 SEED = 7
 
 
@@ -45,20 +42,9 @@ class Result:
         """The median fit's microseconds per step."""
         return 1e6 * statistics.median(self.seconds) / steps
 
-    def ratios(self, reference: "Result") -> list[float]:
+    def ratio(self, reference: "Result") -> Ratio:
         """How many times as fast as the reference it was, round by round."""
-        return [a / b for a, b in zip(reference.seconds, self.seconds, strict=True)]
-
-    def interval(self, reference: "Result") -> tuple[float, float]:
-        """A 95% bootstrap interval (percentiles) of the median of `ratios`."""
-        found = bootstrap(
-            (np.array(self.ratios(reference)),),
-            np.median,
-            n_resamples=RESAMPLES,
-            method="percentile",
-            rng=np.random.default_rng(SEED),
-        ).confidence_interval
-        return float(found.low), float(found.high)
+        return ratio(reference.seconds, self.seconds)
 
     def away(self, reference: "Result") -> float:
         """The furthest that its loss was from the reference's after as many fits."""

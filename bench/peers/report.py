@@ -1,19 +1,19 @@
 """The table for people, sorted by speed, and the JSON with every sample."""
 
 import json
-import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bench.peers.measure import Result
 from bench.peers.process import Settings
+from compare.report import new_table
+from compare.timing import figure
 
 FURTHEST = 1e-2
 """Losses further apart than this do not come from the same training."""
@@ -33,15 +33,11 @@ def print_report(console: Console, results: Sequence[Result], settings: Settings
 
 
 def _table(results: Sequence[Result], settings: Settings) -> Table:
-    table = Table(
-        title=f"{settings.steps:,} steps of {settings.batch_size} samples in "
+    table = new_table(
+        f"{settings.steps:,} steps of {settings.batch_size} samples in "
         f"{settings.epochs} epochs, {settings.threads} threads",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-        show_edge=False,
+        "engine",
     )
-    table.add_column("engine", no_wrap=True)
     for column in ("us/step", "speed", "95%", "import s", "first s", "MB", "loss", "version"):
         table.add_column(column, justify="right", no_wrap=True)
     ran = [result for result in results if result.failed is None]
@@ -58,10 +54,11 @@ def _cells(result: Result, reference: Result, settings: Settings) -> tuple[str, 
     if result is reference:
         speed = "1.00x"
     elif reference.failed is None:
-        speed = f"{_short(_median_ratio(result, reference))}x"
-        spread = "-".join(_short(end) for end in result.interval(reference))
+        ratio = result.ratio(reference)
+        speed = f"{figure(ratio.median)}x"
+        spread = f"{figure(ratio.low)}-{figure(ratio.high)}"
     return (
-        _short(result.microseconds(settings.steps)),
+        figure(result.microseconds(settings.steps)),
         speed,
         spread,
         f"{result.import_seconds:.1f}",
@@ -70,15 +67,6 @@ def _cells(result: Result, reference: Result, settings: Settings) -> tuple[str, 
         f"{result.losses[-1]:.4f}",
         result.versions[result.peer.packages[0]].split("+")[0],
     )
-
-
-def _short(value: float) -> str:
-    """Three digits, or what is before the point."""
-    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
-
-
-def _median_ratio(result: Result, reference: Result) -> float:
-    return statistics.median(result.ratios(reference))
 
 
 def write_json(
@@ -113,9 +101,7 @@ def _as_json(result: Result, reference: Result, settings: Settings) -> dict[str,
     }
     if reference.failed is None:
         record |= {
-            "ratios": result.ratios(reference),
-            "median_ratio": _median_ratio(result, reference),
-            "ratio_interval_95": result.interval(reference),
+            **vars(result.ratio(reference)),
             "furthest_loss": result.away(reference),
         }
     return record

@@ -7,31 +7,23 @@ from keras.callbacks import Callback
 
 from loop.callbacks.logs import python_logs
 from loop.types import Call, Logs
-from loop.watch import (
-    hears_predicting,
-    hears_testing,
-    hears_training,
-    next_look,
-    reads_logs_only,
-)
+from loop.watch import Hooks, hears, next_look, reads_logs_only
 
 
 class BatchHooks(NamedTuple):
-    """The hooks for the batches of training, of testing or of prediction.
+    """The hooks for the batches of training, of testing or of prediction: `loop.watch.TRAINING`...
 
     Whose hooks are Keras's empty ones is never told, and logs become floats only where somebody is:
     that reads them, and waits for the device.
     """
 
     callbacks: list[Callback]
-    hears: Callable[[Callback], bool]
-    tell_begin: Callable[[Callback, int, Logs], None]
-    tell_end: Callable[[Callback, int, Logs], None]
+    hooks: Hooks
 
     @property
     def hearers(self) -> list[Callback]:
         """The callbacks that have such hooks, asked now: some set theirs while they train."""
-        return [callback for callback in self.callbacks if self.hears(callback)]
+        return [callback for callback in self.callbacks if hears(callback, self.hooks)]
 
     @property
     def readers(self) -> list[Callback]:
@@ -62,55 +54,24 @@ class BatchHooks(NamedTuple):
 
     def begin(self, batch: int) -> None:
         """Before a call; `batch` is the first one it runs."""
-        for callback in self.hearers:
-            self.tell_begin(callback, batch, {})
+        self._begin(self.hearers, batch)
 
     def end(self, batch: int, every: list[Logs]) -> None:
         """After a call; `batch` is the last one it ran, `every` the logs after it or after each."""
         *passed, last = every
         readers = self.readers if passed else []
         for place, logs in enumerate(passed, batch - len(passed)):
-            self._tell(readers, self.tell_end, place, logs)
-            self._tell(readers, self.tell_begin, place + 1, {})
-        self._tell(self.hearers, self.tell_end, batch, last)
+            self._end(readers, place, logs)
+            self._begin(readers, place + 1)
+        self._end(self.hearers, batch, last)
 
-    @staticmethod
-    def _tell(
-        hearers: list[Callback],
-        hook: Callable[[Callback, int, Logs], None],
-        batch: int,
-        logs: Logs,
-    ) -> None:
+    def _begin(self, hearers: list[Callback], batch: int) -> None:
+        begin, _, *_ = self.hooks
+        for callback in hearers:
+            getattr(callback, begin)(batch, logs={})
+
+    def _end(self, hearers: list[Callback], batch: int, logs: Logs) -> None:
+        _, end, *_ = self.hooks
         shared = python_logs(logs) if hearers else {}
         for callback in hearers:
-            hook(callback, batch, shared)
-
-
-def training(callbacks: list[Callback]) -> BatchHooks:
-    """The hooks around batches that train."""
-    return BatchHooks(
-        callbacks,
-        hears_training,
-        lambda callback, batch, logs: callback.on_train_batch_begin(batch, logs=logs),
-        lambda callback, batch, logs: callback.on_train_batch_end(batch, logs=logs),
-    )
-
-
-def testing(callbacks: list[Callback]) -> BatchHooks:
-    """The hooks around batches of an evaluation or a validation pass."""
-    return BatchHooks(
-        callbacks,
-        hears_testing,
-        lambda callback, batch, logs: callback.on_test_batch_begin(batch, logs=logs),
-        lambda callback, batch, logs: callback.on_test_batch_end(batch, logs=logs),
-    )
-
-
-def predicting(callbacks: list[Callback]) -> BatchHooks:
-    """The hooks around batches of a prediction."""
-    return BatchHooks(
-        callbacks,
-        hears_predicting,
-        lambda callback, batch, logs: callback.on_predict_batch_begin(batch, logs=logs),
-        lambda callback, batch, logs: callback.on_predict_batch_end(batch, logs=logs),
-    )
+            getattr(callback, end)(batch, logs=shared)

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import keras
 from keras.callbacks import Callback, CallbackList, History, ProgbarLogger
 
-from loop.callbacks.batches import predicting, testing, training
+from loop.callbacks.batches import BatchHooks
 from loop.callbacks.logs import python_logs
 from loop.callbacks.progress import ProgressBar
 from loop.types import Logs, Structure
+from loop.watch import PREDICTING, TESTING, TRAINING, Hooks, hears
 
 
 class Callbacks:
@@ -28,13 +29,13 @@ class Callbacks:
 
     def __init__(self, callbacks: list[Callback]):
         self.callbacks = callbacks
-        self.training = training(callbacks)
-        self.testing = testing(callbacks)
-        self.predicting = predicting(callbacks)
+        self.training = BatchHooks(callbacks, TRAINING)
+        self.testing = BatchHooks(callbacks, TESTING)
+        self.predicting = BatchHooks(callbacks, PREDICTING)
 
-    def hearing(self, has_hooks: Callable[[Callback], bool]) -> list[Callback]:
-        """The callbacks with certain hooks (see `loop.watch`), asked now."""
-        return [callback for callback in self.callbacks if has_hooks(callback)]
+    def hearing(self, hooks: Hooks) -> list[Callback]:
+        """The callbacks with any of some hooks, asked now."""
+        return [callback for callback in self.callbacks if hears(callback, hooks)]
 
     def _tell(self, hook: Callable[[Callback, Logs], None], logs: Logs | None) -> None:
         shared = python_logs(logs)
