@@ -33,7 +33,7 @@ format: setup  ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-quick: setup  ## what fits cost, in about 6 minutes; nothing else should run meanwhile
+bench-quick: setup  ## what fits cost, in under 5 minutes; nothing else should run meanwhile
 	$(BIN)/python -m bench --quick
 
 bench: setup  ## the same at length: every engine, costs told apart, plots, pytest-benchmark
