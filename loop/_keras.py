@@ -11,6 +11,7 @@ from collections.abc import Callable
 import keras
 from keras.callbacks import Callback
 from keras.src.trainers.compile_utils import CompileMetrics
+from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -42,7 +43,12 @@ def first_epoch(model: keras.Model, initial_epoch: int) -> int:
 
     Keras never clears what was announced, so a later fit on the same model starts there too.
     """
-    return model._initial_epoch or initial_epoch
+    return restored_epoch(model) or initial_epoch
+
+
+def restored_epoch(model: keras.Model) -> int | None:
+    """The epoch that some `BackupAndRestore` announced, of this fit or of one before; or None."""
+    return model._initial_epoch
 
 
 def is_distributed(model: keras.Model) -> bool:
@@ -61,6 +67,17 @@ def batches_until_save(checkpoint: Callback) -> int:
 def is_profiling(board: keras.callbacks.TensorBoard) -> bool:
     """Whether `TensorBoard` profiles some batches. It keeps no public name of `profile_batch`."""
     return board._should_trace
+
+
+def enqueuer(dataset: keras.utils.PyDataset, shuffle: bool) -> OrderedEnqueuer | None:
+    """The workers of a `PyDataset`, None where it has none. Their class has no public name.
+
+    Mirrors: keras.src.trainers.data_adapters.py_dataset_adapter.PyDatasetAdapter
+    """
+    workers, processes = dataset.workers, dataset.use_multiprocessing
+    if workers > 1 or (workers > 0 and processes):
+        return OrderedEnqueuer(dataset, workers, processes, dataset.max_queue_size, shuffle)
+    return None
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:

@@ -57,6 +57,7 @@ class Epochs:
         Args:
             until_seen: From the step that comes next to the one after which somebody looks.
         """
+        self.source.begin_epoch()
         limit = self.num_batches or None  # an empty source is found out like an unknown one
         running_on = self._pass if self.steps else None
         batches = running_on or self._start_pass()
@@ -74,6 +75,7 @@ class Epochs:
             # Keras starts a pass here even if the next epoch starts another. A dataset that
             # reshuffles draws its seeds per pass, so skipping one would change the order.
             self._start_pass()
+        self.source.end_epoch()
 
     def _executed_together(self, step: int, last: int, limit: int | None) -> int:
         """How many steps run up to `last`, in whole executions: these may reach beyond the data."""
@@ -101,6 +103,7 @@ class Epochs:
                 self._size = self._drawn
             self._warn_out_of_data()
             self._pass = None
+            self.source.end_epoch()
 
     def _warn_out_of_data(self) -> None:
         warnings.warn(

@@ -65,6 +65,7 @@ def evaluate(
     check_one_device(model)
     steps = capped_steps(steps)
     source = make_source(x, y, sample_weight, batch_size, steps)
+    source.end_epoch()  # once before the first batch, as Keras does
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     say = print if verbose else lambda _: None
@@ -136,6 +137,7 @@ class Validation:
 
     def run(self, callbacks: Callbacks) -> Logs:
         """Evaluates once, always from the first batch on; keys get the prefix `val_`."""
+        self.source.end_epoch()
         schedule = Epochs(self.source, self.steps, self.model.steps_per_execution)
         logs = run_evaluation(self.model, self.call, schedule, callbacks)
         return {f"val_{name}": value for name, value in logs.items()}

@@ -36,11 +36,12 @@ def fit(
     plan: str = "auto",
     train_step: StepFunction | None = None,
     test_step: StepFunction | None = None,
+    strict: bool = False,
 ) -> keras.callbacks.History:
     """Trains a model exactly as `model.fit` would, to the last bit.
 
-    Every argument means what it means in `keras.Model.fit`; `plan`, `train_step` and `test_step`
-    are ours.
+    Every argument means what it means in `keras.Model.fit`; `plan`, `train_step`,
+    `test_step` and `strict` are ours.
 
     Args:
         model: A compiled Keras model, or any Keras model with `train_step` given.
@@ -66,6 +67,7 @@ def fit(
         train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
             Pass the same function again to train on with the graph that it has.
         test_step: The same for validation.
+        strict: Whether to refuse what fit lets pass without a word: see docs/quirks.md.
 
     Returns:
         The History: `.history` has a list of floats, one an epoch, for each log.
@@ -81,6 +83,7 @@ def fit(
         model, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
         shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch, validation_steps,
         validation_batch_size, validation_freq, plan, train_step, test_step,
+        strict,
     )  # fmt: skip
     return run_epochs(training)
 

@@ -11,6 +11,7 @@ What was traced is kept on the function object that Keras makes for the same pur
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -20,6 +21,7 @@ from loop import step as steps
 from loop._keras import is_inherited
 from loop.checks import check_inherited
 from loop.compiled import concrete, graph, kept
+from loop.data import without_optionals
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
 
 
@@ -92,7 +94,7 @@ class StepGraphs:
     Attributes:
         model: The model to train or to evaluate.
         kind: `TRAIN` or `TEST`.
-        spec: A `tf.TensorSpec` for each leaf of a batch.
+        spec: A `tf.TensorSpec` for each leaf of a batch; None where any batch may come.
         key: The same, to find graphs by.
 
     Raises:
@@ -105,7 +107,7 @@ class StepGraphs:
         self,
         model: keras.Model,
         kind: Kind,
-        spec: Structure,
+        spec: Structure = None,
         given_step: StepFunction | None = None,
     ):
         kind.check(model)
@@ -125,16 +127,21 @@ class StepGraphs:
 
     def compiled(self) -> Compiled:
         """The step, traced at the first call for such batches."""
-        owner = self.owner
-        step = self._given_step or kept(
-            owner, "the step of the model", lambda: self.kind.chosen(self.model)
-        )
 
         def make() -> Compiled:
-            functions = kept(owner, step, lambda: _functions(self.model, step))
-            return Compiled(concrete(functions.on_batch, self.spec), functions.on_pass)
+            on_batch, on_pass = self.for_any_shape()
+            return Compiled(concrete(on_batch, self.spec), on_pass)
 
-        return kept(owner, (step, self.key), make)
+        return kept(self.owner, (self._step(), self.key), make)
+
+    def for_any_shape(self) -> Compiled:
+        """The step, traced by the shapes that come."""
+        step = self._step()
+        return kept(self.owner, step, lambda: _functions(self.model, step))
+
+    def _step(self) -> StepFunction:
+        choose = partial(self.kind.chosen, self.model)
+        return self._given_step or kept(self.owner, "the step of the model", choose)
 
 
 class StepByStep:
@@ -172,7 +179,7 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
     compiled = on_batch if model.run_eagerly else graph(on_batch, model.jit_compile)
 
     def on_pass(batches: tf.data.Iterator) -> Logs:
-        return compiled(batches.get_next())
+        return compiled(without_optionals(batches.get_next()))
 
     return Compiled(compiled, graph(on_pass, jit_compile=None))
 

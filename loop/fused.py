@@ -107,8 +107,8 @@ class Fused:
             return "there is no batch to run"
         if self.source.num_batches is None and not self.source.is_endless:
             return (
-                "nobody knows how many batches the dataset has until it runs dry "
-                "(tf.data.experimental.assert_cardinality can tell)"
+                "nobody knows how many batches there are until they run dry "
+                "(of a dataset, tf.data.experimental.assert_cardinality can tell)"
             )
         one = self.graphs.compiled().on_batch
         return kept(self.graphs.owner, ("why not", one), lambda: _why_not_in_a_loop(one))

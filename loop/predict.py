@@ -1,7 +1,8 @@
 """`loop.predict`: forward passes over the data, joined along the batch axis."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -48,7 +49,7 @@ def predict(
     source = make_source(x, None, None, batch_size, steps)
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
-    call = predict_call(model)
+    on_batches = prediction(model)
     model.stop_predicting = False
     told.on_predict_begin()
     outputs: list[Structure] = []
@@ -56,22 +57,23 @@ def predict(
     with schedule.until_out_of_data():
         for first, last, batches in schedule.one_epoch(lambda batch: batch):  # one call a batch
             hooks.begin(first)
-            outputs.append(call(batches, last - first + 1))
+            some = [next(batches), *itertools.islice(batches, last - first)]
+            outputs.append(on_batches(some))
             hooks.end(last, [{"outputs": outputs[-1]}])
             if model.stop_predicting:
                 break
     told.on_predict_end()
     if not outputs:
         raise ValueError(f"Expected at least one batch to predict, got an empty {type(x)} as `x`.")
-    return keras.tree.map_structure(_as_numpy, joined(outputs))
+    return keras.tree.map_structure(lambda *parts: as_numpy(_ragged_or_joined(parts)), *outputs)
 
 
-def _as_numpy(output: Structure) -> Structure:
+def as_numpy(output: Structure) -> Structure:
     """Reads predictions: waits for the device. Ragged and sparse ones stay what they are."""
     return output.numpy() if isinstance(output, tf.Tensor) else output
 
 
-def predict_call(model: keras.Model) -> Callable[[Iterator[Batch], int], Structure]:
+def prediction(model: keras.Model) -> Callable[[list[Batch]], Structure]:
     """The call that predicts some batches; leaves `[batch, ...]`.
 
     Keras traces it by the shapes that come, one graph for full batches and one for others.
@@ -80,12 +82,7 @@ def predict_call(model: keras.Model) -> Callable[[Iterator[Batch], int], Structu
     """
     PREDICT.check(model)
     step = PREDICT.chosen(model)
-    on_batches = kept(PREDICT.owner(model), step, lambda: _prediction(model, step))
-
-    def call(batches: Iterator[Batch], count: int) -> Structure:
-        return on_batches([next(batches), *itertools.islice(batches, count - 1)])
-
-    return call
+    return kept(PREDICT.owner(model), step, lambda: _prediction(model, step))
 
 
 def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
@@ -98,13 +95,34 @@ def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]
     one = graph(on_batch, jit_compile=True) if jit_compile else on_batch
 
     def on_batches(batches: list[Batch]) -> Structure:
-        return joined([one(batch) for batch in batches])
+        outputs = [one(batch) for batch in batches]
+        return keras.tree.map_structure(lambda *parts: _joined(parts), *outputs)
 
     return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
 
 
-def joined(outputs: list[Structure]) -> Structure:
-    """Predictions of several batches as one, joined along the batch axis."""
-    if len(outputs) == 1:
-        return outputs[0]
-    return keras.tree.map_structure(lambda *parts: tf.concat(parts, axis=0), *outputs)
+def _joined(parts: Sequence[Any]) -> Any:
+    """Predictions of several batches as one, joined along the batch axis.
+
+    Mirrors: keras.src.backend.tensorflow.trainer.concat
+    """
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], tf.SparseTensor):
+        return tf.sparse.concat(0, list(parts))
+    return tf.concat(parts, axis=0) if parts[0].shape.rank else tf.stack(parts)
+
+
+def _ragged_or_joined(parts: Sequence[Any]) -> Any:
+    """The same where batches may differ in other axes: then a ragged tensor.
+
+    Mirrors: keras.src.backend.tensorflow.trainer.potentially_ragged_concat
+    """
+    if not all(isinstance(part, tf.Tensor) for part in parts):
+        return _joined(parts)
+    sizes = list(zip(*(part.shape[1:] for part in parts), strict=True))
+    differing = [axis for axis, of_batches in enumerate(sizes) if len(set(of_batches)) > 1]
+    if not differing:
+        return _joined(parts)
+    inner = parts[0].shape[differing[-1] + 2 :] or None
+    return tf.ragged.constant([part.numpy() for part in parts], inner_shape=inner).merge_dims(0, 1)

@@ -11,6 +11,7 @@ from loop.epoch import Epochs, capped_epochs, capped_steps
 from loop.evaluate import Validation
 from loop.function import TRAIN, StepGraphs
 from loop.plans import make_call
+from loop.strict import Asked, check_arguments, check_source, is_strict
 from loop.types import Call, StepFunction, Structure
 
 
@@ -57,6 +58,7 @@ def set_up(
     plan: str,
     train_step: StepFunction | None,
     test_step: StepFunction | None,
+    strict: bool,
 ) -> Training:
     """Checks and prepares everything; trains nothing.
 
@@ -70,12 +72,22 @@ def set_up(
     check_plan(plan)
     check_compiled(model, train_step)
     check_one_device(model)
+    asked = Asked(
+        model, x, y, sample_weight, batch_size, epochs, shuffle, class_weight, validation_split,
+        validation_data, steps_per_epoch,
+    )  # fmt: skip
+    strict = strict or is_strict()
+    if strict:
+        check_arguments(asked)
     epochs, steps = capped_epochs(epochs), capped_steps(steps_per_epoch)
     if validation_split and validation_data is None:
         arrays, validation_data = split_validation((x, y, sample_weight), validation_split)
         x, y, sample_weight = arrays
     say = print if verbose else _silent
     source = make_source(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
+    if strict:
+        check_source(asked, source)
+    source.end_epoch()  # once before the first epoch, as Keras does
     schedule = Epochs(source, steps, model.steps_per_execution)
     validation = None
     if validation_data is not None:

@@ -47,7 +47,7 @@ class Pass(Protocol):
 
 
 class Source(Protocol):
-    """Where batches come from: arrays in memory, or a dataset."""
+    """Where batches come from: arrays in memory, a dataset, or Python."""
 
     @property
     def num_batches(self) -> int | None:
@@ -57,6 +57,14 @@ class Source(Protocol):
     @property
     def is_endless(self) -> bool:
         """Whether a pass never runs dry."""
+        ...
+
+    def begin_epoch(self) -> None:
+        """Called before the first batch of an epoch."""
+        ...
+
+    def end_epoch(self) -> None:
+        """Called after the last batch of an epoch, and once before the first epoch of all."""
         ...
 
     @property

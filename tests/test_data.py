@@ -11,7 +11,7 @@ from keras.src.trainers.data_adapters import (
 )
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-from loop.data import ArraySource, make_source, split_validation
+from loop.data import make_source, split_validation
 from loop.data.order import orders
 from loop.data.weights import class_to_sample_weight, with_class_weight
 
@@ -36,14 +36,14 @@ def test_batches_come_in_the_order_of_keras_in_every_epoch(seed, shuffle, sample
     adapter = ArrayDataAdapter(x, shuffle=shuffle, batch_size=batch_size).get_tf_dataset()
     theirs = [rows(adapter) for _ in range(3)]
     keras.utils.set_random_seed(seed)
-    source = ArraySource(x, shuffle=shuffle, batch_size=batch_size)
+    source = make_source(x, shuffle=shuffle, batch_size=batch_size)
     keras.utils.set_random_seed(seed + 1 if seed < 9 else 7)  # too late, as in Keras
     assert [rows(source.new_pass()) for _ in range(3)] == theirs
 
 
 @pytest.mark.usefixtures("no_global_seed")
 def test_without_a_seed_every_epoch_has_another_order():
-    source = ArraySource(np.arange(992), shuffle=True)
+    source = make_source(np.arange(992), shuffle=True)
     first, second = (np.concatenate(rows(source.new_pass())).tolist() for _ in range(2))
     assert sorted(first) == sorted(second) == list(range(992))
     assert first != second

@@ -38,13 +38,27 @@ ORDER = [
     "epoch",
     "evaluate",
     "whole",
+    "strict",
     "setup",
     "fit",
     "predict",
+    "on_batch",
     "explain",
+    "install",
+    "__init__",
+    "__main__",
+]
+ORDER_IN_DATA = [
+    "weights",
+    "sparse",
+    "convert",
+    "order",
+    "arrays",
+    "datasets",
+    "python",
+    "split",
     "__init__",
 ]
-ORDER_IN_DATA = ["weights", "convert", "order", "arrays", "datasets", "split", "__init__"]
 ORDER_IN_CALLBACKS = ["logs", "progress", "batches", "dispatch", "__init__"]
 
 
@@ -217,7 +231,7 @@ def test_fit_evaluate_and_predict_have_keras_arguments_in_keras_order():
     own = [
         p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY
     ]
-    assert own == ["plan", "train_step", "test_step"]
+    assert own == ["plan", "train_step", "test_step", "strict"]
 
 
 def test_the_core_depends_on_four_packages_and_imports_no_other():

@@ -1,8 +1,14 @@
-"""What `x` may be: arrays of every kind, nested structures of them, and tf.data."""
+"""What `x` may be: arrays of every kind, nested structures of them, and what makes batches itself."""
+
+import importlib.util
+import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+import scipy.sparse
 import tensorflow as tf
 
 from compare.scenario import FitArguments, Scenario
@@ -106,6 +112,187 @@ def _one_hot_perceptron() -> keras.Model:
     return model
 
 
+def _batch(index: int, size: int = 25) -> tuple[np.ndarray, np.ndarray]:
+    x, y = uniform(100)
+    rows = slice(index % 4 * 25, index % 4 * 25 + size)
+    return x[rows].astype("float32"), y[rows]
+
+
+def _batches(count: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """So many batches, or batches without end; every fourth is short."""
+    for index in itertools.count() if count is None else range(count):
+        yield _batch(index, 20 if index % 4 == 3 else 25)
+
+
+def _generator() -> FitArguments:
+    return {"x": _batches(), "epochs": 3, "steps_per_epoch": 5, "shuffle": False}
+
+
+def _generator_that_ends() -> FitArguments:
+    return {"x": _batches(6), "epochs": 3, "shuffle": False}
+
+
+def _validation_by_generator() -> FitArguments:
+    # Once: tf.data draws ahead, and where a second validation began would be a matter of luck.
+    arguments = {"validation_data": _batches(), "validation_steps": 3, "validation_freq": [2]}
+    return {**_generator(), **arguments}
+
+
+def _sequences(count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Texts of other lengths in other batches."""
+    for index in range(count):
+        random = np.random.default_rng(index)
+        yield random.normal(size=(16, 5 + index % 3, 4)), random.integers(0, 2, size=16)
+
+
+def _sequence_model() -> keras.Model:
+    model = keras.Sequential(
+        [keras.Input((None, 4)), keras.layers.GRU(6), keras.layers.Dense(1, "sigmoid")]
+    )
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+def _lengths_differ() -> FitArguments:
+    return {"x": _sequences(9), "epochs": 1, "shuffle": False}
+
+
+class Batches(keras.utils.PyDataset):
+    """Four batches, or batches without end; they may grow with the epochs that it is told of."""
+
+    def __init__(self, batches: int | None = 4, grow: bool = False, **options: Any):
+        super().__init__(**options)
+        self.batches = batches
+        self.grow = grow
+        self.epochs = 0
+
+    @property
+    def num_batches(self) -> int | None:
+        """How many there are in an epoch."""
+        return self.batches
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """One batch."""
+        x, y = _batch(index)
+        return x + np.float32(self.epochs * self.grow), y
+
+    def on_epoch_end(self) -> None:
+        """Called once before the first epoch, too."""
+        self.epochs += 1
+
+
+def _pydataset() -> FitArguments:
+    arguments = {"validation_data": Batches(2), "class_weight": {0: 2.0}}
+    return {"x": Batches(grow=True), "epochs": 3, **arguments}
+
+
+def _pydataset_in_part() -> FitArguments:
+    return {"x": Batches(), "epochs": 4, "steps_per_epoch": 3, "shuffle": False}
+
+
+def _pydataset_by_workers() -> FitArguments:
+    return {"x": Batches(workers=2, max_queue_size=2), "epochs": 3, "shuffle": True}
+
+
+def _endless_pydataset() -> FitArguments:
+    return {"x": Batches(None), "epochs": 3, "steps_per_epoch": 3, "shuffle": False}
+
+
+def _mostly_zeros() -> tuple[np.ndarray, np.ndarray]:
+    x, y = uniform(100)
+    return np.where(x > 0.8, x, 0), y
+
+
+def _sparse() -> FitArguments:
+    x, y = _mostly_zeros()
+    return {"x": tf.sparse.from_dense(x), "y": y, "epochs": 3, "batch_size": 25}
+
+
+def _of_scipy() -> FitArguments:
+    x, y = _mostly_zeros()
+    return {"x": scipy.sparse.csr_matrix(x), "y": y, "epochs": 3, "validation_split": 0.2}
+
+
+def _sparse_within_batches() -> FitArguments:
+    return {**_sparse(), "batch_size": 32, "shuffle": "batch"}
+
+
+def _ragged() -> FitArguments:
+    random = np.random.default_rng(5)
+    words = [random.integers(1, 20, size=size).tolist() for size in random.integers(1, 9, 60)]
+    y = random.integers(0, 2, size=60)
+    return {"x": tf.ragged.constant(words, dtype=tf.int32), "y": y, "epochs": 2}
+
+
+class Bag(keras.Model):
+    """The mean over the words of a ragged text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = self.add_weight(shape=(20, 4), name="words")
+        self.out = keras.layers.Dense(1, "sigmoid")
+
+    def call(self, texts: Any) -> Any:
+        """Ragged in, dense out."""
+        return self.out(tf.reduce_mean(tf.gather(self.words, texts), axis=1))
+
+
+def _bag_model() -> keras.Model:
+    model = Bag()
+    model.compile("adam", "binary_crossentropy")
+    return model
+
+
+def _arrays_without_a_target() -> FitArguments:
+    x, y = uniform(100)
+
+    def batches() -> Iterator[tuple[np.ndarray, tuple[np.ndarray, None]]]:
+        for start in range(0, 100, 25):
+            yield x[start : start + 25].astype("float32"), (y[start : start + 25], None)
+
+    return {"x": batches(), "epochs": 1, "shuffle": False}
+
+
+def _half_trained() -> keras.Model:
+    inputs = keras.Input((10,))
+    model = keras.Model(
+        inputs, [keras.layers.Dense(1, name="a")(inputs), keras.layers.Dense(2, name="b")(inputs)]
+    )
+    model.compile("adam", ["mse", None])
+    return model
+
+
+def _jax_arrays() -> FitArguments:
+    import jax.numpy
+
+    x, y = uniform(100)
+    return {"x": jax.numpy.asarray(x), "y": jax.numpy.asarray(y), "epochs": 2}
+
+
+def _torch_loader() -> FitArguments:
+    import torch.utils.data
+
+    x, y = (torch.from_numpy(array) for array in uniform(100))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x.float(), y), 32)
+    return {"x": loader, "epochs": 2, "shuffle": False, "validation_data": loader}
+
+
+def _grain_dataset() -> FitArguments:
+    import grain
+
+    x, y = uniform(100)
+    pairs = list(zip(x.astype("float32"), y, strict=True))
+    batches = grain.MapDataset.source(pairs).shuffle(seed=3).batch(32)
+    return {"x": batches, "epochs": 2, "shuffle": False}
+
+
+_NEEDING = {
+    "jax": Scenario("jax_arrays", "arrays of jax", perceptron, _jax_arrays),
+    "torch": Scenario("torch_loader", "a torch DataLoader for training and validation", perceptron, _torch_loader),
+    "grain": Scenario("grain_dataset", "a shuffled grain dataset of unknown size", perceptron, _grain_dataset),
+}  # fmt: skip
+_OF_OTHERS = [scenario for name, scenario in _NEEDING.items() if importlib.util.find_spec(name)]
+
 SOURCES = (
     Scenario("tensors", "TensorFlow tensors, float64 inputs, integer labels", perceptron, _tensors),
     Scenario("pandas_frames", "a frame and a series", perceptron, _frames),
@@ -118,4 +305,18 @@ SOURCES = (
     Scenario("dataset_one_hot", "class weights by the hottest class", _one_hot_perceptron, _one_hot_dataset),
     Scenario("dataset_endless", "an endless dataset under steps_per_epoch", perceptron, _endless_dataset),
     Scenario("dataset_of_unknown_size", "the first pass finds out how long it is", perceptron, _dataset_of_unknown_size),
+    Scenario("generator", "an endless generator under steps_per_epoch, batches of two sizes", perceptron, _generator),
+    Scenario("generator_that_ends", "later epochs see the two batches that were peeked at, as in Keras", perceptron, _generator_that_ends),
+    Scenario("generator_validation", "validation by a generator of its own", perceptron, _validation_by_generator),
+    Scenario("generator_of_lengths", "an axis that differs between batches stays open", _sequence_model, _lengths_differ),
+    Scenario("generator_none_target", "an output that has no target", _half_trained, _arrays_without_a_target),
+    Scenario("pydataset", "shuffled batches, class weights, hooks of epochs, validation", perceptron, _pydataset),
+    Scenario("pydataset_in_part", "a pass that goes on across epochs, and is cut short at its end", perceptron, _pydataset_in_part),
+    Scenario("pydataset_workers", "two threads make the batches", perceptron, _pydataset_by_workers),
+    Scenario("pydataset_endless", "it does not say how many batches there are", perceptron, _endless_pydataset),
+    Scenario("sparse_tensor", "rows of a SparseTensor", perceptron, _sparse),
+    Scenario("sparse_in_batches", "the same, shuffled within batches, the last one short", perceptron, _sparse_within_batches),
+    Scenario("scipy_sparse", "a matrix of scipy, split", perceptron, _of_scipy),
+    Scenario("ragged_tensor", "texts of other lengths in a RaggedTensor", _bag_model, _ragged),
+    *_OF_OTHERS,
 )  # fmt: skip

@@ -6,6 +6,7 @@ batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short,
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
@@ -18,50 +19,84 @@ from loop.types import Batch, Structure
 ROOM_FOR_ORDERS = 2**22  # numbers, 32 MiB: as many as orders drawn ahead may take
 
 
+class Samples(NamedTuple):
+    """Arrays that belong together.
+
+    Attributes:
+        arrays: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[samples, ...]` or None.
+        num_samples: How many there are.
+        batch_size: Samples in a batch.
+    """
+
+    arrays: Structure
+    num_samples: int
+    batch_size: int
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in one pass; the last may be short."""
+        return math.ceil(self.num_samples / self.batch_size)
+
+
+def gathered(
+    x: Structure,
+    y: Structure,
+    sample_weight: Structure,
+    batch_size: int | None,
+    steps: int | None,
+    class_weight: dict[int, float] | None,
+) -> Samples:
+    """What the user passed as arrays, with class weights as sample weights.
+
+    Raises:
+        ValueError: The arguments contradict each other, or the arrays differ in length.
+        KeyError: There is no array at all.
+
+    Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
+    """
+    if sample_weight is not None and class_weight is not None:
+        raise ValueError(
+            "You cannot pass `class_weight` and `sample_weight` at the same time: expected one "
+            "of them. Multiply the class weights into `sample_weight`."
+        )
+    if class_weight is not None:
+        sample_weight = class_to_sample_weight(y, class_weight)
+    elif sample_weight is not None:
+        sample_weight = weight_for_each_output(y, sample_weight)
+    if batch_size is not None and batch_size < 0:
+        raise ValueError(f"Expected `batch_size` to be 1 or more, got {batch_size}.")
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    num_samples = common_length(data)
+    # fit(steps_per_epoch=k) without a batch size asks for k batches that cover the data.
+    covering = math.ceil(num_samples / steps) if steps else 32
+    arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
+    return Samples(arrays, num_samples, batch_size or covering)
+
+
 class ArraySource:
-    """Batches of arrays `[samples, ...]`.
+    """Batches of dense arrays `[samples, ...]`.
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
     """
 
     is_endless = False
 
-    def __init__(
-        self,
-        x: Structure,
-        y: Structure = None,
-        sample_weight: Structure = None,
-        *,
-        batch_size: int | None = None,
-        steps: int | None = None,
-        shuffle: bool | str = False,
-        class_weight: dict[int, float] | None = None,
-    ):
-        if sample_weight is not None and class_weight is not None:
-            raise ValueError(
-                "You cannot pass `class_weight` and `sample_weight` at the same time: expected one "
-                "of them. Multiply the class weights into `sample_weight`."
-            )
-        if class_weight is not None:
-            sample_weight = class_to_sample_weight(y, class_weight)
-        elif sample_weight is not None:
-            sample_weight = weight_for_each_output(y, sample_weight)
-        if batch_size is not None and batch_size < 0:
-            raise ValueError(f"Expected `batch_size` to be 1 or more, got {batch_size}.")
-        data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-        self.num_samples = common_length(data)
-        # fit(steps_per_epoch=k) without a batch size asks for k batches that cover the data.
-        covering = math.ceil(self.num_samples / steps) if steps else 32
-        self.batch_size = batch_size or covering
-        self.num_batches = math.ceil(self.num_samples / self.batch_size)
+    def __init__(self, samples: Samples, shuffle: bool | str = False):
+        self.arrays, self.num_samples, self.batch_size = samples
+        self.num_batches = samples.num_batches
         # Made now, under the seed of now: a callback that sets another one changes nothing.
         self._draw_order = orders(self.num_samples, self.batch_size, shuffle)
         self.repeats_its_order = not shuffle or global_seed() is not None
         self._order = self._draw_order() if self.repeats_its_order else None
-        self.arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
         self.flat = [array for array in keras.tree.flatten(self.arrays) if array is not None]
         self.last_is_short = self.num_samples % self.batch_size > 0
         self.spec = keras.tree.map_structure(self._leaf_spec, self.arrays)
+
+    def begin_epoch(self) -> None:
+        """Arrays do not mind."""
+
+    def end_epoch(self) -> None:
+        """Arrays do not mind."""
 
     def _leaf_spec(self, array: tf.Tensor | None) -> tf.TensorSpec | None:
         """Keras's graphs know the batch size only where every batch has it; so do ours."""

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from loop.data.sparse import is_composite, to_sparse_tensor
 from loop.types import Structure
 
 
@@ -14,13 +15,15 @@ def is_array(value: Any) -> bool:
 
     Mirrors: keras.src.trainers.data_adapters.array_slicing.can_slice_array
     """
-    return isinstance(value, tf.Tensor | tf.Variable | tf.RaggedTensor | tf.SparseTensor) or (
-        hasattr(value, "__array__")
+    return (
+        isinstance(value, tf.Tensor | tf.Variable)
+        or is_composite(value)
+        or hasattr(value, "__array__")
     )
 
 
 def to_array(value: Any) -> Any:
-    """One array as fit sees it: a NumPy array or a tensor, floats of `floatx`, integers untouched.
+    """One array as fit sees it: NumPy or a tensor, floats of `floatx`, integers untouched.
 
     A pandas Series `[samples]` becomes a column `[samples, 1]`.
 
@@ -31,12 +34,10 @@ def to_array(value: Any) -> Any:
     """
     if value is None:
         return None
-    if isinstance(value, tf.RaggedTensor | tf.SparseTensor):
-        raise NotImplementedError(
-            f"`model.fit` takes a {type(value).__name__}, loop.fit does not yet. Pass a dense "
-            "tensor (`.to_tensor()`, `tf.sparse.to_dense`) or a tf.data.Dataset."
-        )
     floatx = keras.config.floatx()
+    value = to_sparse_tensor(value)
+    if is_composite(value):
+        return tf.cast(value, floatx) if value.dtype.is_floating else value
     if isinstance(value, tf.Tensor | tf.Variable):
         return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
     if hasattr(value, "iloc"):  # pandas, without importing it: of a frame the columns decide
@@ -70,10 +71,10 @@ def _is_other_float(dtype: Any) -> bool:
 _KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and its kin, registered by ml_dtypes
 
 
-def to_tensor(value: Any) -> tf.Tensor | None:
-    """One array as a tensor on the device, all of it at once."""
+def to_tensor(value: Any) -> Any:
+    """One array as a tensor on the device, all of it at once; sparse and ragged ones stay so."""
     array = to_array(value)
-    return None if array is None else tf.convert_to_tensor(array)
+    return array if array is None or is_composite(array) else tf.convert_to_tensor(array)
 
 
 def common_length(data: Structure) -> int:

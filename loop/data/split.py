@@ -5,6 +5,7 @@ import math
 import keras
 
 from loop.data.convert import is_array, to_array
+from loop.data.sparse import rows_of
 from loop.types import Structure
 
 Arrays = tuple[Structure, Structure, Structure]
@@ -40,6 +41,10 @@ def split_validation(arrays: Arrays, validation_split: float) -> tuple[Arrays, A
             "the `validation_split` argument."
         )
     converted = keras.tree.map_structure(to_array, arrays)
-    train = keras.tree.map_structure(lambda a: None if a is None else a[:cut], converted)
-    validation = keras.tree.map_structure(lambda a: None if a is None else a[cut:], converted)
-    return train, validation
+
+    def part(start: int, stop: int) -> Arrays:
+        return keras.tree.map_structure(
+            lambda array: None if array is None else rows_of(array, start, stop), converted
+        )
+
+    return part(0, cut), part(cut, samples)

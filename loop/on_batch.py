@@ -1,0 +1,115 @@
+"""`loop.train_on_batch`, `loop.test_on_batch` and `loop.predict_on_batch`: one call, one batch.
+
+The same steps as in fit, traced by the shapes that come, on data as they are: no cast, no
+batches, no callbacks. Metrics begin anew with each call.
+"""
+
+import keras
+
+from loop.callbacks import python_logs
+from loop.checks import check_compiled, check_one_device
+from loop.data import class_to_sample_weight
+from loop.function import TEST, TRAIN, StepGraphs
+from loop.metrics import in_metric_order
+from loop.predict import as_numpy, prediction
+from loop.types import Batch, Logs, StepFunction, Structure
+
+
+def train_on_batch(
+    model: keras.Model,
+    x: Structure,
+    y: Structure = None,
+    sample_weight: Structure = None,
+    class_weight: dict[int, float] | None = None,
+    return_dict: bool = False,
+    *,
+    train_step: StepFunction | None = None,
+) -> float | list[float] | Logs:
+    """One gradient step on one batch, as `model.train_on_batch` makes it.
+
+    Args:
+        model: A compiled model, or any model with `train_step` given.
+        x: Inputs `[batch, ...]`, nested as the model takes them.
+        y: Targets `[batch, ...]`.
+        sample_weight: `[batch]` or `[batch, ...]`.
+        class_weight: A weight for each class of integer targets.
+        return_dict: Whether to return names with the values.
+        train_step: A step to use in place of the model's.
+
+    Returns:
+        The metrics of this batch: a float, a list of floats (loss first), or a dict of them.
+
+    Raises:
+        ValueError: The model is not compiled, or the arguments contradict each other.
+        NotImplementedError: A model that Keras takes and loop does not yet.
+
+    Mirrors: keras.Model.train_on_batch
+    """
+    check_compiled(model, train_step)
+    if class_weight is not None:
+        if sample_weight is not None:
+            raise ValueError(
+                "Arguments `sample_weight` and `class_weight` cannot be specified at the same "
+                f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
+            )
+        sample_weight = class_to_sample_weight(y, class_weight)
+    graphs = StepGraphs(model, TRAIN, given_step=train_step)
+    logs = _on_batch(graphs, (x, y, sample_weight))
+    return logs if return_dict else in_metric_order(model, logs)
+
+
+def test_on_batch(
+    model: keras.Model,
+    x: Structure,
+    y: Structure = None,
+    sample_weight: Structure = None,
+    return_dict: bool = False,
+    *,
+    test_step: StepFunction | None = None,
+) -> float | list[float] | Logs:
+    """The loss and the metrics on one batch; nothing is learned.
+
+    Args:
+        model: A compiled model, or any model with `test_step` given.
+        x: Inputs `[batch, ...]`, nested as the model takes them.
+        y: Targets `[batch, ...]`.
+        sample_weight: `[batch]` or `[batch, ...]`.
+        return_dict: Whether to return names with the values.
+        test_step: A step to use in place of the model's.
+
+    Returns:
+        A float, a list of floats (loss first), or a dict of them.
+
+    Raises:
+        ValueError: The model is not compiled.
+        NotImplementedError: A model that Keras takes and loop does not yet.
+
+    Mirrors: keras.Model.test_on_batch
+    """
+    check_compiled(model, test_step)
+    graphs = StepGraphs(model, TEST, given_step=test_step)
+    logs = _on_batch(graphs, (x, y, sample_weight))
+    return logs if return_dict else in_metric_order(model, logs)
+
+
+def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
+    """The predictions for one batch.
+
+    Args:
+        model: Any Keras model; it need not be compiled.
+        x: Inputs `[batch, ...]`, nested as the model takes them.
+
+    Returns:
+        NumPy arrays `[batch, ...]` in the structure of the model's outputs.
+
+    Mirrors: keras.Model.predict_on_batch
+    """
+    check_one_device(model)
+    return keras.tree.map_structure(as_numpy, prediction(model)([(x,)]))
+
+
+def _on_batch(graphs: StepGraphs, batch: Batch) -> Logs:
+    check_one_device(graphs.model)
+    on_batch, _ = graphs.for_any_shape()
+    graphs.model.reset_metrics()
+    return python_logs(on_batch(batch))

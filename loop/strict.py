@@ -1,0 +1,172 @@
+"""What fit lets pass, refused: `loop.fit(..., strict=True)`, or `with loop.strict():`.
+
+Each rule names a fault of Keras 3.15.1, which the engine mirrors where nobody is strict;
+docs/quirks.md shows all of them.
+"""
+
+import contextlib
+import types
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loop._keras import restored_epoch
+from loop.types import Source, Structure
+
+_strict: ContextVar[bool] = ContextVar("strict", default=False)
+
+
+@contextlib.contextmanager
+def strict() -> Iterator[None]:
+    """Refuses, while the block runs, what fit would let pass: a clear error instead."""
+    token = _strict.set(True)
+    try:
+        yield
+    finally:
+        _strict.reset(token)
+
+
+def is_strict() -> bool:
+    """Whether this runs inside `with strict():`."""
+    return _strict.get()
+
+
+class Asked(NamedTuple):
+    """What the user asked fit for, by the names of its arguments."""
+
+    model: keras.Model
+    x: Structure
+    y: Structure
+    sample_weight: Structure
+    batch_size: int | None
+    epochs: int
+    shuffle: bool | str
+    class_weight: dict[Any, float] | None
+    validation_split: float
+    validation_data: Structure
+    steps_per_epoch: int | None
+
+
+def check_arguments(asked: Asked) -> None:
+    """Refuses arguments that fit would ignore, or take for something else.
+
+    Raises:
+        ValueError: The message says what fit would do, and what to do instead.
+    """
+    if not 0 <= asked.validation_split < 1:
+        raise ValueError(
+            f"validation_split is {asked.validation_split}: expected a fraction from 0 to 1. fit "
+            "would cut the arrays somewhere else without a word."
+        )
+    if asked.validation_split and asked.validation_data is not None:
+        raise ValueError(
+            "validation_split and validation_data were both given: fit would ignore the split. "
+            "Pass one of them."
+        )
+    if restored_epoch(asked.model):
+        raise ValueError(
+            f"The model goes on from epoch {restored_epoch(asked.model)}, which an earlier "
+            "BackupAndRestore left behind: fit would skip the epochs before. Load the weights "
+            "into a new model."
+        )
+    unknown = [key for key in asked.class_weight or {} if not isinstance(key, int | np.integer)]
+    if unknown:
+        raise ValueError(
+            f"class_weight has keys that are no class: {unknown}. fit would ignore them. Classes "
+            "are integers."
+        )
+
+
+def check_source(asked: Asked, source: Source) -> None:
+    """Refuses data that fit would train on wrongly, never, or without end.
+
+    Raises:
+        ValueError: As `check_arguments`.
+    """
+    if source.num_batches == 0:
+        raise ValueError("There is no batch to train on: fit would return an empty History.")
+    if source.is_endless and not asked.steps_per_epoch:
+        raise ValueError("The data never end: fit would not either. Pass steps_per_epoch.")
+    ends = isinstance(asked.x, types.GeneratorType) and not asked.steps_per_epoch
+    if ends and asked.epochs > 1:
+        raise ValueError(
+            "A generator, several epochs and no steps_per_epoch: from the second epoch on fit "
+            "would train on the first two batches only. Pass steps_per_epoch, or a PyDataset."
+        )
+    if asked.y is not None:
+        _check_arrays(asked)
+        return
+    if asked.batch_size is not None:
+        raise ValueError(
+            f"batch_size={asked.batch_size} would be ignored: a {type(asked.x).__name__} makes its "
+            "own batches."
+        )
+    if asked.shuffle and not isinstance(asked.x, keras.utils.PyDataset):
+        raise ValueError(
+            f"shuffle={asked.shuffle!r} would be ignored: a {type(asked.x).__name__} keeps its "
+            "order. Pass shuffle=False."
+        )
+
+
+def _check_arrays(asked: Asked) -> None:
+    for name, value in {"x": asked.x, "y": asked.y, "sample_weight": asked.sample_weight}.items():
+        if any(_is_not_finite(leaf) for leaf in keras.tree.flatten(value)):
+            raise ValueError(f"{name} holds NaN or infinity: fit would train on it.")
+    output = _output_shape(asked.model)
+    if keras.tree.is_nested(asked.y) or output is None:
+        return
+    labels = np.asarray(asked.y)
+    if asked.class_weight is not None:
+        _check_class_weight(labels, asked.class_weight, output)
+    if _is_sparse(asked.model.loss):
+        outside = labels[(labels < 0) | (labels >= output[-1])]
+        if outside.size:
+            raise ValueError(
+                f"y holds {outside[0]}, but the model knows the classes 0 to {output[-1] - 1}: fit "
+                "would fail inside a kernel, or on a GPU learn nothing from it."
+            )
+    elif output[1:] not in (labels.shape[1:], (*labels.shape[1:], 1)):
+        raise ValueError(
+            f"y has the shape {labels.shape} and the predictions {output}: fit would stretch one "
+            "to the other, or fail. Reshape y."
+        )
+
+
+def _check_class_weight(
+    labels: np.ndarray, class_weight: dict[int, float], output: tuple[int, ...]
+) -> None:
+    one_hot = labels.ndim > 1 and labels.shape[-1] > 1
+    classes = range(labels.shape[-1]) if one_hot else {*np.unique(labels).tolist()}
+    classes = {*classes, *range(output[-1])}
+    unknown = [key for key in class_weight if key not in classes]
+    if unknown:
+        raise ValueError(
+            f"class_weight has weights for {unknown}, but there are no such classes: fit would "
+            "ignore them."
+        )
+
+
+def _is_not_finite(leaf: Any) -> bool:
+    if leaf is None or isinstance(leaf, tf.SparseTensor | tf.RaggedTensor):
+        return False
+    array = np.asarray(leaf)
+    return array.dtype.kind == "f" and not np.isfinite(array).all()
+
+
+def _output_shape(model: keras.Model) -> tuple[int, ...] | None:
+    """The shape of the one output, `(None, ...)`; None where nobody can tell before training."""
+    shape = model.output_shape if isinstance(model, keras.Sequential | _FUNCTIONAL) else None
+    single = isinstance(shape, tuple) and not any(isinstance(one, tuple) for one in shape)
+    return shape if single else None
+
+
+_FUNCTIONAL = type(keras.Model(one := keras.Input((1,)), one))
+
+
+def _is_sparse(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return "sparse" in name.lower()
