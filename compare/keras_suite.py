@@ -90,7 +90,7 @@ def outcomes(engine: str, only: str) -> dict[str, str]:
 
 def _name(case: ElementTree.Element) -> str:
     """Its name without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", f"{case.get('classname')}::{case.get('name')}")
+    return re.sub(r"0x[0-9a-f]+", "", f"{case.get('classname')}::{case.get('name')}")
 
 
 def _outcome(case: ElementTree.Element) -> str:

@@ -59,6 +59,14 @@ def is_distributed(model: keras.Model) -> bool:
     return model._distribute_strategy is not None
 
 
+def symbolic_build(model: keras.Model, batch: Structure) -> None:
+    """Makes the variables of a model, its optimizer and its metrics, without training.
+
+    Under a strategy they must exist before a replica runs. No public name builds all of them.
+    """
+    model._symbolic_build(data_batch=batch)
+
+
 def batches_until_save(checkpoint: Callback) -> int:
     """How many batches until `ModelCheckpoint` or `BackupAndRestore` saves; their own counter."""
     return checkpoint.save_freq - checkpoint._batches_seen_since_last_saving

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import keras
+import tensorflow as tf
 
 from loop._keras import is_distributed, is_inherited
 from loop.types import PLANS, StepFunction
@@ -51,16 +52,22 @@ def check_frequency(validation_freq: int | list[int]) -> None:
         raise ZeroDivisionError("Expected `validation_freq` to be 1 or more, got 0.")
 
 
-def check_one_device(model: keras.Model) -> None:
-    """Refuses what this engine would train wrongly.
+def check_one_process(model: keras.Model) -> None:
+    """Refuses strategies that this engine has never been tried under.
 
     Raises:
-        NotImplementedError: The model was created under a strategy.
+        NotImplementedError: The model was created for several workers, or for TPUs.
     """
-    if is_distributed(model):
+    several = (
+        tf.distribute.MultiWorkerMirroredStrategy,
+        tf.distribute.ParameterServerStrategy,
+        tf.distribute.TPUStrategy,
+    )
+    if is_distributed(model) and isinstance(model.distribute_strategy, several):
         raise NotImplementedError(
-            "The model was created under a tf.distribute strategy: `model.fit` trains it there, "
-            "loop trains on one device so far. Create the model outside the strategy's scope."
+            f"The model was created under a {type(model.distribute_strategy).__name__}: "
+            "`model.fit` trains it there, loop trains in one process, without TPUs. Create it "
+            "under a MirroredStrategy, or under none."
         )
 
 

@@ -5,15 +5,17 @@ from collections.abc import Callable
 
 import keras
 
+from loop._keras import is_distributed
 from loop.callbacks import Callbacks, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
     check_frequency,
     check_inherited,
-    check_one_device,
+    check_one_process,
     check_plan,
 )
 from loop.data import make_source
+from loop.distribute import over_replicas
 from loop.epoch import Epochs, capped_steps, run_steps
 from loop.function import TEST, StepGraphs
 from loop.metrics import epoch_logs, in_metric_order
@@ -62,9 +64,10 @@ def evaluate(
     """
     check_plan(plan)
     check_compiled(model, test_step)
-    check_one_device(model)
+    check_one_process(model)
     steps = capped_steps(steps)
-    source = make_source(x, y, sample_weight, batch_size, steps)
+    source = make_source(x, y, sample_weight, batch_size, steps, as_dataset=is_distributed(model))
+    source = over_replicas(model, source)
     source.end_epoch()  # once before the first batch, as Keras does
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
@@ -115,7 +118,10 @@ class Validation:
         self.steps = capped_steps(steps)
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        self.source = make_source(x, y, sample_weight, batch_size, self.steps)
+        source = make_source(
+            x, y, sample_weight, batch_size, self.steps, as_dataset=is_distributed(model)
+        )
+        self.source = over_replicas(model, source)
         graphs = StepGraphs(model, TEST, self.source.spec, test_step)
         self.call = make_call(plan, graphs, self.source, say)
 

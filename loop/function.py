@@ -18,10 +18,11 @@ import keras
 import tensorflow as tf
 
 from loop import step as steps
-from loop._keras import is_inherited
+from loop._keras import is_distributed, is_inherited
 from loop.checks import check_inherited
 from loop.compiled import concrete, graph, kept
 from loop.data import without_optionals
+from loop.distribute import on_replicas
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
 
 
@@ -127,6 +128,8 @@ class StepGraphs:
 
     def compiled(self) -> Compiled:
         """The step, traced at the first call for such batches."""
+        if is_distributed(self.model):
+            return self.for_any_shape()  # each replica has a part of a batch, some have none
 
         def make() -> Compiled:
             on_batch, on_pass = self.for_any_shape()
@@ -174,7 +177,7 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
     """The step as functions that trace by the shapes that come."""
 
     def on_batch(batch: Batch) -> Logs:
-        return step(model, batch)
+        return on_replicas(model, step, batch)
 
     compiled = on_batch if model.run_eagerly else graph(on_batch, model.jit_compile)
 

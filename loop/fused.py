@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from loop._keras import is_distributed
 from loop.compiled import concrete, flat_call, graph, kept, kinds_of_ops
 from loop.data import ArraySource
 from loop.function import StepByStep, StepGraphs
@@ -103,6 +104,8 @@ class Fused:
         model = self.graphs.model
         if model.run_eagerly or tf.config.functions_run_eagerly():
             return "the step runs eagerly, as it was told to"
+        if is_distributed(model):
+            return "the model runs on replicas"
         if self.source.num_batches == 0:
             return "there is no batch to run"
         if self.source.num_batches is None and not self.source.is_endless:

@@ -17,6 +17,8 @@ def track_loss(model: keras.Model, loss: tf.Tensor, x: Structure) -> None:
     Mirrors: keras.Model.train_step
     """
     first = next(leaf for leaf in keras.tree.flatten(x) if leaf is not None)
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    loss = loss if replicas == 1 else keras.ops.multiply(loss, replicas)
     loss_tracker(model).update_state(loss, sample_weight=tf.shape(first)[0])
 
 

@@ -94,10 +94,14 @@ def added_losses(model: keras.Model) -> list[tf.Tensor]:
     Mirrors: keras.src.trainers.trainer.Trainer._aggregate_additional_loss
     """
     floatx = keras.config.floatx()
-    return [
-        keras.ops.sum(loss if tf.as_dtype(loss.dtype).is_floating else keras.ops.cast(loss, floatx))
-        for loss in model.losses
-    ]
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    added = []
+    for loss in model.losses:
+        floating = tf.as_dtype(loss.dtype).is_floating
+        total = keras.ops.sum(loss if floating else keras.ops.cast(loss, floatx))
+        # The gradients of replicas are added up. Losses on data divide by their number themselves.
+        added.append(total if replicas == 1 else keras.ops.multiply(total, 1.0 / replicas))
+    return added
 
 
 def select(structure: Structure, path: tuple[str | int, ...]) -> Any:

@@ -7,7 +7,7 @@ batches, no callbacks. Metrics begin anew with each call.
 import keras
 
 from loop.callbacks import python_logs
-from loop.checks import check_compiled, check_one_device
+from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
 from loop.function import TEST, TRAIN, StepGraphs
 from loop.metrics import in_metric_order
@@ -104,12 +104,12 @@ def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
 
     Mirrors: keras.Model.predict_on_batch
     """
-    check_one_device(model)
+    check_one_process(model)
     return keras.tree.map_structure(as_numpy, prediction(model)([(x,)]))
 
 
 def _on_batch(graphs: StepGraphs, batch: Batch) -> Logs:
-    check_one_device(graphs.model)
+    check_one_process(graphs.model)
     on_batch, _ = graphs.for_any_shape()
     graphs.model.reset_metrics()
     return python_logs(on_batch(batch))

@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loop._keras import is_distributed
 from loop.callbacks import with_defaults
-from loop.checks import check_one_device
+from loop.checks import check_one_process
 from loop.compiled import graph, kept
 from loop.data import make_source
+from loop.distribute import joined_replicas, over_replicas
 from loop.epoch import Epochs, capped_steps
 from loop.function import PREDICT
 from loop.types import Batch, StepFunction, Structure
@@ -44,9 +46,10 @@ def predict(
 
     Mirrors: keras.Model.predict
     """
-    check_one_device(model)
+    check_one_process(model)
     steps = capped_steps(steps)
-    source = make_source(x, None, None, batch_size, steps)
+    source = make_source(x, None, None, batch_size, steps, as_dataset=is_distributed(model))
+    source = over_replicas(model, source)
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     on_batches = prediction(model)
@@ -89,7 +92,7 @@ def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]
     """One graph for all batches of a call, the joining included; only the step is XLA's."""
 
     def on_batch(batch: Batch) -> Structure:
-        return step(model, batch)
+        return joined_replicas(model, step, batch)
 
     jit_compile = model.jit_compile and not model.run_eagerly
     one = graph(on_batch, jit_compile=True) if jit_compile else on_batch

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 import keras
 
+from loop._keras import is_distributed
 from loop.callbacks import Callbacks, with_defaults
-from loop.checks import check_compiled, check_one_device, check_plan
+from loop.checks import check_compiled, check_one_process, check_plan
 from loop.data import make_source, split_validation
+from loop.distribute import over_replicas
 from loop.epoch import Epochs, capped_epochs, capped_steps
 from loop.evaluate import Validation
 from loop.function import TRAIN, StepGraphs
@@ -71,7 +73,7 @@ def set_up(
     """
     check_plan(plan)
     check_compiled(model, train_step)
-    check_one_device(model)
+    check_one_process(model)
     asked = Asked(
         model, x, y, sample_weight, batch_size, epochs, shuffle, class_weight, validation_split,
         validation_data, steps_per_epoch,
@@ -84,9 +86,12 @@ def set_up(
         arrays, validation_data = split_validation((x, y, sample_weight), validation_split)
         x, y, sample_weight = arrays
     say = print if verbose else _silent
-    source = make_source(x, y, sample_weight, batch_size, steps, shuffle, class_weight)
+    source = make_source(
+        x, y, sample_weight, batch_size, steps, shuffle, class_weight, is_distributed(model)
+    )
     if strict:
         check_source(asked, source)
+    source = over_replicas(model, source)
     source.end_epoch()  # once before the first epoch, as Keras does
     schedule = Epochs(source, steps, model.steps_per_execution)
     validation = None

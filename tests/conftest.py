@@ -1,3 +1,17 @@
 """One process for the suite: TensorFlow takes seconds to import, graphs are what tests wait for."""
 
 import compare  # noqa: F401 - imports TensorFlow quietly, before anything else does
+
+# isort: split
+from hypothesis import HealthCheck, settings
+
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+
+# The same few examples each time; `make fuzz` draws others, and many.
+settings.register_profile(
+    "few", max_examples=10, deadline=None, derandomize=True, suppress_health_check=SLOW
+)
+settings.register_profile(
+    "fuzz", max_examples=500, deadline=None, print_blob=True, suppress_health_check=SLOW
+)
+settings.load_profile("few")

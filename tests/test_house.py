@@ -26,6 +26,7 @@ ORDER = [
     "objective",
     "metrics",
     "step",
+    "distribute",
     "compiled",
     "function",
     "in_graph",

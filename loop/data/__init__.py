@@ -37,6 +37,7 @@ def make_source(
     steps: int | None = None,
     shuffle: bool | str = False,
     class_weight: dict[int, float] | None = None,
+    as_dataset: bool = False,
 ) -> Source:
     """The source for what the user passed as `x`.
 
@@ -49,6 +50,7 @@ def make_source(
         steps: Steps in an epoch; without a `batch_size` it decides the size of a batch.
         shuffle: True, False or "batch".
         class_weight: A weight for each class of integer targets.
+        as_dataset: Whether arrays must come from a dataset, too: it can be spread over replicas.
 
     Raises:
         ValueError: `x` is of a type that fit does not know, or the arguments contradict it.
@@ -59,7 +61,7 @@ def make_source(
     arrays = keras.tree.flatten((x, y, sample_weight))
     if all(leaf is None or is_array(leaf) for leaf in arrays):
         samples = gathered(x, y, sample_weight, batch_size, steps, class_weight)
-        if any(is_composite(leaf) for leaf in arrays):
+        if as_dataset or any(is_composite(leaf) for leaf in arrays):
             return DatasetSource(dataset_of_rows(*samples, shuffle), samples.num_batches)
         return ArraySource(samples, shuffle)
     kind = _kind_of(x)
@@ -74,8 +76,8 @@ def make_source(
         )
     if shuffle and (kind != "PyDataset" or x.num_batches is None):
         warnings.warn(
-            f"`shuffle=True` was passed, but will be ignored since the data `x` was provided as a "
-            f"{kind}. It is expected to be shuffled already.",
+            "`shuffle=True` was passed, but will be ignored since the data `x` was provided as "
+            f"{_SHUFFLED_BY_ITSELF[kind]}.",
             stacklevel=3,
         )
     if kind == "tf.data.Dataset":
@@ -92,9 +94,19 @@ _OF_PYTHON = {
 }
 
 
+_SHUFFLED_BY_ITSELF = {  # Keras's words
+    "tf.data.Dataset": "a tf.data.Dataset. The Dataset is expected to already be shuffled (via "
+    "`.shuffle(buffer_size)`)",
+    "PyDataset": "an infinite PyDataset. The PyDataset is expected to already be shuffled",
+    "torch DataLoader": "a torch DataLoader. The DataLoader is expected to already be shuffled",
+    "grain dataset": "a grain dataset. The grain dataset is expected to already be shuffled",
+    "generator": "a generator. The generator is expected to yield already-shuffled data",
+}
+
+
 def _kind_of(x: Any) -> str | None:
     """What `x` is, if it makes batches itself; torch and grain need not be installed for that."""
-    if isinstance(x, tf.data.Dataset):
+    if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         return "tf.data.Dataset"
     if isinstance(x, keras.utils.PyDataset):
         return "PyDataset"
@@ -120,7 +132,7 @@ def _refuse_beside(kind: str, name: str, what: str, value: Any) -> None:
         )
 
 
-_KERAS_TAKES_TOO = {"DistributedDataset", "DistributedDatasetsFromFunction", "DataAdapter"}
+_KERAS_TAKES_TOO = {"DistributedDatasetsFromFunction", "DataAdapter"}
 
 
 def _unknown(x: Any, y: Any, sample_weight: Any) -> Exception:

@@ -18,7 +18,8 @@ def dataset_source(
     """
     if class_weight is not None:
         dataset = with_class_weight(dataset, class_weight)
-    cardinality = int(dataset.cardinality())
+    cardinality = dataset.cardinality  # of a distributed dataset a number
+    cardinality = int(cardinality() if callable(cardinality) else cardinality)
     size = cardinality if cardinality >= 0 else None  # unknown, or infinite
     return DatasetSource(dataset, size, cardinality == tf.data.INFINITE_CARDINALITY)
 

@@ -1,0 +1,68 @@
+"""Models created under a `tf.distribute` strategy: replicas run the step on parts of a batch.
+
+Keras's losses divide by the number of replicas, so that gradients add up; here is the rest. Only
+for strategies of one process: MirroredStrategy, OneDeviceStrategy and the like.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from loop._keras import is_distributed, symbolic_build
+from loop.data import DatasetSource
+from loop.types import Batch, Source, StepFunction, Structure
+
+
+def on_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Structure:
+    """Runs a step on every replica; the mean of their logs.
+
+    Mirrors: keras.src.backend.tensorflow.trainer.reduce_per_replica
+    """
+    if not is_distributed(model):
+        return step(model, batch)
+    logs = model.distribute_strategy.run(step, args=(model, batch))
+    return keras.tree.map_structure(
+        lambda log: tf.reduce_mean(log.values, axis=0) if _is_of_each(log) else log, logs
+    )
+
+
+def joined_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Structure:
+    """Runs a step on every replica; their predictions joined along the batch axis."""
+    if not is_distributed(model):
+        return step(model, batch)
+    outputs = model.distribute_strategy.run(step, args=(model, batch))
+    return keras.tree.map_structure(
+        lambda output: tf.concat(output.values, axis=0) if _is_of_each(output) else output, outputs
+    )
+
+
+def over_replicas(model: keras.Model, source: Source) -> Source:
+    """A source whose batches are spread over the replicas; builds what has no variables yet.
+
+    Args:
+        model: Its strategy decides.
+        source: Made with `as_dataset` where the model has one.
+
+    Mirrors: keras.src.backend.tensorflow.trainer.TFEpochIterator
+    """
+    if not is_distributed(model):
+        return source
+    assert isinstance(source, DatasetSource)
+    dataset = source.dataset
+    if not isinstance(dataset, tf.distribute.DistributedDataset):
+        dataset = model.distribute_strategy.experimental_distribute_dataset(dataset)
+    spread = DatasetSource(
+        dataset, source.num_batches, source.is_endless, source.begin_epoch, source.end_epoch
+    )
+    strategy = model.distribute_strategy
+    batch = next(iter(dataset))
+    if all(_is_of_each(leaf) for leaf in keras.tree.flatten(batch)):
+        batch = strategy.reduce("MEAN", batch, axis=None)
+    with strategy.scope():
+        symbolic_build(model, batch)
+    return spread
+
+
+def _is_of_each(value: Any) -> bool:
+    return isinstance(value, tf.distribute.DistributedValues) and hasattr(value, "values")

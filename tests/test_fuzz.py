@@ -1,0 +1,45 @@
+"""Random trainings under both engines; `make fuzz` draws many more than `make test`.
+
+What fails shrinks to a small training, prints its choices, and becomes a scenario.
+"""
+
+from functools import partial
+
+import keras
+import pytest
+from hypothesis import given, note
+from hypothesis import strategies as st
+
+import loop
+from compare import differences, parity, record
+from compare.drawn import trainings
+
+
+@pytest.mark.timeout(0)
+@given(
+    scenario=trainings(),
+    plan=st.sampled_from(["step", "auto"]),
+    watched=st.sampled_from(["batches", "epochs", "nothing"]),
+)
+def test_a_random_training_is_the_same(scenario, plan, watched):
+    note(scenario.shows)
+    candidate = partial(loop.fit, plan=plan)
+    reference, refused = attempt(scenario, keras.Model.fit, watched)
+    ours, also_refused = attempt(scenario, candidate, watched)
+    assert refused == also_refused
+    if refused is None:
+        _, found = differences(reference, ours)
+        assert not found or unrepeatable(scenario), [str(one) for one in found[:5]]
+
+
+def attempt(scenario, fit, watched):
+    """The trace, or the class of what was raised."""
+    try:
+        return record(scenario, fit, watched)[0], None
+    except Exception as error:  # whatever Keras raises, we raise too
+        return None, type(error).__name__
+
+
+def unrepeatable(scenario):
+    """Whether Keras differs from itself."""
+    return bool(parity(scenario, keras.Model.fit).unrepeatable)
