@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from compare.scenario import Scenario
 from compare.scenarios.arguments import ARGUMENTS
 from compare.scenarios.callbacks import CALLBACKS
+from compare.scenarios.compiled import COMPILED
 from compare.scenarios.first import FIRST
 from compare.scenarios.models import MODELS
 from compare.scenarios.outputs import OUTPUTS
@@ -19,6 +20,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *SOURCES,
     *OUTPUTS,
     *MODELS,
+    *COMPILED,
     *CALLBACKS,
 )
 
