@@ -100,6 +100,8 @@ def check_source(asked: Asked, source: Source) -> None:
     if asked.y is not None:
         _check_arrays(asked)
         return
+    if asked.class_weight is not None:
+        _check_weight_of_each_class(asked)
     if asked.batch_size is not None:
         raise ValueError(
             f"batch_size={asked.batch_size} would be ignored: a {type(asked.x).__name__} makes its "
@@ -133,6 +135,17 @@ def _check_arrays(asked: Asked) -> None:
         raise ValueError(
             f"y has the shape {labels.shape} and the predictions {output}: fit would stretch one "
             "to the other, or fail. Reshape y."
+        )
+
+
+def _check_weight_of_each_class(asked: Asked) -> None:
+    """On a dataset weights come from a table, which ends with the largest class listed."""
+    output, listed = _output_shape(asked.model), asked.class_weight or {0: 1.0}
+    largest = max(listed)
+    if output is not None and largest + 1 < max(output[-1], 2):
+        raise ValueError(
+            f"class_weight has no weight for the class {largest + 1}: on a dataset fit would fail "
+            "inside a kernel at the first sample of it. List every class."
         )
 
 
