@@ -65,3 +65,23 @@ def kinds_of_ops(function: Any) -> set[str]:
     return {node.op for node in graph_def.node} | {
         node.op for one in functions for node in one.node_def
     }
+
+
+def why_not_in_a_loop(one: Any) -> str | None:
+    """Why a step, a concrete function, cannot run many times in one graph; None where it can."""
+    if not isinstance(one.structured_outputs, dict):
+        return "the step returns no dict of logs"
+    for name, log in one.structured_outputs.items():
+        if not isinstance(log, tf.Tensor | tf.TensorSpec) or not log.shape.is_fully_defined():
+            return f"the log {name!r} of the step is no tensor of a fixed shape"
+    for kind in kinds_of_ops(one):
+        if kind.startswith("Write") and kind.endswith("Summary"):
+            return "the step writes summaries, which ask Python for the number of the step"
+        if kind in ("PyFunc", "EagerPyFunc"):
+            return "the step calls Python, which may look at anything"
+        if kind.startswith("Random") or kind in ("TruncatedNormal", "Multinomial"):
+            return (
+                f"the step draws with {kind}, whose state is in the graph: another graph would "
+                "draw anew (keras.random keeps its state in variables)"
+            )
+    return None

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from loop._keras import is_distributed, symbolic_build
-from loop.data import DatasetSource
+from loop.data import DatasetSource, make_source
 from loop.types import Batch, Source, StepFunction, Structure
 
 
@@ -37,31 +37,40 @@ def joined_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Str
     )
 
 
-def over_replicas(model: keras.Model, source: Source) -> Source:
-    """A source whose batches are spread over the replicas; builds what has no variables yet.
-
-    Args:
-        model: Its strategy decides.
-        source: Made with `as_dataset` where the model has one.
+def source_for(
+    model: keras.Model,
+    x: Structure,
+    y: Structure = None,
+    sample_weight: Structure = None,
+    batch_size: int | None = None,
+    steps: int | None = None,
+    shuffle: bool | str = False,
+    class_weight: dict[int, float] | None = None,
+) -> Source:
+    """What `loop.data.make_source` makes, its batches spread over the replicas of a model.
 
     Mirrors: keras.src.backend.tensorflow.trainer.TFEpochIterator
     """
-    if not is_distributed(model):
-        return source
-    assert isinstance(source, DatasetSource)
-    dataset = source.dataset
-    if not isinstance(dataset, tf.distribute.DistributedDataset):
-        dataset = model.distribute_strategy.experimental_distribute_dataset(dataset)
-    spread = DatasetSource(
-        dataset, source.num_batches, source.is_endless, source.begin_epoch, source.end_epoch
+    spread = is_distributed(model)
+    source = make_source(
+        x, y, sample_weight, batch_size, steps, shuffle, class_weight, as_dataset=spread
     )
-    strategy = model.distribute_strategy
+    return _over_replicas(model, source) if isinstance(source, DatasetSource) and spread else source
+
+
+def _over_replicas(model: keras.Model, source: DatasetSource) -> Source:
+    """The batches of a source in parts; builds what has no variables yet."""
+    strategy, dataset = model.distribute_strategy, source.dataset
+    if not isinstance(dataset, tf.distribute.DistributedDataset):
+        dataset = strategy.experimental_distribute_dataset(dataset)
     batch = next(iter(dataset))
     if all(_is_of_each(leaf) for leaf in keras.tree.flatten(batch)):
         batch = strategy.reduce("MEAN", batch, axis=None)
     with strategy.scope():
         symbolic_build(model, batch)
-    return spread
+    return DatasetSource(
+        dataset, source.num_batches, source.is_endless, source.begin_epoch, source.end_epoch
+    )
 
 
 def _is_of_each(value: Any) -> bool:

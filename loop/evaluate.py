@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import keras
 
-from loop._keras import is_distributed
 from loop.callbacks import Callbacks, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
@@ -14,8 +13,7 @@ from loop.checks import (
     check_one_process,
     check_plan,
 )
-from loop.data import make_source
-from loop.distribute import over_replicas
+from loop.distribute import source_for
 from loop.epoch import Epochs, capped_steps, run_steps
 from loop.function import TEST, StepGraphs
 from loop.metrics import epoch_logs, in_metric_order
@@ -66,8 +64,7 @@ def evaluate(
     check_compiled(model, test_step)
     check_one_process(model)
     steps = capped_steps(steps)
-    source = make_source(x, y, sample_weight, batch_size, steps, as_dataset=is_distributed(model))
-    source = over_replicas(model, source)
+    source = source_for(model, x, y, sample_weight, batch_size, steps)
     source.end_epoch()  # once before the first batch, as Keras does
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
@@ -118,10 +115,7 @@ class Validation:
         self.steps = capped_steps(steps)
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        source = make_source(
-            x, y, sample_weight, batch_size, self.steps, as_dataset=is_distributed(model)
-        )
-        self.source = over_replicas(model, source)
+        self.source = source_for(model, x, y, sample_weight, batch_size, self.steps)
         graphs = StepGraphs(model, TEST, self.source.spec, test_step)
         self.call = make_call(plan, graphs, self.source, say)
 

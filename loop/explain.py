@@ -9,7 +9,7 @@ from loop.fastest import fastest_way, measured
 from loop.fit import fit
 from loop.fused import Fused
 from loop.setup import Training, set_up
-from loop.types import Call
+from loop.types import Asked, Call
 from loop.watch import (
     EPOCHS,
     TESTING,
@@ -69,7 +69,7 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     history = vars(model).get("history")
     given = inspect.signature(fit).bind(model, *data, **{"verbose": 0, **arguments})
     given.apply_defaults()
-    training = set_up(*given.arguments.values())
+    training = set_up(Asked(**given.arguments))
     if history is not None:  # of the last fit: nothing was trained here
         model.history = history
     elif "history" in vars(model):

@@ -10,7 +10,7 @@ from loop._keras import first_epoch
 from loop.epoch import run_steps
 from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
-from loop.types import Logs, StepFunction, Structure
+from loop.types import Asked, Logs, StepFunction, Structure
 from loop.whole import WholeEpochs
 
 
@@ -79,13 +79,12 @@ def fit(
 
     Mirrors: keras.Model.fit
     """
-    training = set_up(
+    asked = Asked(
         model, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
         shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch, validation_steps,
-        validation_batch_size, validation_freq, plan, train_step, test_step,
-        strict,
+        validation_batch_size, validation_freq, plan, train_step, test_step, strict,
     )  # fmt: skip
-    return run_epochs(training)
+    return run_epochs(set_up(asked))
 
 
 def run_epochs(training: Training) -> keras.callbacks.History:

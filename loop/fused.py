@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from loop._keras import is_distributed
-from loop.compiled import concrete, flat_call, graph, kept, kinds_of_ops
+from loop.compiled import concrete, flat_call, graph, kept, kinds_of_ops, why_not_in_a_loop
 from loop.data import ArraySource
 from loop.function import StepByStep, StepGraphs
 from loop.in_graph import RECORDED, Steps, many_steps
@@ -114,7 +114,7 @@ class Fused:
                 "(of a dataset, tf.data.experimental.assert_cardinality can tell)"
             )
         one = self.graphs.compiled().on_batch
-        return kept(self.graphs.owner, ("why not", one), lambda: _why_not_in_a_loop(one))
+        return kept(self.graphs.owner, ("why not", one), lambda: why_not_in_a_loop(one))
 
     def program(self, way: str, each: bool = False) -> Program:
         """The compiled call: what `many_steps` says."""
@@ -182,22 +182,3 @@ def built_in(source: Source) -> tuple[int, bool] | None:
     if not isinstance(source, ArraySource):
         return None
     return source.batch_size, source.last_is_short
-
-
-def _why_not_in_a_loop(one: Any) -> str | None:
-    if not isinstance(one.structured_outputs, dict):
-        return "the step returns no dict of logs"
-    for name, log in one.structured_outputs.items():
-        if not isinstance(log, tf.Tensor | tf.TensorSpec) or not log.shape.is_fully_defined():
-            return f"the log {name!r} of the step is no tensor of a fixed shape"
-    for kind in kinds_of_ops(one):
-        if kind.startswith("Write") and kind.endswith("Summary"):
-            return "the step writes summaries, which ask Python for the number of the step"
-        if kind in ("PyFunc", "EagerPyFunc"):
-            return "the step calls Python, which may look at anything"
-        if kind.startswith("Random") or kind in ("TruncatedNormal", "Multinomial"):
-            return (
-                f"the step draws with {kind}, whose state is in the graph: another graph would "
-                "draw anew (keras.random keeps its state in variables)"
-            )
-    return None

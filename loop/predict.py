@@ -7,12 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop._keras import is_distributed
 from loop.callbacks import with_defaults
 from loop.checks import check_one_process
 from loop.compiled import graph, kept
-from loop.data import make_source
-from loop.distribute import joined_replicas, over_replicas
+from loop.distribute import joined_replicas, source_for
 from loop.epoch import Epochs, capped_steps
 from loop.function import PREDICT
 from loop.types import Batch, StepFunction, Structure
@@ -48,8 +46,7 @@ def predict(
     """
     check_one_process(model)
     steps = capped_steps(steps)
-    source = make_source(x, None, None, batch_size, steps, as_dataset=is_distributed(model))
-    source = over_replicas(model, source)
+    source = source_for(model, x, batch_size=batch_size, steps=steps)
     schedule = Epochs(source, steps, model.steps_per_execution)
     told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     on_batches = prediction(model)

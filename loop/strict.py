@@ -8,14 +8,14 @@ import contextlib
 import types
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from loop._keras import restored_epoch
-from loop.types import Source, Structure
+from loop.types import Asked, Source
 
 _strict: ContextVar[bool] = ContextVar("strict", default=False)
 
@@ -35,28 +35,25 @@ def is_strict() -> bool:
     return _strict.get()
 
 
-class Asked(NamedTuple):
-    """What the user asked fit for, by the names of its arguments."""
+def check_strictly(asked: Asked, source: Source) -> None:
+    """Refuses what fit would ignore, take for something else, or train on wrongly.
 
-    model: keras.Model
-    x: Structure
-    y: Structure
-    sample_weight: Structure
-    batch_size: int | None
-    epochs: int
-    shuffle: bool | str
-    class_weight: dict[Any, float] | None
-    validation_split: float
-    validation_data: Structure
-    steps_per_epoch: int | None
-
-
-def check_arguments(asked: Asked) -> None:
-    """Refuses arguments that fit would ignore, or take for something else.
+    Args:
+        asked: The arguments of fit.
+        source: What it would train on.
 
     Raises:
         ValueError: The message says what fit would do, and what to do instead.
     """
+    _check_arguments(asked)
+    _check_end(asked, source)
+    if asked.y is not None:
+        _check_arrays(asked)
+    else:
+        _check_ignored(asked)
+
+
+def _check_arguments(asked: Asked) -> None:
     if not 0 <= asked.validation_split < 1:
         raise ValueError(
             f"validation_split is {asked.validation_split}: expected a fraction from 0 to 1. fit "
@@ -81,12 +78,7 @@ def check_arguments(asked: Asked) -> None:
         )
 
 
-def check_source(asked: Asked, source: Source) -> None:
-    """Refuses data that fit would train on wrongly, never, or without end.
-
-    Raises:
-        ValueError: As `check_arguments`.
-    """
+def _check_end(asked: Asked, source: Source) -> None:
     if source.num_batches == 0:
         raise ValueError("There is no batch to train on: fit would return an empty History.")
     if source.is_endless and not asked.steps_per_epoch:
@@ -97,9 +89,10 @@ def check_source(asked: Asked, source: Source) -> None:
             "A generator, several epochs and no steps_per_epoch: from the second epoch on fit "
             "would train on the first two batches only. Pass steps_per_epoch, or a PyDataset."
         )
-    if asked.y is not None:
-        _check_arrays(asked)
-        return
+
+
+def _check_ignored(asked: Asked) -> None:
+    """What makes its own batches."""
     if asked.class_weight is not None:
         _check_weight_of_each_class(asked)
     if asked.batch_size is not None:

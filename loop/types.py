@@ -121,3 +121,29 @@ class OutputMetrics(NamedTuple):
 
     weighted: list[list[keras.metrics.Metric]]
     """From `weighted_metrics=`: they do."""
+
+
+class Asked(NamedTuple):
+    """What the user asks fit for: the arguments of `loop.fit`, which says what they mean."""
+
+    model: keras.Model
+    x: Structure
+    y: Structure
+    batch_size: int | None
+    epochs: int
+    verbose: str | int
+    callbacks: Structure
+    validation_split: float
+    validation_data: Structure
+    shuffle: bool | str
+    class_weight: dict[int, float] | None
+    sample_weight: Structure
+    initial_epoch: int
+    steps_per_epoch: int | None
+    validation_steps: int | None
+    validation_batch_size: int | None
+    validation_freq: int | list[int]
+    plan: str
+    train_step: StepFunction | None
+    test_step: StepFunction | None
+    strict: bool

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse
 import tensorflow as tf
 
 import loop
@@ -157,31 +156,54 @@ def test_an_unknown_plan_is_refused_with_the_known_ones():
         loop.evaluate(model(), X, Y, plan="warp")
 
 
-def generator():
+def batches():
     yield X[:8], Y[:8]
 
 
+class Untyped(keras.utils.PyDataset):
+    """Its batches are no tuples."""
+
+    num_batches = 2
+
+    def __getitem__(self, index):
+        return "a batch"
+
+
 @pytest.mark.parametrize(
-    "source",
+    ("source", "beside", "match"),
     [
-        generator(),
-        tf.sparse.from_dense(X),
-        tf.RaggedTensor.from_tensor(X),
-        scipy.sparse.csr_array(X),
-        keras.utils.PyDataset(),
+        (batches, {"y": Y}, "`y` should not be passed"),
+        (batches, {"sample_weight": Y}, "`sample_weights` should not be passed"),
+        (batches, {"class_weight": {0: 1.0}}, "`class_weight` is not supported for"),
+        (lambda: iter_none(), {}, "must yield at least one batch"),
+        (lambda: (X[:8] for _ in range(2)), {}, "must return a tuple"),
+        (Untyped, {}, "must return a tuple or a dict"),
     ],
-    ids=lambda source: type(source).__name__,
 )
-def test_what_fit_takes_and_loop_does_not_yet_is_refused_with_a_way_out(source):
-    beside = {"y": Y} if hasattr(source, "shape") else {}
-    with pytest.raises(NotImplementedError, match=r"loop.fit does not yet.*tf\.data\.Dataset"):
-        loop.fit(model(), source, **beside)
+def test_sources_that_make_batches_are_refused_as_by_keras(source, beside, match):
+    for fit in (keras.Model.fit, loop.fit):
+        with pytest.raises(ValueError, match=match):
+            fit(model(), source(), shuffle=False, verbose=0, **beside)
 
 
-def test_a_model_made_under_a_strategy_is_refused():
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+def iter_none():
+    yield from ()
+
+
+def test_a_generator_whose_shapes_change_later_fails_as_under_keras():
+    def shapes():
+        yield from [(X[:8], Y[:8])] * 2
+        yield X[:8, :3], Y[:8]
+
+    for fit in (keras.Model.fit, loop.fit):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="where an element of shape"):
+            fit(model(), shapes(), shuffle=False, verbose=0)
+
+
+def test_a_strategy_of_several_workers_is_refused():
+    with tf.distribute.MultiWorkerMirroredStrategy().scope():
         distributed = model()
-    with pytest.raises(NotImplementedError, match="strategy"):
+    with pytest.raises(NotImplementedError, match="in one process"):
         loop.fit(distributed, X, Y)
 
 

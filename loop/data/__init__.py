@@ -13,7 +13,8 @@ import tensorflow as tf
 from loop.data.arrays import ArraySource, gathered
 from loop.data.convert import is_array
 from loop.data.datasets import DatasetSource, dataset_source, without_optionals
-from loop.data.python import generator_source, grain_source, loader_source, pydataset_source
+from loop.data.pydataset import pydataset_source
+from loop.data.python import generator_source, grain_source, loader_source
 from loop.data.sparse import dataset_of_rows, is_composite
 from loop.data.split import split_validation
 from loop.data.weights import class_to_sample_weight
