@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 PEERS := .venv-peers
 
-.PHONY: setup compare test check format bench bench-quick bench-peers clean
+.PHONY: setup compare test fuzz test-keras drift check format bench bench-quick bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "glassfit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt pip
-	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools --group bench
+	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools --group bench --group callbacks
 	@touch $@
 
 compare: setup  ## prove that loop.fit is model.fit on every scenario, and time both
@@ -23,6 +23,17 @@ compare: setup  ## prove that loop.fit is model.fit on every scenario, and time 
 
 test: setup  ## the whole test suite
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
+	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
+
+test-keras: setup  ## Keras's own tests, on its engine and on ours
+	$(BIN)/python -m compare.keras_suite
+
+drift: setup  ## what another release changes: make drift KERAS=3.15.0
+	@test -n "$(KERAS)" || { echo "which release? make drift KERAS=3.15.0"; exit 1; }
+	$(PIP) install --quiet --no-deps --upgrade --target build/drift/$(KERAS) keras==$(KERAS)
+	PYTHONPATH=build/drift/$(KERAS) $(BIN)/python -m compare.drift $(SCENARIOS)
 
 check: setup  ## format, lint, types
 	$(BIN)/ruff format --check .

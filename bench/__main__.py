@@ -82,8 +82,8 @@ def _measure(workload: Workload, quick: bool) -> Result:
         workload,
         engines,
         rounds=31,
-        seconds=3 if quick else 10,
-        told_apart=not quick and not workload.cold,
+        seconds=3 if quick else 6,
+        told_apart=not quick and workload.is_plain,
     )
 
 

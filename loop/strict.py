@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from loop._keras import restored_epoch
+from loop.data import is_array
 from loop.types import Asked, Source
 
 _strict: ContextVar[bool] = ContextVar("strict", default=False)
@@ -47,7 +48,7 @@ def check_strictly(asked: Asked, source: Source) -> None:
     """
     _check_arguments(asked)
     _check_end(asked, source)
-    if asked.y is not None:
+    if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(asked.x)):
         _check_arrays(asked)
     else:
         _check_ignored(asked)
@@ -112,22 +113,23 @@ def _check_arrays(asked: Asked) -> None:
         if any(_is_not_finite(leaf) for leaf in keras.tree.flatten(value)):
             raise ValueError(f"{name} holds NaN or infinity: fit would train on it.")
     output = _output_shape(asked.model)
-    if keras.tree.is_nested(asked.y) or output is None:
+    if asked.y is None or keras.tree.is_nested(asked.y) or output is None:
         return
     labels = np.asarray(asked.y)
     if asked.class_weight is not None:
         _check_class_weight(labels, asked.class_weight, output)
-    if _is_sparse(asked.model.loss):
+    loss = _name_of(asked.model.loss)
+    if "sparse" in loss:
         outside = labels[(labels < 0) | (labels >= output[-1])]
         if outside.size:
             raise ValueError(
                 f"y holds {outside[0]}, but the model knows the classes 0 to {output[-1] - 1}: fit "
                 "would fail inside a kernel, or on a GPU learn nothing from it."
             )
-    elif output[1:] not in (labels.shape[1:], (*labels.shape[1:], 1)):
+    elif loss not in ("crossentropy", "ce") and _stretch(labels.shape[1:], output[1:]):
         raise ValueError(
             f"y has the shape {labels.shape} and the predictions {output}: fit would stretch one "
-            "to the other, or fail. Reshape y."
+            "to the other. Reshape y."
         )
 
 
@@ -165,14 +167,17 @@ def _is_not_finite(leaf: Any) -> bool:
 
 def _output_shape(model: keras.Model) -> tuple[int, ...] | None:
     """The shape of the one output, `(None, ...)`; None where nobody can tell before training."""
-    shape = model.output_shape if isinstance(model, keras.Sequential | _FUNCTIONAL) else None
-    single = isinstance(shape, tuple) and not any(isinstance(one, tuple) for one in shape)
-    return shape if single else None
+    outputs = getattr(model, "outputs", None) or []
+    return tuple(outputs[0].shape) if len(outputs) == 1 else None
 
 
-_FUNCTIONAL = type(keras.Model(one := keras.Input((1,)), one))
+def _stretch(target: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Whether one would be stretched to the other; a last axis of 1 more or less is in order."""
+    if target == output or (*target, 1) == output or target == (*output, 1):
+        return False
+    return None not in output and any(1 in one for one in (target, output))
 
 
-def _is_sparse(loss: Any) -> bool:
+def _name_of(loss: Any) -> str:
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return "sparse" in name.lower()
+    return name.lower()

@@ -37,7 +37,8 @@ def test_the_table_of_proof_lists_every_scenario_in_order():
     assert rows == [(one.name, one.exactness, one.shows) for one in SCENARIOS]
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions/fusion.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES += [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -53,6 +54,17 @@ def test_every_test_that_a_decision_names_exists():
         assert named
         for name in named:
             assert f"def {name}(" in tests, name
+
+
+def test_every_reason_to_differ_has_its_scenario():
+    rows = (ROOT / "docs/rules.md").read_text().splitlines()
+    numbered = [row for row in rows if re.match(r"\| \d", row)]
+    assert len(numbered) == 30
+    known = {scenario.name for scenario in SCENARIOS}
+    for row in numbered:
+        named = re.findall(r"`(\w+)`", row.split("|")[4])
+        assert named, row
+        assert set(named) <= known, row
 
 
 def test_every_module_of_the_loop_is_in_the_reading_order():

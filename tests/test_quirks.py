@@ -61,6 +61,7 @@ def test_every_row_of_the_page_has_its_test():
         "test_every_row_of_the_page_has_its_test",
         "test_what_is_in_order_trains_the_same_when_strict",
         "test_strictness_ends_with_its_block",
+        "test_importing_us_uses_up_no_names",
     }
 
 
@@ -241,6 +242,23 @@ def test_what_is_in_order_trains_the_same_when_strict():
     ):
         lax = loop.fit(new_model(), verbose=0, **arguments).history
         assert loop.fit(new_model(), verbose=0, strict=True, **arguments).history == lax
+    of_classes = new_model(outputs=3, loss="crossentropy")  # the shape of y says which
+    loop.fit(of_classes, X, Y, verbose=0, strict=True)
+
+
+def test_importing_us_uses_up_no_names():
+    import subprocess
+    import sys
+
+    make = "m = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])"
+    say = "import keras; {} " + make + "; print(m.name, m.layers[0].name)"
+    plain, ours = (
+        subprocess.run(
+            [sys.executable, "-c", say.format(before)], capture_output=True, text=True, check=True
+        ).stdout
+        for before in ("", "import loop;")
+    )
+    assert plain == ours
 
 
 def test_strictness_ends_with_its_block():

@@ -24,6 +24,7 @@ __all__ = [
     "ArraySource",
     "DatasetSource",
     "class_to_sample_weight",
+    "is_array",
     "make_source",
     "split_validation",
     "without_optionals",
