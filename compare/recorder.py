@@ -130,7 +130,7 @@ def _variables(model: keras.Model) -> dict[str, np.ndarray]:
 
 def _seen(model: keras.Model) -> dict[str, Any]:
     try:
-        results = {name: as_array(value) for name, value in model.get_metrics_result().items()}
+        results = keras.tree.map_structure(as_array, model.get_metrics_result())
     except ValueError:  # Keras refuses where nothing was trained: no batch has built the metrics
         results = {}
     return {"metrics": results, "stop_training": model.stop_training, "random": _next_draws()}

@@ -11,7 +11,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 import loop
-from compare import differences, parity, record
+from compare import differences, record
 from compare.drawn import trainings
 
 
@@ -26,7 +26,7 @@ def test_a_random_training_is_the_same(plan, scenario, watched):
     assert refused == also_refused
     if refused is None:
         _, found = differences(reference, ours)
-        assert not found or unrepeatable(scenario), [str(one) for one in found[:5]]
+        assert not found or differs_from_itself(scenario, watched, reference), found[:5]
 
 
 def attempt(scenario, fit, watched):
@@ -37,6 +37,7 @@ def attempt(scenario, fit, watched):
         return None, type(error).__name__
 
 
-def unrepeatable(scenario):
-    """Whether Keras differs from itself."""
-    return bool(parity(scenario, keras.Model.fit).unrepeatable)
+def differs_from_itself(scenario, watched, reference):
+    """Whether Keras does. With several outputs it does now and then, by an ulp in the loss."""
+    runs = (record(scenario, keras.Model.fit, watched)[0] for _ in range(12))
+    return any(differences(reference, again)[1] for again in runs)
