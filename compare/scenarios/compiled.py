@@ -22,7 +22,7 @@ def _optimizers() -> list[str]:
         if isinstance(kind, type)
         and issubclass(kind, keras.Optimizer)
         and kind is not keras.Optimizer
-        and kind not in (keras.optimizers.LossScaleOptimizer, keras.optimizers.MultiOptimizer)
+        and kind.__name__ not in ("LossScaleOptimizer", "MultiOptimizer")
     ]
 
 
