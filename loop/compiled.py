@@ -10,6 +10,8 @@ from loop.types import Structure
 
 T = TypeVar("T")
 
+SUMS = ("Add", "AddV2", "AddN")
+
 
 def kept(owner: Any, key: Any, make: Callable[[], T]) -> T:
     """What was made for a step: made once, and kept on Keras's function for the same work."""
@@ -85,3 +87,50 @@ def why_not_in_a_loop(one: Any) -> str | None:
                 "draw anew (keras.random keeps its state in variables)"
             )
     return None
+
+
+def is_graph(function: Any) -> bool:
+    """Whether a function is one graph for all batches, and not Python that runs eagerly."""
+    return isinstance(function, tf.types.experimental.ConcreteFunction)
+
+
+def is_regrouped(one: Any, in_xla: bool) -> bool:
+    """Whether a step, a concrete function, adds a sum to a variable: `total + (a + b)`.
+
+    TensorFlow makes `(total + a) + b` of it where it knows the shape of `total`, and in a loop it
+    does not: the last bit of the sum may then depend on where the step runs. The log `loss` is such
+    a total where there are several losses and every batch is one sample, so that nothing is
+    multiplied in between. XLA regroups nothing.
+    """
+    if in_xla or not is_graph(one) or why_not_in_a_loop(one):
+        return False
+    specs = tf.nest.flatten(one.structured_input_signature)
+    one_sample = all(spec.shape.rank and spec.shape[0] == 1 for spec in specs)
+    through = {"Identity", "Sum", "Mul"} if one_sample else {"Identity", "Sum"}
+
+    def is_sum(tensor: tf.Tensor) -> bool:
+        while tensor.op.type in through and tensor.op.inputs[0].shape == tensor.shape:
+            tensor = tensor.op.inputs[0]
+        return tensor.op.type in SUMS
+
+    return any(
+        ours.op.type == "ReadVariableOp" and ours.shape == other.shape and is_sum(other)
+        for op in one.graph.get_operations()
+        if op.type in SUMS and len(op.inputs) == 2
+        for ours, other in itertools.permutations(op.inputs)
+    )
+
+
+def in_a_loop(one: Any) -> Callable[[Structure], Structure]:
+    """A step in a loop of one turn, where sums are added up as in Keras's own loops."""
+
+    def run(batch: Structure) -> Structure:
+        def turn(_: tf.Tensor, __: Structure) -> tuple[bool, Structure]:
+            return True, one(batch)
+
+        logs = tf.nest.map_structure(
+            lambda log: tf.zeros(log.shape, log.dtype), one.structured_outputs
+        )
+        return tf.while_loop(lambda done, _: tf.logical_not(done), turn, (False, logs))[1]
+
+    return graph(run, jit_compile=None)

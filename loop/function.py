@@ -20,7 +20,7 @@ import tensorflow as tf
 from loop import step as steps
 from loop._keras import is_distributed, is_inherited
 from loop.checks import check_inherited
-from loop.compiled import concrete, graph, kept
+from loop.compiled import concrete, graph, in_a_loop, is_graph, is_regrouped, kept
 from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
@@ -133,7 +133,10 @@ class StepGraphs:
 
         def make() -> Compiled:
             on_batch, on_pass = self.for_any_shape()
-            return Compiled(concrete(on_batch, self.spec), on_pass)
+            one = concrete(on_batch, self.spec)
+            if self.model.steps_per_execution > 1 and is_regrouped(one, self.model.jit_compile):
+                one = concrete(in_a_loop(one), self.spec)
+            return Compiled(one, on_pass)
 
         return kept(self.owner, (self._step(), self.key), make)
 
@@ -161,7 +164,7 @@ class StepByStep:
         """
         step = self._graphs.compiled()  # traced here at the first batch, as in Keras
         iterator = batches.inputs
-        if isinstance(iterator, tf.data.Iterator) and count == 1 and _is_graph(step.on_batch):
+        if isinstance(iterator, tf.data.Iterator) and count == 1 and is_graph(step.on_batch):
             batches.place += 1
             return [step.on_pass(iterator)]
         every = [step.on_batch(next(batches))]
@@ -185,7 +188,3 @@ def _functions(model: keras.Model, step: StepFunction) -> Compiled:
         return compiled(without_optionals(batches.get_next()))
 
     return Compiled(compiled, graph(on_pass, jit_compile=None))
-
-
-def _is_graph(function: Any) -> bool:
-    return isinstance(function, tf.types.experimental.ConcreteFunction)

@@ -7,7 +7,15 @@ from typing import Any
 import tensorflow as tf
 
 from loop._keras import is_distributed
-from loop.compiled import concrete, flat_call, graph, kept, kinds_of_ops, why_not_in_a_loop
+from loop.compiled import (
+    concrete,
+    flat_call,
+    graph,
+    is_regrouped,
+    kept,
+    kinds_of_ops,
+    why_not_in_a_loop,
+)
 from loop.data import ArraySource
 from loop.function import StepByStep, StepGraphs
 from loop.in_graph import RECORDED, Steps, many_steps
@@ -40,6 +48,7 @@ class Fused:
         graphs: StepGraphs,
         source: Source,
         choose_way: Callable[["Fused"], str],
+        keeps_bits: bool,
         must_fuse: bool,
         say: Callable[[str], None],
     ):
@@ -47,6 +56,7 @@ class Fused:
         self.source = source
         self.say = say
         self.choose_way = choose_way
+        self._keeps_bits = keeps_bits
         self._must_fuse = must_fuse
         self._one_by_one = StepByStep(graphs)
 
@@ -114,7 +124,18 @@ class Fused:
                 "(of a dataset, tf.data.experimental.assert_cardinality can tell)"
             )
         one = self.graphs.compiled().on_batch
-        return kept(self.graphs.owner, ("why not", one), lambda: why_not_in_a_loop(one))
+        key = ("why not", one, self._keeps_bits)
+        return kept(self.graphs.owner, key, lambda: self._why_not_in_a_loop(one))
+
+    def _why_not_in_a_loop(self, one: Any) -> str | None:
+        reason = why_not_in_a_loop(one)
+        model = self.graphs.model
+        must_keep = (
+            self._keeps_bits and model.steps_per_execution == 1
+        )  # otherwise Keras loops, too
+        if not reason and must_keep and is_regrouped(one, model.jit_compile):
+            return "the step adds a sum to a total, which TensorFlow regroups outside of loops"
+        return reason
 
     def program(self, way: str, each: bool = False) -> Program:
         """The compiled call: what `many_steps` says."""

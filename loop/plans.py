@@ -19,7 +19,8 @@ def make_call(plan: str, graphs: StepGraphs, source: Source, say: Callable[[str]
     """
     if plan == "step":
         return StepByStep(graphs)
-    return Fused(graphs, source, _WAY_OF[plan], must_fuse=plan != "auto", say=say)
+    way, must_fuse = _WAY_OF[plan], plan != "auto"
+    return Fused(graphs, source, way, way is exact_way, must_fuse, say)
 
 
 def exact_way(_: Fused) -> str:

@@ -55,6 +55,16 @@ def _named_targets() -> FitArguments:
     return {"x": uniform(100)[0], "y": _two_targets(), "epochs": 2, "validation_split": 0.2}
 
 
+def _single_samples() -> FitArguments:
+    return {"x": uniform(60)[0], "y": _two_targets(60), "epochs": 2, "batch_size": 1}
+
+
+def _dict_losses_in_loops() -> keras.Model:
+    model = _dict_losses()
+    model.steps_per_execution = 2
+    return model
+
+
 def _listed_targets() -> FitArguments:
     weight = np.random.default_rng(4).uniform(size=96)
     targets = list(_two_targets(96).values())
@@ -99,4 +109,6 @@ OUTPUTS = (
     Scenario("one_output_without_loss", "a target only where there is a loss", _one_loss_only, _first_target_only),
     Scenario("one_target_is_none", "None in place of a target", _one_loss_only, _second_target_missing),
     Scenario("dict_outputs", "outputs, targets, losses and sample weights by key", _dict_outputs, _dict_targets),
+    Scenario("single_samples", "several losses, batches of one: the sum of a log is regrouped", _dict_losses, _single_samples),
+    Scenario("single_samples_in_loops", "the same in Keras's own loops, where nothing is", _dict_losses_in_loops, _single_samples),
 )  # fmt: skip
