@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import loop
-from compare import Recorder, differences, find, parity, record
+from compare import Recorder, differences, find, record
 from compare.scenarios.first import perceptron, uniform
 from loop import fused, whole
 from loop.data import make_source
@@ -257,33 +257,12 @@ def test_logs_of_no_fixed_shape_run_step_by_step(model):
     assert "'each'" in found.reason
 
 
-class SumOfTwo(keras.metrics.Metric):
-    """Adds a sum to its total: what TensorFlow regroups in a step, but not in a loop."""
-
-    def __init__(self):
-        super().__init__(name="two")
-        self.total = self.add_weight(name="total", initializer="zeros")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        self.total.assign_add(keras.ops.mean(y_pred) * 0.3 + keras.ops.max(y_pred))
-
-    def result(self):
-        return keras.ops.convert_to_tensor(self.total)
-
-
-@pytest.mark.parametrize("together", [1, 2])
-@pytest.mark.parametrize("plan", ["step", "auto"])
-def test_a_sum_added_to_a_total_keeps_the_bits_of_keras(plan, together):
-    def build():
-        model = perceptron()
-        model.compile("sgd", "mse", metrics=[SumOfTwo()], steps_per_execution=together)
-        return model
-
-    scenario = dataclasses.replace(find(["full_batches"])[0], build=build)
-    verdict = parity(scenario, partial(loop.fit, plan=plan))
-    assert verdict.identical, verdict
-    found = loop.explain(build(), **scenario.data())
-    assert ("regroups" in (found.reason or "")) == (together == 1)
+def test_a_sum_added_to_a_total_keeps_the_bits_of_keras():
+    alone, in_loops = find(["single_samples", "single_samples_in_loops"])
+    by_keras = [record(one, keras.Model.fit)[0].history["loss"] for one in (alone, in_loops)]
+    assert by_keras[0] != by_keras[1]  # otherwise there was nothing to keep
+    assert "regroups" in loop.explain(alone.build(), **alone.data()).reason
+    assert loop.explain(in_loops.build(), **in_loops.data()).plan == "fused"
 
 
 def test_what_is_kept_with_the_model_does_not_hold_the_data(model):
