@@ -94,8 +94,8 @@ def is_graph(function: Any) -> bool:
     return isinstance(function, tf.types.experimental.ConcreteFunction)
 
 
-def is_regrouped(one: Any, in_xla: bool) -> bool:
-    """Whether a step, a concrete function, adds a sum to a variable: `total + (a + b)`.
+def why_regrouped(one: Any, in_xla: bool) -> str | None:
+    """Why a sum in a step, a concrete function, has other bits in a loop: `total + (a + b)`.
 
     TensorFlow makes `(total + a) + b` of it where it knows the shape of `total`, and in a loop it
     does not: the last bit of the sum may then depend on where the step runs. The log `loss` is such
@@ -103,7 +103,7 @@ def is_regrouped(one: Any, in_xla: bool) -> bool:
     multiplied in between. XLA regroups nothing.
     """
     if in_xla or not is_graph(one) or why_not_in_a_loop(one):
-        return False
+        return None
     specs = tf.nest.flatten(one.structured_input_signature)
     one_sample = all(spec.shape.rank and spec.shape[0] == 1 for spec in specs)
     through = {"Identity", "Sum", "Mul"} if one_sample else {"Identity", "Sum"}
@@ -113,12 +113,14 @@ def is_regrouped(one: Any, in_xla: bool) -> bool:
             tensor = tensor.op.inputs[0]
         return tensor.op.type in SUMS
 
-    return any(
+    found = any(
         ours.op.type == "ReadVariableOp" and ours.shape == other.shape and is_sum(other)
         for op in one.graph.get_operations()
         if op.type in SUMS and len(op.inputs) == 2
         for ours, other in itertools.permutations(op.inputs)
     )
+    reason = "the step adds a sum to a total, which TensorFlow regroups outside of loops"
+    return reason if found else None
 
 
 def in_a_loop(one: Any) -> Callable[[Structure], Structure]:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from loop import step as steps
 from loop._keras import is_distributed, is_inherited
 from loop.checks import check_inherited
-from loop.compiled import concrete, graph, in_a_loop, is_graph, is_regrouped, kept
+from loop.compiled import concrete, graph, in_a_loop, is_graph, kept, why_regrouped
 from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.types import Batch, Logs, Pass, StepFunction, Structure
@@ -134,7 +134,7 @@ class StepGraphs:
         def make() -> Compiled:
             on_batch, on_pass = self.for_any_shape()
             one = concrete(on_batch, self.spec)
-            if self.model.steps_per_execution > 1 and is_regrouped(one, self.model.jit_compile):
+            if self.model.steps_per_execution > 1 and why_regrouped(one, self.model.jit_compile):
                 one = concrete(in_a_loop(one), self.spec)
             return Compiled(one, on_pass)
 

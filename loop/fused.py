@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -11,10 +12,10 @@ from loop.compiled import (
     concrete,
     flat_call,
     graph,
-    is_regrouped,
     kept,
     kinds_of_ops,
     why_not_in_a_loop,
+    why_regrouped,
 )
 from loop.data import ArraySource
 from loop.function import StepByStep, StepGraphs
@@ -124,18 +125,11 @@ class Fused:
                 "(of a dataset, tf.data.experimental.assert_cardinality can tell)"
             )
         one = self.graphs.compiled().on_batch
-        key = ("why not", one, self._keeps_bits)
-        return kept(self.graphs.owner, key, lambda: self._why_not_in_a_loop(one))
-
-    def _why_not_in_a_loop(self, one: Any) -> str | None:
-        reason = why_not_in_a_loop(one)
-        model = self.graphs.model
-        must_keep = (
-            self._keeps_bits and model.steps_per_execution == 1
-        )  # otherwise Keras loops, too
-        if not reason and must_keep and is_regrouped(one, model.jit_compile):
-            return "the step adds a sum to a total, which TensorFlow regroups outside of loops"
-        return reason
+        reason = kept(self.graphs.owner, ("why not", one), lambda: why_not_in_a_loop(one))
+        if reason or not self._keeps_bits or model.steps_per_execution > 1:
+            return reason  # where Keras runs loops itself, sums are added up as in ours
+        regrouped = partial(why_regrouped, one, model.jit_compile)
+        return kept(self.graphs.owner, ("why regrouped", one), regrouped)
 
     def program(self, way: str, each: bool = False) -> Program:
         """The compiled call: what `many_steps` says."""
