@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 PEERS := .venv-peers
 
-.PHONY: setup compare test fuzz test-keras drift check format bench bench-quick bench-peers clean
+.PHONY: setup compare test fuzz faults test-keras drift check format bench bench-quick bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,9 @@ test: setup  ## the whole test suite
 
 fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
+
+faults: setup  ## every rule of fit broken in turn, located and named; no false alarm anywhere
+	$(BIN)/python -m pytest tests/test_divergence.py -m "slow or not slow" --numprocesses auto
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python -m compare.keras_suite

@@ -3,6 +3,9 @@
     from compare import find, parity, throughput
     print(parity(find(["digits_cnn"])[0]))          # model.fit against loop.fit
     print(parity(my_scenario, candidate=my_fit))    # model.fit against a loop of your own
+    print(locate(my_scenario, my_fit))              # where it parts: epoch, step, stage, element
+    print(diagnose(my_scenario, my_fit)[0])         # why: which rule of fit it breaks
+    assert_same(my_fit, my_scenario)                # the same in a test of yours
 
 On the command line: `python -m compare --help`.
 """
@@ -16,6 +19,8 @@ with quietly():
     import tensorflow  # noqa: F401
 
 from compare.bits import Difference, differences
+from compare.diagnose import Verdict, diagnose
+from compare.divergence import Divergence, assert_same, locate
 from compare.parity import Parity, parity
 from compare.recorder import WATCHED, Recorder, record
 from compare.scenario import Scenario
@@ -27,14 +32,19 @@ __all__ = [
     "SCENARIOS",
     "WATCHED",
     "Difference",
+    "Divergence",
     "Event",
     "Parity",
     "Recorder",
     "Scenario",
     "Throughput",
     "Trace",
+    "Verdict",
+    "assert_same",
+    "diagnose",
     "differences",
     "find",
+    "locate",
     "parity",
     "record",
     "throughput",

@@ -1,20 +1,26 @@
 """`python -m compare`: proves that loop.fit is model.fit, and times both."""
 
+import importlib
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import loop
+from compare.diagnose import diagnose
+from compare.divergence import locate
 from compare.report import print_report, write_json, write_markdown
 from compare.runner import Row, run
 from compare.scenario import Fit, Scenario
 from compare.scenarios import find
 from loop.types import PLANS
+
+Name = Annotated[str, typer.Argument(help="A scenario, or module:scenario of your own.")]
+Candidate = Annotated[str, typer.Option(help="Your loop, module:function.")]
 
 app = typer.Typer(
     help="The same trainings through model.fit and loop.fit: same bits? how fast? "
@@ -54,6 +60,47 @@ def parity(
 def throughput(names: Names = None, json: Json = None, plan: Plan = "auto") -> None:
     """Times each scenario under both engines, interleaved, warm."""
     _compare(names or [], json, None, plan, proofs=False, times=True)
+
+
+@app.command("locate")
+def locate_first(name: Name, candidate: Candidate = "loop:fit") -> None:
+    """Finds the first step, stage and element at which a candidate leaves model.fit."""
+    found = locate(_only(name), _imported(candidate))
+    print(found or f"{name}: nothing parts")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command("diagnose")
+def diagnose_first(name: Name, candidate: Candidate = "loop:fit") -> None:
+    """Names the rule of fit that a candidate breaks, and shows the line it lacks."""
+    scenario, fit = _only(name), _imported(candidate)
+    found = locate(scenario, fit)
+    for one in [found, *diagnose(scenario, fit)] if found else [f"{name}: nothing parts"]:
+        print(one)
+    raise typer.Exit(1 if found else 0)
+
+
+def _only(name: str) -> Scenario:
+    """A scenario of the table, or `module:scenario` of the user's."""
+    if ":" in name:
+        scenario = _imported(name)
+        if not isinstance(scenario, Scenario):
+            raise typer.BadParameter(f"{name} is no compare.Scenario, but {type(scenario)}")
+        return scenario
+    try:
+        return find([name])[0]
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+
+
+def _imported(name: str) -> Any:
+    """What `module:name` names, in the current folder too."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise typer.BadParameter(f"cannot import {name!r}, a module:name: {error}") from None
 
 
 @app.command("list")

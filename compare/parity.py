@@ -81,9 +81,10 @@ def prove(
     watched, _ = record(scenario, reference)
     again, by_reference = record(scenario, reference, "nothing")
     _, unrepeatable = differences(watched.as_watched("nothing"), again)
-    compared, found = differences(watched, record(scenario, candidate)[0])
+    seen_by_all = record(scenario, candidate)[0]
+    compared, found = differences(watched.as_promised_by(seen_by_all), seen_by_all)
     unwatched, by_candidate = record(scenario, candidate, "nothing")
-    more, others = differences(again, unwatched)
+    more, others = differences(again.as_promised_by(unwatched), unwatched)
     found += [replace(one, where=f"unwatched/{one.where}") for one in others]
     verdict = Parity(scenario.name, scenario.exactness, compared + more, found, unrepeatable)
     return verdict, (by_reference, by_candidate)

@@ -99,19 +99,17 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
         warnings.simplefilter("always")
         history = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
         files = {str(path.relative_to(folder)): path.read_bytes() for path in _files_below(folder)}
-    return (
-        Trace(
-            history=dict(getattr(history, "history", history) or {}),
-            epochs=list(getattr(history, "epoch", [])),
-            params=dict(getattr(history, "params", None) or {}),
-            events=recorder.events,
-            variables=_variables(model),
-            seen=_seen(model),
-            files=files,
-            warnings=[(one.category.__name__, str(one.message)) for one in warned],
-        ),
-        model,
+    trace = Trace(
+        history=dict(getattr(history, "history", history) or {}),
+        epochs=list(getattr(history, "epoch", [])),
+        params=dict(getattr(history, "params", None) or {}),
+        events=recorder.events,
+        variables=_variables(model),
+        seen=_seen(model),
+        files=files,
+        warnings=[(one.category.__name__, str(one.message)) for one in warned],
     )
+    return (trace.as_plain() if isinstance(history, dict) else trace), model
 
 
 def _variables(model: keras.Model) -> dict[str, np.ndarray]:

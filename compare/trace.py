@@ -47,6 +47,22 @@ class Trace:
     files: dict[str, bytes] = field(default_factory=dict)
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the engine returned a dict of lists and no History: it promises less."""
+        return not self.seen
+
+    def as_promised_by(self, candidate: "Trace") -> "Trace":
+        """What a candidate can be held to: all of it, or less where it returns plain lists."""
+        return self.as_plain() if candidate.is_plain else self
+
+    def as_plain(self) -> "Trace":
+        """History, weights and optimizer: what a loop that returns a dict of lists stands for."""
+        kept = {
+            name: value for name, value in self.variables.items() if not name.startswith("metrics/")
+        }
+        return Trace(history=self.history, variables=kept)
+
     def as_watched(self, watched: str) -> "Trace":
         """What would have been recorded with fewer hooks: "epochs" only, or "nothing"."""
         if watched == "batches":

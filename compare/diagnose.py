@@ -1,0 +1,149 @@
+"""Why two trainings part: which rule of fit, when broken, gives the candidate's bits.
+
+    for verdict in diagnose(scenario, my_fit):
+        print(verdict)      # regularization_losses: leaves out regularizers ... (the same bits)
+
+Every rule of `compare.broken` that matters to the scenario is broken in turn, alone and then in
+pairs, and what comes of it is held against the candidate.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+
+import loop
+from compare.bits import differences
+from compare.broken import RULES, Broken, fit_with
+from compare.recorder import record
+from compare.scenario import Fit, Scenario
+from compare.trace import Trace
+
+MUCH_CLOSER = 0.5
+"""A rule counts where breaking it takes away half of the distance to the candidate, or more."""
+
+PAIRED = 5
+"""Rules that are broken in pairs, at most: those that came closest alone."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One explanation of a difference; prints as a sentence and the line that is missing.
+
+    Attributes:
+        rule: The rule that the candidate breaks, like `regularization_losses`; two joined by "+".
+        exact: Whether breaking it gives the candidate's history and weights, bit for bit.
+        line: The line that is missing in the candidate.
+        mirrors: The Keras function that has it.
+        mistake: What the candidate does.
+        closeness: How much of the distance it explains, 0 to 1.
+    """
+
+    rule: str
+    exact: bool
+    line: str
+    mirrors: str
+    mistake: str
+    closeness: float
+
+    def __str__(self) -> str:
+        degree = "the very same bits" if self.exact else f"{self.closeness:.0%} of the difference"
+        return f"{self.rule}: {self.mistake} ({degree})\n    {self.line}\n    see {self.mirrors}"
+
+
+def diagnose(
+    scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None
+) -> list[Verdict]:
+    """Finds the rules of fit that a candidate breaks.
+
+    Args:
+        scenario: What to train.
+        candidate: Called as `candidate(model, **fit_arguments)`; returns a History or a dict.
+        reference: The same; `keras.Model.fit` by default.
+
+    Returns:
+        The verdicts, best first: those with the candidate's own bits, then those that come much
+        closer to it than the reference does. Empty where the two are the same, or where no rule
+        that is known explains it.
+
+    Raises:
+        Exception: Whatever an engine raised while it trained.
+    """
+    reference = reference or keras.Model.fit
+    theirs, ours = (_essence(record(scenario, fit, "epochs")[0]) for fit in (reference, candidate))
+    if not _parted(theirs, ours):
+        return []
+    broken: dict[tuple[Broken, ...], Trace] = {}
+    for rule in RULES:
+        trace = _broken(scenario, (rule,))
+        if trace and _parted(theirs, trace):  # otherwise the scenario does not need this rule
+            broken[rule,] = trace
+    if all(_parted(trace, ours) for trace in broken.values()):
+        near = sorted(broken, key=lambda rules: distance(broken[rules], ours))[:PAIRED]
+        for one, other in itertools.combinations(near, 2):
+            trace = _broken(scenario, one + other)
+            if trace and not _parted(trace, ours):
+                broken[one + other] = trace
+    before = distance(theirs, ours)
+    found = [_verdict(rules, trace, ours, before) for rules, trace in broken.items()]
+    found = [one for one in found if one.exact or one.closeness >= MUCH_CLOSER]
+    return sorted(found, key=lambda verdict: (not verdict.exact, -verdict.closeness))
+
+
+def _verdict(rules: tuple[Broken, ...], trace: Trace, ours: Trace, before: float) -> Verdict:
+    return Verdict(
+        rule="+".join(rule.rule for rule in rules),
+        exact=not _parted(trace, ours),
+        line="; ".join(rule.line for rule in rules),
+        mirrors=", ".join(dict.fromkeys(rule.mirrors for rule in rules)),
+        mistake=", and ".join(rule.mistake for rule in rules),
+        closeness=max(0.0, 1 - distance(trace, ours) / before) if before else 1.0,
+    )
+
+
+def _broken(scenario: Scenario, rules: tuple[Broken, ...]) -> Trace | None:
+    """What comes of breaking rules; None where the scenario cannot be trained without them."""
+    try:
+        return _essence(record(scenario, partial(fit_with, rules), "epochs")[0])
+    except Exception:  # a model may not stand it: shapes, dtypes, missing data
+        return None
+
+
+def _essence(trace: Trace) -> Trace:
+    """What a training is about: its history and its weights."""
+    weights = {
+        name: value for name, value in trace.variables.items() if name.startswith("weights/")
+    }
+    return Trace(history=trace.history, variables=weights)
+
+
+def _parted(one: Trace, other: Trace) -> bool:
+    return bool(differences(one, other)[1])
+
+
+def distance(one: Trace, other: Trace) -> float:
+    """How far two trainings are apart, 0 to 1: the mean relative distance of logs and weights."""
+    pairs: list[tuple[dict, dict]] = [
+        (one.history, other.history),
+        (one.variables, other.variables),
+    ]
+    each = [
+        _relative(a[name], b[name]) if name in a and name in b else 1.0
+        for a, b in pairs
+        for name in {**a, **b}
+    ]
+    return float(np.mean(each)) if each else 0.0
+
+
+def _relative(one: Any, other: Any) -> float:
+    try:
+        a, b = (np.asarray(value, np.float64).ravel() for value in (one, other))
+    except (TypeError, ValueError):  # no numbers
+        return float(one != other)
+    if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return 0.0 if np.array_equal(a, b, equal_nan=True) else 1.0
+    size = np.linalg.norm(a) + np.linalg.norm(b)
+    return float(np.linalg.norm(a - b) / size) if size else 0.0

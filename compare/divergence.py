@@ -1,0 +1,300 @@
+"""Where two trainings part: the first step, and in it the first stage in causal order.
+
+    found = locate(scenario, my_fit)        # None where they are the same
+    print(found)    # epoch 0, step 3: the gradients part first: gradients/0[5] is 0.25 under ...
+
+Both are run once more with taps in the model (compare/taps.py), which see every step of any loop,
+and then once more to keep the one tensor that parted first.
+"""
+
+import bisect
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+import loop
+from compare.bits import Difference, differences
+from compare.parity import parity
+from compare.recorder import as_array, record
+from compare.scenario import Fit, Scenario
+from compare.taps import ROWS, Kept, Taps
+from compare.trace import Trace
+
+STAGES = (
+    "begun",
+    "batch",
+    "prediction",
+    "loss",
+    "gradients",
+    "update",
+    "weights",
+    "metrics",
+    "logs",
+)
+"""The stages of a step, in the order of cause and effect. Begun is the state as the forward pass
+finds it, update the state of the optimizer."""
+
+LEFT_BEHIND = ("update", "weights", "metrics")
+"""The stages that are seen as the next step begins."""
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first place where a candidate leaves the reference; prints as a sentence.
+
+    Attributes:
+        epoch: The epoch, from 0; None where it happened outside of all epochs.
+        step: The step in its epoch, from 0; None where no single step is to blame.
+        stage: One of `STAGES`, or "start" (other weights before the first step), "validation" (it
+            changed the state), "steps" (one of them took more), or the part of the record that
+            differs when all of these agree.
+        name: The tensor, like `gradients/0`, or the log.
+        index: The element of the flattened tensor; None where it has no elements to compare.
+        reference: What the reference has there.
+        candidate: What the candidate has there.
+        ulps: How many representable numbers lie between them; None where that means nothing.
+        disturbed: Whether the taps themselves changed a run: then the place may be another.
+    """
+
+    epoch: int | None
+    step: int | None
+    stage: str
+    name: str
+    index: int | None = None
+    reference: Any = None
+    candidate: Any = None
+    ulps: int | None = None
+    disturbed: bool = False
+
+    def __str__(self) -> str:
+        place = "" if self.epoch is None else f"epoch {self.epoch}, "
+        place += "" if self.step is None else f"step {self.step}, "
+        element = self.name if self.index is None else f"{self.name}[{self.index}]"
+        apart = "" if self.ulps is None else f" ({self.ulps:,} ulps apart)"
+        doubt = "; the taps disturbed a run, so it may have begun elsewhere" * self.disturbed
+        return (
+            f"{place}{self.stage}: {element} is {self.reference} in the reference and "
+            f"{self.candidate} in the candidate{apart}{doubt}"
+        )
+
+
+@dataclass
+class Tapped:
+    """One run with taps."""
+
+    trace: Trace
+    taps: Taps
+    ends: list[int]
+    """How many steps were done at the end of each epoch, as far as callbacks were told."""
+
+    epochs: list[int]
+    """Their numbers."""
+
+    def place(self, step: int) -> tuple[int | None, int]:
+        """The epoch of a step, and its number in it."""
+        passed = bisect.bisect_right(self.ends, step)
+        begun = self.ends[passed - 1] if passed else 0
+        return (self.epochs[passed] if passed < len(self.epochs) else None), step - begun
+
+
+def locate(
+    scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None
+) -> Divergence | None:
+    """Finds the first step, stage and element at which a candidate leaves the reference.
+
+    Args:
+        scenario: What to train.
+        candidate: Called as `candidate(model, **fit_arguments)`; returns a History or a dict.
+        reference: The same; `keras.Model.fit` by default.
+
+    Returns:
+        The place, or None where every bit of what both leave behind is the same.
+
+    Raises:
+        Exception: Whatever an engine raised while it trained.
+    """
+    reference = reference or keras.Model.fit
+    theirs, ours = (record(scenario, fit, "epochs")[0] for fit in (reference, candidate))
+    _, found = differences(theirs.as_promised_by(ours), ours)
+    if not found:
+        return None
+    first = 0
+    while True:
+        one, other = (run_tapped(scenario, fit, first) for fit in (reference, candidate))
+        disturbed = _differ(theirs, one.trace) or _differ(ours, other.trace)
+        if place := _first_difference(one, other):
+            return _in_detail(scenario, (reference, candidate), one, place, disturbed)
+        first += ROWS
+        if first > max(one.taps.steps, other.taps.steps):
+            return _without_steps(found, one, other, disturbed)
+
+
+def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None) -> None:
+    """For a test suite: a candidate trains a scenario as `model.fit` does, to the last bit.
+
+    Raises:
+        AssertionError: It does not; says how much differs, and where the two part first.
+        Exception: Whatever an engine raised while it trained.
+    """
+    verdict = parity(scenario, candidate, reference)
+    if verdict.identical:
+        return
+    place = None if verdict.unrepeatable else locate(scenario, candidate, reference)
+    raise AssertionError("\n".join(str(one) for one in (verdict, place) if one))
+
+
+def run_tapped(scenario: Scenario, fit: Fit, first: int = 0, keep: Kept | None = None) -> Tapped:
+    """Trains a scenario with taps in the model, from step `first` on."""
+    taps = Taps(first, keep)
+    ends: list[int] = []
+    epochs: list[int] = []
+
+    def tapped(model: keras.Model, **arguments: Any) -> Any:
+        class Ends(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                ends.append(taps.steps)
+                epochs.append(epoch)
+
+        arguments["callbacks"] = [*arguments["callbacks"], Ends()]
+        with taps.on(model):
+            return fit(model, **arguments)
+
+    return Tapped(record(scenario, tapped, "epochs")[0], taps, ends, epochs)
+
+
+def _differ(one: Trace, other: Trace) -> bool:
+    return bool(differences(one, other)[1])
+
+
+def _first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None:
+    """The first step, stage and name where the fingerprints differ."""
+    prints, others = one.taps.prints(), other.taps.prints()
+    both = [name for name in prints if name in others]
+    ordered = _in_causal_order(both)
+    done = min(one.taps.steps, other.taps.steps) - one.taps.first
+    boundaries = {*one.ends, *other.ends}  # where metrics are reset
+
+    def differs(name: str, row: int) -> bool:
+        seen = prints[name][row : row + 1], others[name][row : row + 1]
+        return all(print_.any() for print_ in seen) and seen[0] != seen[1]
+
+    for name in both:
+        if one.taps.first == 0 and name.startswith("weights/") and differs(name, 0):
+            return 0, "start", name
+    for row in range(min(done, ROWS)):
+        step = one.taps.first + row
+        for stage, name in ordered:
+            reset = stage == "metrics" and step + 1 in boundaries
+            if not reset and differs(name, row + (stage in LEFT_BEHIND)):
+                return (
+                    step,
+                    "validation" if stage == "begun" and step in boundaries else stage,
+                    name,
+                )
+    return None
+
+
+def _in_causal_order(names: list[str]) -> list[tuple[str, str]]:
+    stages = [(_stage(name), name) for name in names]
+    return sorted(stages, key=lambda one: STAGES.index(one[0]))  # stable: as they were traced
+
+
+def _stage(name: str) -> str:
+    kind = name.split("/")[0]
+    return {"optimizer": "update"}.get(kind, kind)
+
+
+def _in_detail(
+    scenario: Scenario,
+    fits: tuple[Fit, Fit],
+    one: Tapped,
+    place: tuple[int, str, str],
+    disturbed: bool,
+) -> Divergence:
+    """Runs both again and keeps the tensor that parted first."""
+    step, stage, name = place
+    at = step + (stage in LEFT_BEHIND)
+    kept = [Kept(name, at, one.taps.dtypes[name]) for _ in fits]
+    for fit, keep in zip(fits, kept, strict=True):
+        run_tapped(scenario, fit, keep=keep)
+    index, (theirs, ours), ulps = _first_element(*(as_array(keep.value) for keep in kept))
+    epoch, step = one.place(step - (stage == "validation"))
+    return Divergence(epoch, step, stage, name, index, theirs, ours, ulps, disturbed)
+
+
+def _first_element(one: np.ndarray, other: np.ndarray) -> tuple[int | None, tuple, int | None]:
+    """The first element that differs, both values, and how far they are apart."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return None, (f"{one.dtype}{list(one.shape)}", f"{other.dtype}{list(other.shape)}"), None
+    flat = one.ravel(), other.ravel()
+    trace = Trace(variables={"": flat[0]}), Trace(variables={"": flat[1]})
+    _, found = differences(*trace)
+    if not found:  # parted in the run that was fingerprinted, and not in this one
+        return None, ("not the same every time",) * 2, None
+    index = int(found[0].where.rpartition("[")[2].rstrip("]"))
+    values = flat[0][index], flat[1][index]
+    return index, values, ulps_between(*values)
+
+
+def ulps_between(one: Any, other: Any) -> int | None:
+    """How many steps from one float to the other, through all numbers of their dtype.
+
+    Python's floats are logs, which were float32.
+    """
+    if isinstance(one, float) and isinstance(other, float):
+        one, other = np.float32(one), np.float32(other)
+    one, other = np.asarray(one), np.asarray(other)
+    if one.dtype != other.dtype or one.dtype.kind != "f" or not np.isfinite([one, other]).all():
+        return None
+    half = 1 << (8 * one.dtype.itemsize - 1)
+    bits = [int(value.view(f"u{one.dtype.itemsize}")) for value in (one, other)]
+    ranks = [half - value if value >= half else value for value in bits]  # -0.0 is next to 0.0
+    return abs(ranks[0] - ranks[1])
+
+
+def _without_steps(
+    found: list[Difference], one: Tapped, other: Tapped, disturbed: bool
+) -> Divergence:
+    """The place where no step differs: another number of steps, the logs, or what stands beside."""
+    steps = one.taps.steps, other.taps.steps
+    if steps[0] != steps[1]:
+        name = "steps, as the optimizer counts them"
+        epoch, step = one.place(min(steps))
+        return Divergence(epoch, step, "steps", name, None, steps[0], steps[1], None, disturbed)
+    state = [one for one in found if one.where.startswith(("variables/weights", "variables/opt"))]
+    logs = [one for one in found if one.where.startswith("history/")]
+    if state:
+        stage = _stage(state[0].where.removeprefix("variables/"))
+        return _of(state[0], _last_step(one, None), stage, disturbed)
+    if logs:
+        first = min(logs, key=lambda log: (_epoch_of(log), "val_" in log.where))
+        of_epoch = _last_step(one, _epoch_of(first))
+        place = (of_epoch[0], None) if first.where.startswith("history/val_") else of_epoch
+        in_metrics = any(one.where.startswith("variables/metrics") for one in found)
+        return _of(first, place, "metrics" if in_metrics else "logs", disturbed)
+    return _of(found[0], (None, None), found[0].where.split("/")[0], disturbed)
+
+
+def _last_step(tapped: Tapped, place: int | None) -> tuple[int | None, int | None]:
+    """Of all steps before, what they leave behind was seen as the next began: it was the last."""
+    place = len(tapped.ends) - 1 if place is None else place
+    if not 0 <= place < len(tapped.ends):
+        return None, None
+    return tapped.place(tapped.ends[place] - 1)
+
+
+def _epoch_of(log: Difference) -> int:
+    last = log.where.rpartition("/")[2]
+    return int(last) if last.isdigit() else 0
+
+
+def _of(
+    found: Difference, place: tuple[int | None, int | None], stage: str, disturbed: bool
+) -> Divergence:
+    name, _, index = found.where.partition("[")
+    ulps = ulps_between(found.reference, found.candidate)
+    at = int(index.rstrip("]")) if index else None
+    values = found.reference, found.candidate
+    return Divergence(place[0], place[1], stage, name, at, values[0], values[1], ulps, disturbed)

@@ -1,0 +1,213 @@
+"""Taps: what goes through every step of a training, seen from inside its graphs.
+
+    taps = Taps()
+    with taps.on(model):
+        my_fit(model, ...)              # any loop, compiled or not
+    taps.prints()                       # {"batch/x/0": one number a step, ...}
+
+A tap sits where any loop must pass: the model's call, the losses, the tape, the optimizer. It
+writes a fingerprint of every tensor into one variable, a row for each step, so it works inside a
+loop in a graph as well. A second run may keep the tensors themselves of one step.
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+ROWS, COLUMNS = 4096, 1024
+"""How many steps are seen in one run, and how many tensors in each."""
+
+INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64}
+
+
+class Kept:
+    """A tensor of one step, kept as it is.
+
+    Attributes:
+        name: Its name.
+        step: The step, of all.
+        value: A variable with it; empty until it was seen.
+    """
+
+    def __init__(self, name: str, step: int, dtype: tf.DType):
+        self.name = name
+        self.step = step
+        empty = tf.zeros([0], dtype)
+        self.value = tf.Variable(empty, shape=tf.TensorShape(None), validate_shape=False)
+        self._seen = tf.Variable(False)
+
+    def see(self, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
+        """Keeps a tensor if this is the step: what it is last, or at first."""
+        wanted = tf.equal(step, self.step)
+        if first:
+            wanted &= tf.logical_not(self._seen)
+        tf.cond(wanted, lambda: self.value.assign(tensor).read_value(), lambda: tensor)
+        self._seen.assign(self._seen | wanted)
+
+
+class Taps:
+    """What goes through the steps of one training.
+
+    A step ends where the optimizer applies gradients; of two forward passes in a step the last one
+    counts. What a step leaves behind (weights, metrics) is seen by the first pass that follows it,
+    in validation maybe; as the last pass of the next step finds it, it is named `begun/...`.
+
+    Attributes:
+        first: The first step that is seen; `ROWS` of them are.
+        keep: A tensor to keep as it is.
+        columns: The column of each name, in the order in which they were traced.
+        dtypes: The dtype of each.
+    """
+
+    def __init__(self, first: int = 0, keep: "Kept | None" = None):
+        self.first = first
+        self.keep = keep
+        self.columns: dict[str, int] = {}
+        self.dtypes: dict[str, tf.DType] = {}
+        with tf.device("CPU"):
+            self._steps = tf.Variable(0, dtype=tf.int64)
+            self._prints = tf.Variable(tf.zeros([ROWS + 1, COLUMNS], tf.int64))
+        self._losses = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken so far."""
+        return int(self._steps.numpy())
+
+    def prints(self) -> dict[str, np.ndarray]:
+        """The fingerprint of each tensor at each step, `[steps + 1]`: the last is unfinished."""
+        rows = self._prints.numpy()[: min(self.steps + 1 - self.first, ROWS)]
+        return {name: rows[:, column] for name, column in self.columns.items()}
+
+    @contextlib.contextmanager
+    def on(self, model: keras.Model) -> Iterator[None]:
+        """Taps a model while the context lasts. What was traced before is not tapped."""
+        with contextlib.ExitStack() as stack:
+            patch = mock.patch.object
+            stack.enter_context(patch(model, "call", self._around_call(model)))
+            by_loss = self._around_loss(keras.losses.Loss.__call__)
+            stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
+            gradient = self._around_gradient(tf.GradientTape.gradient)
+            stack.enter_context(patch(tf.GradientTape, "gradient", gradient))
+            if getattr(model, "optimizer", None) is not None:
+                apply = self._around_apply(model.optimizer.apply)
+                stack.enter_context(patch(model.optimizer, "apply", apply))
+            yield
+
+    def see(self, name: str, value: Any) -> None:
+        """Notes the tensors of a structure under a name; None is nothing to note."""
+        leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+        self.see_all({f"{name}/{place}": leaf for place, leaf in enumerate(leaves)})
+
+    def see_all(self, values: dict[str, Any], first: bool = False) -> None:
+        """Notes tensors or variables by name: what they are last in a step, or at first."""
+        if not values:
+            return
+        tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
+        columns = [self.columns.setdefault(name, len(self.columns)) for name in values]
+        row = self._steps - self.first
+        row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # the last row is for what is not seen
+        places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
+        prints = tf.stack([fingerprint(tensor) for tensor in tensors])
+        if first:
+            seen = tf.gather_nd(self._prints, places)
+            prints = tf.where(seen == 0, prints, seen)
+        self._prints.scatter_nd_update(places, prints)
+        for name, tensor in zip(values, tensors, strict=True):
+            self.dtypes[name] = tensor.dtype
+            if self.keep is not None and self.keep.name == name:
+                self.keep.see(tensor, self._steps, first)
+
+    def _around_call(self, model: keras.Model) -> Any:
+        call = model.call
+
+        @functools.wraps(call)
+        def tapped(*inputs: Any, **more: Any) -> Any:
+            self._losses = 0
+            state = _state(model)
+            self.see_all(state, first=True)
+            begun = {name: it for name, it in state.items() if not name.startswith("metrics/")}
+            self.see_all({f"begun/{name}": it for name, it in begun.items()})
+            self.see("batch/x", inputs)
+            outputs = call(*inputs, **more)
+            self.see("prediction", outputs)
+            return outputs
+
+        return tapped
+
+    def _around_loss(self, call: Any) -> Any:
+        @functools.wraps(call)
+        def tapped(
+            loss: keras.losses.Loss, y_true: Any, y_pred: Any, sample_weight: Any = None
+        ) -> Any:
+            number, self._losses = self._losses, self._losses + 1
+            self.see(f"batch/y/{number}", y_true)
+            self.see(f"batch/sample_weight/{number}", sample_weight)
+            value = call(loss, y_true, y_pred, sample_weight)
+            self.see(f"loss/{number}/{loss.name}", value)
+            return value
+
+        return tapped
+
+    def _around_gradient(self, gradient: Any) -> Any:
+        @functools.wraps(gradient)
+        def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
+            self.see("loss/objective", target)
+            return gradient(tape, target, *sources, **more)
+
+        return tapped
+
+    def _around_apply(self, apply: Any) -> Any:
+        @functools.wraps(apply)
+        def tapped(grads: Any, trainable_variables: Any = None) -> Any:
+            self.see("gradients", list(grads))
+            done = apply(grads, trainable_variables)
+            self._steps.assign_add(1)
+            return done
+
+        return tapped
+
+
+def _state(model: keras.Model) -> dict[str, Any]:
+    """What a step changes, as far as it was made already: variables by kind, place and path."""
+    optimizer = getattr(model, "optimizer", None)
+    kinds = {
+        "weights": model.variables if model.built else [],
+        "optimizer": optimizer.variables if optimizer and optimizer.built else [],
+        "metrics": model.metrics_variables,
+    }
+    return {
+        f"{kind}/{place}/{variable.path}": variable
+        for kind, variables in kinds.items()
+        for place, variable in enumerate(variables)
+    }
+
+
+def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
+    """A number, int64, of the bits of a tensor, their order and their count; never 0."""
+    if tensor.dtype == tf.string:
+        bits = tf.strings.to_hash_bucket_fast(tensor, 2**62)
+    elif tensor.dtype == tf.bool:
+        bits = tf.cast(tensor, tf.uint8)
+    else:
+        bits = tf.bitcast(tensor, INTEGERS[tensor.dtype.size])
+    return _of_bits(tf.reshape(tf.cast(bits, tf.int64), [-1]))
+
+
+def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
+    places = tf.range(tf.size(bits, tf.int64))
+    # Both are odd and large: one bit elsewhere, or two elements exchanged, is another sum.
+    scattered = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
+    return tf.bitwise.bitwise_or(tf.reduce_sum(scattered), 1)
+
+
+# One graph for all tensors: as a function of its own it is traced once, and called many times.
+_of_bits = tf.function(
+    _sum_of_bits, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False
+)
