@@ -15,7 +15,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		{ echo "glassfit needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet -c constraints.txt pip
-	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools --group bench --group callbacks
+	$(PIP) install --quiet -c constraints.txt --editable '.[compare]' --group test --group tools --group callbacks
 	@touch $@
 
 compare: setup  ## prove that loop.fit is model.fit on every scenario, and time both

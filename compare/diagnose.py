@@ -21,6 +21,7 @@ from compare.broken import RULES, Broken, fit_with
 from compare.recorder import record
 from compare.scenario import Fit, Scenario
 from compare.trace import Trace
+from compare.trials import trained_by_both
 
 MUCH_CLOSER = 0.5
 """A rule counts where breaking it takes away half of the distance to the candidate, or more."""
@@ -70,10 +71,11 @@ def diagnose(
         that is known explains it.
 
     Raises:
-        Exception: Whatever an engine raised while it trained.
+        CannotCompareError: There are no two trainings to compare, or the reference does not repeat
+            itself.
     """
     reference = reference or keras.Model.fit
-    theirs, ours = (_essence(record(scenario, fit, "epochs")[0]) for fit in (reference, candidate))
+    theirs, ours = map(_essence, trained_by_both(scenario, candidate, reference)[:2])
     if not _parted(theirs, ours):
         return []
     broken: dict[tuple[Broken, ...], Trace] = {}

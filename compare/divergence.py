@@ -8,7 +8,7 @@ and then once more to keep the one tensor that parted first.
 """
 
 import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -16,11 +16,15 @@ import numpy as np
 
 import loop
 from compare.bits import Difference, differences
-from compare.parity import parity
+from compare.kept import Album, Kept
+from compare.outcome import Outcome
+from compare.parity import outcome_of, parity
 from compare.recorder import as_array, record
 from compare.scenario import Fit, Scenario
-from compare.taps import ROWS, Kept, Taps
+from compare.taps import ROWS, Taps
 from compare.trace import Trace
+from compare.trials import trained_by_both
+from compare.ulps import ulps_between
 
 STAGES = (
     "begun",
@@ -56,6 +60,7 @@ class Divergence:
         candidate: What the candidate has there.
         ulps: How many representable numbers lie between them; None where that means nothing.
         disturbed: Whether the taps themselves changed a run: then the place may be another.
+        outcome: What kind of difference it came to: other epochs, other logs, or other bits.
     """
 
     epoch: int | None
@@ -67,6 +72,7 @@ class Divergence:
     candidate: Any = None
     ulps: int | None = None
     disturbed: bool = False
+    outcome: Outcome = Outcome.PARTED
 
     def __str__(self) -> str:
         place = "" if self.epoch is None else f"epoch {self.epoch}, "
@@ -113,11 +119,11 @@ def locate(
         The place, or None where every bit of what both leave behind is the same.
 
     Raises:
-        Exception: Whatever an engine raised while it trained.
+        CannotCompareError: There are no two trainings to compare, or the reference does not repeat
+            itself.
     """
     reference = reference or keras.Model.fit
-    theirs, ours = (record(scenario, fit, "epochs")[0] for fit in (reference, candidate))
-    _, found = differences(theirs.as_promised_by(ours), ours)
+    theirs, ours, found = trained_by_both(scenario, candidate, reference)
     if not found:
         return None
     first = 0
@@ -125,10 +131,12 @@ def locate(
         one, other = (run_tapped(scenario, fit, first) for fit in (reference, candidate))
         disturbed = _differ(theirs, one.trace) or _differ(ours, other.trace)
         if place := _first_difference(one, other):
-            return _in_detail(scenario, (reference, candidate), one, place, disturbed)
+            parted = _in_detail(scenario, (reference, candidate), one, place, disturbed)
+            return replace(parted, outcome=outcome_of(found))
         first += ROWS
         if first > max(one.taps.steps, other.taps.steps):
-            return _without_steps(found, one, other, disturbed)
+            parted = _without_steps(found, one, other, disturbed)
+            return replace(parted, outcome=outcome_of(found))
 
 
 def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None) -> None:
@@ -136,7 +144,7 @@ def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None
 
     Raises:
         AssertionError: It does not; says how much differs, and where the two part first.
-        Exception: Whatever an engine raised while it trained.
+        CannotCompareError: There are no two trainings to compare.
     """
     verdict = parity(scenario, candidate, reference)
     if verdict.identical:
@@ -145,7 +153,9 @@ def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None
     raise AssertionError("\n".join(str(one) for one in (verdict, place) if one))
 
 
-def run_tapped(scenario: Scenario, fit: Fit, first: int = 0, keep: Kept | None = None) -> Tapped:
+def run_tapped(
+    scenario: Scenario, fit: Fit, first: int = 0, keep: Kept | Album | None = None
+) -> Tapped:
     """Trains a scenario with taps in the model, from step `first` on."""
     taps = Taps(first, keep)
     ends: list[int] = []
@@ -238,30 +248,15 @@ def _first_element(one: np.ndarray, other: np.ndarray) -> tuple[int | None, tupl
     return index, values, ulps_between(*values)
 
 
-def ulps_between(one: Any, other: Any) -> int | None:
-    """How many steps from one float to the other, through all numbers of their dtype.
-
-    Python's floats are logs, which were float32.
-    """
-    if isinstance(one, float) and isinstance(other, float):
-        one, other = np.float32(one), np.float32(other)
-    one, other = np.asarray(one), np.asarray(other)
-    if one.dtype != other.dtype or one.dtype.kind != "f" or not np.isfinite([one, other]).all():
-        return None
-    half = 1 << (8 * one.dtype.itemsize - 1)
-    bits = [int(value.view(f"u{one.dtype.itemsize}")) for value in (one, other)]
-    ranks = [half - value if value >= half else value for value in bits]  # -0.0 is next to 0.0
-    return abs(ranks[0] - ranks[1])
-
-
 def _without_steps(
     found: list[Difference], one: Tapped, other: Tapped, disturbed: bool
 ) -> Divergence:
     """The place where no step differs: another number of steps, the logs, or what stands beside."""
     steps = one.taps.steps, other.taps.steps
     if steps[0] != steps[1]:
-        name = "steps, as the optimizer counts them"
-        epoch, step = one.place(min(steps))
+        name = "the number of steps"
+        longer = max(one, other, key=lambda run: run.taps.steps)
+        epoch, step = longer.place(min(steps))
         return Divergence(epoch, step, "steps", name, None, steps[0], steps[1], None, disturbed)
     state = [one for one in found if one.where.startswith(("variables/weights", "variables/opt"))]
     logs = [one for one in found if one.where.startswith("history/")]

@@ -4,14 +4,16 @@ The reference is first run against itself: where `model.fit` does not repeat its
 the verdict, and no engine is blamed.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 
 import keras
 
 import loop
 from compare.bits import Difference, differences
-from compare.recorder import record
+from compare.outcome import Outcome
 from compare.scenario import Fit, Scenario
+from compare.trials import by_candidate, by_reference, require_training
 
 
 @dataclass
@@ -24,6 +26,7 @@ class Parity:
         compared: How many values were compared.
         differences: Every value that differs between reference and candidate.
         unrepeatable: Every value that differs between two runs of the reference.
+        histories: What each of the two returned, a list for each log.
         one_by_one: Why loop.fit ran the steps one by one; None where it fused them.
     """
 
@@ -32,7 +35,15 @@ class Parity:
     compared: int
     differences: list[Difference] = field(default_factory=list)
     unrepeatable: list[Difference] = field(default_factory=list)
+    histories: tuple[dict[str, list], dict[str, list]] = ({}, {})
     one_by_one: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, as an exit status."""
+        if self.identical:
+            return Outcome.IDENTICAL
+        return Outcome.UNREPEATABLE if self.unrepeatable else outcome_of(self.differences)
 
     @property
     def identical(self) -> bool:
@@ -69,7 +80,8 @@ def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None 
         seed states, files and warnings.
 
     Raises:
-        Exception: Whatever an engine raised while it trained.
+        CannotCompareError: There are no two trainings to compare: the scenario cannot be built, the
+            candidate raised, did not train, or returned something else.
     """
     return prove(scenario, candidate, reference or keras.Model.fit)[0]
 
@@ -78,13 +90,27 @@ def prove(
     scenario: Scenario, candidate: Fit, reference: Fit
 ) -> tuple[Parity, tuple[keras.Model, keras.Model]]:
     """The verdict, and the models that the reference and the candidate have trained unwatched."""
-    watched, _ = record(scenario, reference)
-    again, by_reference = record(scenario, reference, "nothing")
+    watched, _ = by_reference(scenario, reference)
+    again, model = by_reference(scenario, reference, "nothing")
     _, unrepeatable = differences(watched.as_watched("nothing"), again)
-    seen_by_all = record(scenario, candidate)[0]
+    seen_by_all = by_candidate(scenario, candidate)[0]
     compared, found = differences(watched.as_promised_by(seen_by_all), seen_by_all)
-    unwatched, by_candidate = record(scenario, candidate, "nothing")
+    unwatched, by_ours = by_candidate(scenario, candidate, "nothing")
     more, others = differences(again.as_promised_by(unwatched), unwatched)
     found += [replace(one, where=f"unwatched/{one.where}") for one in others]
-    verdict = Parity(scenario.name, scenario.exactness, compared + more, found, unrepeatable)
-    return verdict, (by_reference, by_candidate)
+    if found:
+        require_training(scenario, again, unwatched)
+    histories = again.history, unwatched.history
+    verdict = Parity(
+        scenario.name, scenario.exactness, compared + more, found, unrepeatable, histories
+    )
+    return verdict, (model, by_ours)
+
+
+def outcome_of(found: list[Difference]) -> Outcome:
+    """What kind of difference it is: of epochs, of the logs themselves, or of bits."""
+    places = [one.where for one in found]
+    if any(one.startswith(("history/", "epochs/")) and "(length)" in one for one in places):
+        return Outcome.OTHER_EPOCHS
+    logs = [one for one in found if re.fullmatch("history/[^/]*", one.where)]
+    return Outcome.OTHER_LOGS if logs else Outcome.PARTED

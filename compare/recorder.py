@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from compare.outcome import NoHistoryError, ScenarioError
 from compare.scenario import Fit, FitArguments, Scenario
 from compare.trace import Event, Trace
 
@@ -72,11 +73,22 @@ class Recorder(EpochRecorder):
 
 
 def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
-    """Builds a scenario's model and arguments from fresh names and the one seed."""
+    """Builds a scenario's model and arguments from fresh names and the one seed.
+
+    Raises:
+        ScenarioError: It cannot be built.
+    """
     keras.backend.clear_session()
     keras.utils.set_random_seed(SEED)
-    model = scenario.build()
-    return model, dict(scenario.data())
+    try:
+        model = scenario.build()
+        arguments = dict(scenario.data())
+    except Exception as error:  # a user's function may raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise ScenarioError(f"{scenario.name} cannot be built: {what}") from error
+    if not isinstance(model, keras.Model):
+        raise ScenarioError(f"{scenario.name}: build() has to return a keras.Model, got {model!r}")
+    return model, arguments
 
 
 def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trace, keras.Model]:
@@ -89,6 +101,11 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
 
     Returns:
         The trace, and the trained model.
+
+    Raises:
+        ScenarioError: It cannot be built.
+        NoHistoryError: `fit` returned something else.
+        Exception: Whatever `fit` raised.
     """
     model, arguments = prepare(scenario)
     recorder = Recorder() if watched == "batches" else EpochRecorder()
@@ -97,22 +114,28 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
         callbacks.append(recorder)
     with empty_folder() as folder, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        history = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
+        returned = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
         files = {str(path.relative_to(folder)): path.read_bytes() for path in _files_below(folder)}
+    history = getattr(returned, "history", returned)
+    if not isinstance(history, dict):
+        raise NoHistoryError(
+            f"{scenario.name}: a fit returns a History or a dict of lists, got {returned!r}"
+        )
     trace = Trace(
-        history=dict(getattr(history, "history", history) or {}),
-        epochs=list(getattr(history, "epoch", [])),
-        params=dict(getattr(history, "params", None) or {}),
+        history=dict(history),
+        epochs=list(getattr(returned, "epoch", [])),
+        params=dict(getattr(returned, "params", None) or {}),
         events=recorder.events,
-        variables=_variables(model),
+        variables=variables_of(model),
         seen=_seen(model),
         files=files,
         warnings=[(one.category.__name__, str(one.message)) for one in warned],
     )
-    return (trace.as_plain() if isinstance(history, dict) else trace), model
+    return (trace.as_plain() if returned is history else trace), model
 
 
-def _variables(model: keras.Model) -> dict[str, np.ndarray]:
+def variables_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Copies of all that a model holds, by kind, place and path."""
     optimizer = getattr(model, "optimizer", None)
     kinds = {
         "weights": model.variables,  # trainable or not, with the states of seed generators

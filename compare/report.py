@@ -1,22 +1,15 @@
-"""What a person reads at the end, and the JSON for machines."""
+"""The table of scenarios: on the terminal, and as Markdown."""
 
-import json
-import os
-import platform
 import statistics
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import tensorflow as tf
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from compare.runner import Row
-from compare.timing import figure
+from compare.tables import new_table
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
@@ -24,9 +17,7 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
     console.print(_table(rows))
     for row in rows:
         if row.error:
-            console.print(
-                f"[bold red]{row.scenario.name}[/] failed: {escape(row.error)}", highlight=False
-            )
+            console.print(f"[bold red]{escape(str(row.error))}[/]", highlight=False)
         elif row.parity and not row.parity.identical:
             console.print(f"[bold red]{escape(str(row.parity))}[/]", highlight=False)
             for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
@@ -36,27 +27,15 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
             console.print(
                 f"{row.scenario.name} ran step by step: {row.parity.one_by_one}", markup=False
             )
-    console.print(_verdict(rows), highlight=False)
-
-
-def new_table(title: str, *names: str) -> Table:
-    """A table in the one style that all of ours have, begun with columns of names."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for name in names:
-        table.add_column(name, no_wrap=True)
-    return table
+    colour = "green" if all(row.holds for row in rows) else "red"
+    console.print(f"[bold {colour}]{verdict(rows)}[/]", highlight=False)
 
 
 def _table(rows: Sequence[Row]) -> Table:
+    times = "; times are of whole fits, per step; noise: model.fit against itself"
     table = new_table(
-        "model.fit and loop.fit from the same seeds"
-        + ("; times are of whole fits, per step" if any(row.throughput for row in rows) else ""),
+        "the reference and the candidate from the same seeds"
+        + (times if any(row.throughput for row in rows) else ""),
         "scenario",
         "class",
     )
@@ -89,37 +68,25 @@ def _time_cells(row: Row) -> tuple[str, str, str, str]:
     times = row.throughput
     if times is None:
         return "-", "-", "-", "-"
-    speed = times.ratio
-    return (
-        f"{statistics.median(times.reference):,.0f}",
-        f"{statistics.median(times.candidate):,.0f}",
-        f"{figure(speed.median)}x",
-        f"{figure(speed.low)}-{figure(speed.high)}",
-    )
+    before, after = times.medians
+    return f"{before:,.0f}", f"{after:,.0f}", *times.shown
 
 
-def _verdict(rows: Sequence[Row]) -> str:
+def verdict(rows: Sequence[Row]) -> str:
+    """All rows in a sentence."""
     proved = [row.parity for row in rows if row.parity]
     good = sum(one.identical for one in proved)
     parts = []
     if proved or any(row.error for row in rows):
-        colour = "green" if all(row.holds for row in rows) else "red"
         compared = sum(one.compared for one in proved)
         differing = sum(len(one.differences) for one in proved)
         parts.append(
-            f"[bold {colour}]{good} of {len(rows)} scenarios identical[/]: "
-            f"{compared:,} values compared, {differing:,} differ"
+            f"{good} of {len(rows)} scenarios identical: {compared:,} values compared, "
+            f"{differing:,} differ"
         )
     if ratios := [row.throughput.ratio.median for row in rows if row.throughput]:
-        parts.append(f"loop.fit is {statistics.median(ratios):.1f}x as fast (median)")
+        parts.append(f"{statistics.median(ratios):.1f}x as fast (median of all)")
     return "; ".join(parts)
-
-
-def write_json(path: Path, rows: Sequence[Row]) -> None:
-    """Writes verdicts, raw time samples in microseconds per step, and the environment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"environment": environment(), "scenarios": [_as_json(row) for row in rows]}
-    path.write_text(json.dumps(document, indent=2) + "\n")
 
 
 def write_markdown(path: Path, rows: Sequence[Row]) -> None:
@@ -133,51 +100,3 @@ def write_markdown(path: Path, rows: Sequence[Row]) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
-
-
-def _as_json(row: Row) -> dict[str, Any]:
-    record: dict[str, Any] = {"scenario": row.scenario.name, "shows": row.scenario.shows}
-    if row.error:
-        record["error"] = row.error
-    if row.parity:
-        record["parity"] = {
-            "class": row.scenario.exactness,
-            "identical": row.parity.identical,
-            "one_by_one": row.parity.one_by_one,
-            "compared": row.parity.compared,
-            "differences": [str(one) for one in row.parity.differences[:100]],
-            "differing": len(row.parity.differences),
-            "reference_against_itself": [str(one) for one in row.parity.unrepeatable[:100]],
-        }
-    if row.throughput:
-        record["throughput"] = {
-            "steps": row.throughput.steps,
-            "reference_us_per_step": row.throughput.reference,
-            "candidate_us_per_step": row.throughput.candidate,
-            **vars(row.throughput.ratio),
-        }
-    return record
-
-
-def environment() -> dict[str, Any]:
-    """What the figures depend on: versions, processor, threads and flags."""
-    flags = ("TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS", "TF_XLA_FLAGS", "TF_DETERMINISTIC_OPS")
-    return {
-        "packages": {name: version(name) for name in ("glassfit", "keras", "tensorflow", "numpy")},
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "devices": [device.name for device in tf.config.list_physical_devices()],
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
-        "flags": {name: os.environ[name] for name in flags if name in os.environ},
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

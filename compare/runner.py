@@ -20,12 +20,24 @@ import keras
 
 import loop
 from compare._quiet import quietly
+from compare.outcome import CannotCompareError, Outcome
 from compare.parity import Parity, prove
 from compare.recorder import empty_folder
 from compare.scenario import Fit, Scenario
 from compare.throughput import Throughput, throughput
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no verdict, as text, and the exit status it stands for."""
+
+    text: str
+    outcome: Outcome = Outcome.CANDIDATE_FAILED
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass
@@ -35,17 +47,25 @@ class Row:
     scenario: Scenario
     parity: Parity | None = None
     throughput: Throughput | None = None
-    error: str | None = None
+    error: Failure | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        if self.error:
+            return self.error.outcome
+        return self.parity.outcome if self.parity else Outcome.IDENTICAL
 
     @property
     def holds(self) -> bool:
         """Whether nothing failed and nothing differs."""
-        return self.error is None and (self.parity is None or self.parity.identical)
+        return self.outcome is Outcome.IDENTICAL
 
 
 def run(
     scenarios: Sequence[Scenario],
     candidate: Fit,
+    reference: Fit = keras.Model.fit,
     *,
     proofs: bool = True,
     times: bool = True,
@@ -55,7 +75,8 @@ def run(
 
     Args:
         scenarios: What to train; importable, as the workers are processes of their own.
-        candidate: The engine to compare with `model.fit`.
+        candidate: The engine to compare; importable, too.
+        reference: The engine to compare it with.
         proofs: Whether to compare bits.
         times: Whether to time.
         on_progress: Told what was finished, once for each proof and for each timing.
@@ -65,7 +86,7 @@ def run(
     """
     rows = {scenario.name: Row(scenario) for scenario in scenarios}
     homes: dict[str, ProcessPoolExecutor] = {}
-    workers = _workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
+    ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
     waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
     for scenario in scenarios if proofs else ():
         waiting.put(scenario)
@@ -76,59 +97,65 @@ def run(
                 scenario = waiting.get_nowait()
                 homes[scenario.name] = worker
                 row = rows[scenario.name]
-                row.parity, row.error = _asked(worker, _prove, scenario, candidate)
+                row.parity, row.error = _asked(worker, _prove, scenario, (candidate, reference))
                 on_progress(f"proved {scenario.name}")
 
     try:
-        with ThreadPoolExecutor(len(workers)) as threads:
-            list(threads.map(prove_next, workers))
+        with ThreadPoolExecutor(len(ready)) as threads:
+            list(threads.map(prove_next, ready))
         for row in rows.values() if times else ():
             if row.error is None:
-                home = homes.get(row.scenario.name, workers[0])
-                row.throughput, row.error = _asked(home, _time, row.scenario, candidate)
+                home = homes.get(row.scenario.name, ready[0])
+                row.throughput, row.error = _asked(
+                    home, _time, row.scenario, (candidate, reference)
+                )
             on_progress(f"timed {row.scenario.name}")
     finally:
-        for worker in workers:
+        for worker in ready:
             worker.shutdown()
     return list(rows.values())
 
 
 def _asked(
     worker: ProcessPoolExecutor,
-    work: Callable[[Scenario, Fit], tuple[T | None, str | None]],
+    work: Callable[[Scenario, Fit, Fit], T],
     scenario: Scenario,
-    candidate: Fit,
-) -> tuple[T | None, str | None]:
+    fits: tuple[Fit, Fit],
+) -> tuple[T | None, Failure | None]:
     try:
-        return worker.submit(work, scenario, candidate).result()
+        return worker.submit(work, scenario, *fits).result(), None
     except BrokenProcessPool:
-        return None, "the process that trained it ended: a crash in native code, or no memory left"
+        return None, Failure(
+            f"{scenario.name}: the process that trained it ended: a crash in native code, or no "
+            "memory left"
+        )
+    except CannotCompareError as error:
+        return None, Failure(str(error), error.outcome)
+    except Exception as error:  # an engine may raise anything; the table must show it
+        return None, Failure(f"{scenario.name}: {type(error).__name__}: {error}")
 
 
-def _workers(count: int) -> list[ProcessPoolExecutor]:
+def workers(count: int) -> list[ProcessPoolExecutor]:
     """Processes of one worker each, so that a model is found again where it was trained."""
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    workers = [ProcessPoolExecutor(1, mp_context=spawn) for _ in range(max(count, 1))]
+    begun = [ProcessPoolExecutor(1, mp_context=spawn) for _ in range(max(count, 1))]
     with quietly():  # they inherit this standard error; what they raise comes back as exceptions
-        for greeting in [worker.submit(os.getpid) for worker in workers]:
+        for greeting in [worker.submit(os.getpid) for worker in begun]:
             greeting.result()
-    return workers
+    return begun
 
 
 _trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what it has proved
 
 
-def _prove(scenario: Scenario, candidate: Fit) -> tuple[Parity | None, str | None]:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            verdict, models = prove(scenario, candidate, keras.Model.fit)
-            _trained[scenario.name] = models
-            if isinstance(candidate, partial) and candidate.func is loop.fit:
-                reason = _why_one_by_one(scenario, models[1], candidate.keywords["plan"])
-                verdict = replace(verdict, one_by_one=reason)
-    except Exception as error:  # an engine may raise anything; the table must show it
-        return None, f"{type(error).__name__}: {error}"
-    return verdict, None
+def _prove(scenario: Scenario, candidate: Fit, reference: Fit) -> Parity:
+    with contextlib.redirect_stdout(io.StringIO()):
+        verdict, models = prove(scenario, candidate, reference)
+        _trained[scenario.name] = models
+        if isinstance(candidate, partial) and candidate.func is loop.fit:
+            reason = _why_one_by_one(scenario, models[1], candidate.keywords["plan"])
+            verdict = replace(verdict, one_by_one=reason)
+    return verdict
 
 
 def _why_one_by_one(scenario: Scenario, model: keras.Model, plan: str) -> str | None:
@@ -137,10 +164,7 @@ def _why_one_by_one(scenario: Scenario, model: keras.Model, plan: str) -> str | 
     return found.reason if found.plan == "step" else None
 
 
-def _time(scenario: Scenario, candidate: Fit) -> tuple[Throughput | None, str | None]:
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            trained = _trained.pop(scenario.name, None)
-            return throughput(scenario, candidate, trained=trained), None
-    except Exception as error:  # as above
-        return None, f"{type(error).__name__}: {error}"
+def _time(scenario: Scenario, candidate: Fit, reference: Fit) -> Throughput | None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        trained = _trained.pop(scenario.name, None)
+        return throughput(scenario, candidate, reference, trained=trained)

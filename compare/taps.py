@@ -20,35 +20,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from compare.kept import Album, Kept
+
 ROWS, COLUMNS = 4096, 1024
 """How many steps are seen in one run, and how many tensors in each."""
 
 INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64}
-
-
-class Kept:
-    """A tensor of one step, kept as it is.
-
-    Attributes:
-        name: Its name.
-        step: The step, of all.
-        value: A variable with it; empty until it was seen.
-    """
-
-    def __init__(self, name: str, step: int, dtype: tf.DType):
-        self.name = name
-        self.step = step
-        empty = tf.zeros([0], dtype)
-        self.value = tf.Variable(empty, shape=tf.TensorShape(None), validate_shape=False)
-        self._seen = tf.Variable(False)
-
-    def see(self, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
-        """Keeps a tensor if this is the step: what it is last, or at first."""
-        wanted = tf.equal(step, self.step)
-        if first:
-            wanted &= tf.logical_not(self._seen)
-        tf.cond(wanted, lambda: self.value.assign(tensor).read_value(), lambda: tensor)
-        self._seen.assign(self._seen | wanted)
 
 
 class Taps:
@@ -60,12 +37,12 @@ class Taps:
 
     Attributes:
         first: The first step that is seen; `ROWS` of them are.
-        keep: A tensor to keep as it is.
+        keep: What to keep as it is, one tensor or an album of them.
         columns: The column of each name, in the order in which they were traced.
         dtypes: The dtype of each.
     """
 
-    def __init__(self, first: int = 0, keep: "Kept | None" = None):
+    def __init__(self, first: int = 0, keep: Kept | Album | None = None):
         self.first = first
         self.keep = keep
         self.columns: dict[str, int] = {}
@@ -121,8 +98,8 @@ class Taps:
         self._prints.scatter_nd_update(places, prints)
         for name, tensor in zip(values, tensors, strict=True):
             self.dtypes[name] = tensor.dtype
-            if self.keep is not None and self.keep.name == name:
-                self.keep.see(tensor, self._steps, first)
+            if self.keep is not None and self.keep.wants(name):
+                self.keep.see(name, tensor, self._steps, first)
 
     def _around_call(self, model: keras.Model) -> Any:
         call = model.call

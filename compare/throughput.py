@@ -15,8 +15,8 @@ from compare.recorder import empty_folder, prepare, wait_for_device
 from compare.scenario import Fit, Scenario
 from compare.timing import Ratio, interleaved, ratio
 
-ROUNDS = 5
-SECONDS = 0.3
+ROUNDS = 7
+SECONDS = 0.4
 
 
 @dataclass(frozen=True)
@@ -28,23 +28,42 @@ class Throughput:
         steps: Training steps in one fit.
         reference: Microseconds per step under the reference, a sample a round.
         candidate: Microseconds per step under the candidate, a sample a round.
+        again: Microseconds per step under the reference, a second time in each round.
     """
 
     scenario: str
     steps: int
     reference: list[float]
     candidate: list[float]
+    again: list[float]
 
     @property
     def ratio(self) -> Ratio:
         """How many times faster the candidate was, from the pairs of fits."""
         return ratio(self.reference, self.candidate)
 
+    @property
+    def noise(self) -> Ratio:
+        """The reference against itself."""
+        return ratio(self.reference, self.again)
+
+    @property
+    def medians(self) -> tuple[float, float]:
+        """Microseconds per step of the reference and of the candidate."""
+        return statistics.median(self.reference), statistics.median(self.candidate)
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The ratio and its interval; where it is within the noise, the noise and no ratio."""
+        if self.ratio.is_within(self.noise):
+            return "noise", self.noise.interval
+        return self.ratio.speed, self.ratio.interval
+
     def __str__(self) -> str:
+        before, after = self.medians
         return (
-            f"{self.scenario}: {statistics.median(self.reference):,.0f} -> "
-            f"{statistics.median(self.candidate):,.0f} us per step, {self.ratio}, "
-            f"{self.steps} steps"
+            f"{self.scenario}: {before:,.0f} -> {after:,.0f} us per step, "
+            f"{self.shown[0]} ({self.shown[1]}), {self.steps} steps"
         )
 
 
@@ -82,6 +101,7 @@ def throughput(
         {
             "reference": lambda: timed(trained[0], reference),
             "candidate": lambda: timed(trained[1], candidate),
+            "again": lambda: timed(trained[0], reference),
         },
         ROUNDS,
         SECONDS,

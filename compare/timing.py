@@ -28,7 +28,21 @@ class Ratio:
     rounds: int
 
     def __str__(self) -> str:
-        return f"{figure(self.median)}x ({figure(self.low)}-{figure(self.high)})"
+        return f"{self.speed} ({self.interval})"
+
+    @property
+    def speed(self) -> str:
+        """The median, as tables have it."""
+        return f"{figure(self.median)}x"
+
+    @property
+    def interval(self) -> str:
+        """Both ends, as tables have them."""
+        return f"{figure(self.low)}-{figure(self.high)}"
+
+    def is_within(self, noise: "Ratio") -> bool:
+        """Whether it cannot be told from the ratio of one way to itself: the intervals overlap."""
+        return self.low <= noise.high and self.high >= noise.low
 
 
 def figure(value: float) -> str:

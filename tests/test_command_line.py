@@ -1,16 +1,22 @@
 """`python -m compare` as a person or a script meets it: output, files and exit statuses."""
 
+import dataclasses
 import json
 import re
 import subprocess
 import sys
 
+import keras
+import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 import loop
-from compare import __main__ as command_line
+from compare import cli as command_line
 from compare import find
+from compare.outcome import Outcome
 from compare.runner import run
+from compare.scenario import Scenario
 
 SOME = ["no_shuffle", "jit_compile"]
 
@@ -22,6 +28,49 @@ def broken_fit(model, **arguments):
 
 def failing_fit(model, **arguments):
     raise RuntimeError("no such engine")
+
+
+def silent_fit(model, **arguments):
+    model.fit(**arguments)
+
+
+def idle_fit(model, epochs, **arguments):
+    return {"loss": [0.0] * epochs}
+
+
+def talkative_fit(model, **arguments):
+    history = model.fit(**arguments)
+    history.history["accuray"] = list(history.history["loss"])
+    return history
+
+
+def off_by_an_ulp(model, **arguments):
+    history = model.fit(**arguments)
+    weights = model.get_weights()
+    model.set_weights([np.nextafter(weights[0], np.float32(9)), *weights[1:]])
+    return history
+
+
+def line():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def points():
+    x = np.random.default_rng(3).normal(size=(8, 3)).astype("float32")
+    return {"x": x, "y": x[:, :1], "batch_size": 4, "epochs": 2}
+
+
+def another_line():
+    keras.utils.set_random_seed(np.random.SeedSequence().entropy % 2**31)
+    return line()
+
+
+SMALL = Scenario("small", "a line", line, points)
+NO_MODEL = dataclasses.replace(SMALL, build=lambda: 1 / 0)
+NO_DATA = dataclasses.replace(SMALL, data=lambda: points() | {"y": np.ones(3)})
+NEVER_THE_SAME = dataclasses.replace(SMALL, build=another_line)
 
 
 def test_proofs_and_times_of_some_scenarios_as_a_table_and_as_json(tmp_path):
@@ -51,20 +100,70 @@ def test_times_come_in_pairs_with_their_spread_where_there_is_a_step_to_time():
     assert times.ratio.low <= times.ratio.median <= times.ratio.high
 
 
-def test_an_engine_that_differs_or_fails_does_not_hold():
+def test_an_engine_that_differs_does_not_hold():
     (differs,) = run(find(["no_shuffle"]), broken_fit, times=False)
     assert not differs.holds
     assert differs.parity.differences[0].where == "history/accuracy/(length)"
-    (fails,) = run(find(["no_shuffle"]), failing_fit, times=False)
-    assert not fails.holds
-    assert fails.error == "RuntimeError: no such engine"
 
 
-def test_the_exit_status_says_so(monkeypatch):
-    monkeypatch.setattr(command_line.loop, "fit", failing_fit)
-    done = CliRunner().invoke(command_line.app, ["parity", "no_shuffle"])
-    assert done.exit_code == 1
+def status_of(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["glassfit", *words])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    return Outcome(int(ended.value.code))
+
+
+@pytest.mark.parametrize(
+    ("scenario", "candidate", "outcome", "words"),
+    [
+        ("SMALL", "talkative_fit", Outcome.OTHER_LOGS, "history/accuray is (absent)"),
+        ("SMALL", "off_by_an_ulp", Outcome.PARTED, "(1 ulps apart)"),
+        ("SMALL", "broken_fit", Outcome.OTHER_EPOCHS, "epoch 1, step 0, steps: the number of"),
+        ("SMALL", "failing_fit", Outcome.CANDIDATE_FAILED, "RuntimeError: no such engine"),
+        ("SMALL", "idle_fit", Outcome.NEVER_TRAINED, "left every weight as it was"),
+        ("SMALL", "silent_fit", Outcome.NO_HISTORY, "got None"),
+        ("NO_MODEL", "silent_fit", Outcome.NO_SCENARIO, "ZeroDivisionError"),
+        ("NO_DATA", "silent_fit", Outcome.NO_SCENARIO, "the reference raised ValueError"),
+        ("NEVER_THE_SAME", "broken_fit", Outcome.UNREPEATABLE, "does not repeat itself"),
+        ("SMALL", "no_fit", Outcome.WRONG_USAGE, "there is no 'no_fit'"),
+        ("SMALL", "SMALL", Outcome.WRONG_USAGE, "cannot be called"),
+        ("line", "silent_fit", Outcome.WRONG_USAGE, "is no compare.Scenario"),
+    ],
+)
+def test_every_way_to_end_has_a_status_of_its_own_and_says_why(
+    monkeypatch, capsys, scenario, candidate, outcome, words
+):
+    named = [f"test_command_line:{scenario}", "--candidate", f"test_command_line:{candidate}"]
+    assert status_of(monkeypatch, "locate", *named) is outcome
+    told = capsys.readouterr()
+    assert words in " ".join((told.out + told.err).replace("│", "").split())
+
+
+def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):
+    assert status_of(monkeypatch, "locate", "test_command_line:SMALL") is Outcome.IDENTICAL
+    assert "small: nothing parts" in capsys.readouterr().out
+
+
+def test_a_table_ends_with_the_status_of_what_failed():
+    named = ["test_command_line:SMALL", "--candidate", "test_command_line:failing_fit"]
+    done = CliRunner().invoke(command_line.app, ["parity", *named])
+    assert done.exit_code == Outcome.CANDIDATE_FAILED
+    assert "small: the candidate raised RuntimeError: no such engine" in done.stdout
     assert "0 of 1 scenarios identical" in done.stdout
+
+
+def test_the_doctor_knows_the_keras_that_is_mirrored():
+    done = CliRunner().invoke(command_line.app, ["doctor"])
+    assert done.exit_code == 0
+    assert f"{keras.__version__}: all" in done.stdout
+
+
+def test_run_is_python_on_this_engine(tmp_path):
+    script = tmp_path / "who.py"
+    script.write_text("import keras, sys; print(keras.Model.fit.__module__, sys.argv[1:])")
+    command = [sys.executable, "-m", "compare", "run", str(script), "--epochs", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split("\n")[0] == "loop.fit ['--epochs', '3']", done.stderr
 
 
 def test_an_unknown_scenario_is_answered_with_the_closest():

@@ -14,9 +14,11 @@ import loop
 from compare import SCENARIOS, assert_same, record
 from compare.broken import BROKEN, RULES
 from compare.diagnose import diagnose
-from compare.divergence import locate, ulps_between
+from compare.divergence import locate
+from compare.heat import heat_of
 from compare.scenario import Scenario
 from compare.taps import fingerprint
+from compare.ulps import farthest, ulps_between
 
 
 def build():
@@ -50,15 +52,14 @@ def data():
 BUSY = Scenario("busy", "a bit of everything, 4 steps an epoch, the last one short", build, data)
 
 
-AT_ONCE = {
+AT_ONCE = {"plain_metrics", "training_flag"}
+"""Located in `make test`; `make faults` does all."""
+
+PLACES = {
+    "permutation": (1, 0, "batch"),
+    "plain_metrics": (1, 0, "metrics"),
     "regularization_losses": (1, 0, "loss"),
     "training_flag": (1, 0, "prediction"),
-    "plain_metrics": (1, 0, "metrics"),
-    "permutation": (1, 0, "batch"),
-}
-"""Located in `make test`: a fault for each way in which one shows."""
-
-PLACES = AT_ONCE | {
     "batch_size_weights": (1, 0, "metrics"),
     "epoch_mean": (1, 1, "metrics"),
     "final_averages": (2, 3, "weights"),
@@ -104,7 +105,9 @@ def test_every_broken_rule_gives_bits_of_its_own():
     assert repr(_trace(None)["history"]) not in named
 
 
-def test_a_rule_is_named_by_the_bits_it_gives_and_the_missing_line_is_shown():
+def test_a_rule_is_named_by_the_bits_it_gives_and_the_missing_line_is_shown(monkeypatch):
+    some = [BROKEN[rule] for rule in ("epoch_mean", "regularization_losses", "weight_decay")]
+    monkeypatch.setattr("compare.diagnose.RULES", some)
     (verdict, *_) = diagnose(BUSY, BROKEN["regularization_losses"].fit)
     assert (verdict.rule, verdict.exact) == ("regularization_losses", True)
     assert "model.losses" in verdict.line
@@ -122,6 +125,17 @@ def test_every_rule_is_named(rule):
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_no_scenario_raises_a_false_alarm(scenario):
     assert locate(scenario) is None
+
+
+def test_the_weights_of_two_trainings_are_compared_step_by_step():
+    heat = heat_of(BUSY, BROKEN["regularization_losses"].fit)
+    assert heat.steps == list(range(8))
+    kernel = heat.ulps[heat.variables.index("dense/kernel")]
+    assert kernel[0] == 0
+    assert (kernel[1:] > 0).all()
+    seeds = heat.ulps[heat.variables.index("seed_generator/seed_generator_state")]
+    assert not seeds.any()
+    assert "part before step 1, in dense/kernel first" in str(heat)
 
 
 def test_what_is_the_same_has_no_place_and_no_verdict():
@@ -165,6 +179,16 @@ def test_one_bit_elsewhere_is_another_fingerprint(dtype):
     prints = [int(fingerprint(tf.constant(one.astype(dtype)))) for one in (values, *others)]
     assert len(set(prints)) == 4
     assert int(fingerprint(tf.constant(values.copy()))) == prints[0]
+
+
+def test_the_farthest_element_counts_and_what_has_no_distance_is_infinitely_far():
+    one = np.array([1, 2, 3], np.float32)
+    assert farthest(one, one) == 0
+    assert farthest(one, np.nextafter(one, np.float32(9)) * [1, 1, 0] + [0, 0, 3]) == np.inf
+    assert farthest(one, np.nextafter(one, np.float32(9))) == 1
+    assert farthest(one, np.array([1, 2, np.nan], np.float32)) == np.inf
+    assert farthest(np.array([1]), np.array([2])) == np.inf
+    assert farthest(np.array([1.0]), np.array([-1.0])) == 2 * 0x3FF0000000000000
 
 
 def test_ulps_are_steps_between_numbers():

@@ -154,7 +154,7 @@ def test_optuna_prunes_the_same_trials():
     def train(fit):
         study = optuna.create_study(
             sampler=optuna.samplers.RandomSampler(seed=4),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=2, n_warmup_steps=0),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0),
         )
 
         def objective(trial):
@@ -164,7 +164,7 @@ def test_optuna_prunes_the_same_trials():
             history = fit(model, **data(), epochs=EPOCHS, verbose=0, callbacks=[pruning])
             return history.history["val_loss"][-1]
 
-        study.optimize(objective, n_trials=6)
+        study.optimize(objective, n_trials=4)
         return [(one.state.name, one.intermediate_values, one.value) for one in study.trials]
 
     theirs, ours = under_both(train)
@@ -176,11 +176,11 @@ def searched(folder, hypermodel):
     import keras_tuner
 
     tuner = keras_tuner.RandomSearch(
-        hypermodel, "val_loss", max_trials=3, seed=5, directory=folder, overwrite=True
+        hypermodel, "val_loss", max_trials=2, seed=5, directory=folder, overwrite=True
     )
     given = data()
     tuner.search(given.pop("x"), given.pop("y"), epochs=2, verbose=0, **given)
-    best = tuner.oracle.get_best_trials(3)
+    best = tuner.oracle.get_best_trials(2)
     return [(one.hyperparameters.values, one.score) for one in best]
 
 

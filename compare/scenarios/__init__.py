@@ -34,6 +34,7 @@ def find(names: Sequence[str] = ()) -> list[Scenario]:
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known) or sorted(known)
-            raise KeyError(f"No scenario is called {name!r}. Known: {', '.join(close)}.")
+            close = ", ".join(difflib.get_close_matches(name, known))
+            hint = f"Is it one of {close}?" if close else "`glassfit list` shows them all."
+            raise KeyError(f"No scenario is called {name!r}. {hint}")
     return [known[name] for name in known if not names or name in names]

@@ -1,0 +1,53 @@
+"""Results for machines: verdicts, every raw sample, and what they depend on."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compare.environment import environment
+from compare.runner import Row
+
+
+def write_json(path: Path, **results: Any) -> None:
+    """Writes results with every raw sample, and the environment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"environment": environment(), **results}
+    path.write_text(json.dumps(document, indent=2, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: our records as their fields, and numbers of NumPy."""
+    if isinstance(value, Row):
+        return _as_json(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def _as_json(row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {"scenario": row.scenario.name, "shows": row.scenario.shows}
+    if row.error:
+        record["error"] = str(row.error)
+    if row.parity:
+        record["parity"] = {
+            "class": row.scenario.exactness,
+            "identical": row.parity.identical,
+            "one_by_one": row.parity.one_by_one,
+            "compared": row.parity.compared,
+            "differences": [str(one) for one in row.parity.differences[:100]],
+            "differing": len(row.parity.differences),
+            "reference_against_itself": [str(one) for one in row.parity.unrepeatable[:100]],
+        }
+    if row.throughput:
+        record["throughput"] = {
+            "steps": row.throughput.steps,
+            "reference_us_per_step": row.throughput.reference,
+            "candidate_us_per_step": row.throughput.candidate,
+            "reference_again_us_per_step": row.throughput.again,
+            **vars(row.throughput.ratio),
+            "within_noise": row.throughput.ratio.is_within(row.throughput.noise),
+        }
+    return record

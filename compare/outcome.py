@@ -1,0 +1,72 @@
+"""How a comparison can end: an exit status each, and an error where there is no verdict."""
+
+from enum import IntEnum
+
+
+class Outcome(IntEnum):
+    """How a comparison ended; the exit status of every command."""
+
+    IDENTICAL = 0
+    PARTED = 1
+    WRONG_USAGE = 2
+    NO_SCENARIO = 3
+    CANDIDATE_FAILED = 4
+    NEVER_TRAINED = 5
+    NO_HISTORY = 6
+    OTHER_EPOCHS = 7
+    OTHER_LOGS = 8
+    UNREPEATABLE = 9
+    UNREADABLE_SCRIPT = 10
+    SCRIPT_FAILED = 11
+
+
+class CannotCompareError(Exception):
+    """Nothing can be said about two trainings: one of them is missing.
+
+    Attributes:
+        outcome: The exit status it stands for.
+    """
+
+    outcome = Outcome.PARTED
+
+
+class ScenarioError(CannotCompareError):
+    """The scenario cannot be built, or the reference cannot train it."""
+
+    outcome = Outcome.NO_SCENARIO
+
+
+class CandidateError(CannotCompareError):
+    """The candidate raised an error that the reference does not raise."""
+
+    outcome = Outcome.CANDIDATE_FAILED
+
+
+class NeverTrainedError(CannotCompareError):
+    """The candidate left every weight as it was, where the reference changed them."""
+
+    outcome = Outcome.NEVER_TRAINED
+
+
+class NoHistoryError(CannotCompareError):
+    """The candidate returned neither a History nor a dict of lists."""
+
+    outcome = Outcome.NO_HISTORY
+
+
+class UnrepeatableError(CannotCompareError):
+    """The reference does not give the same bits when it runs again."""
+
+    outcome = Outcome.UNREPEATABLE
+
+
+class UnreadableScriptError(CannotCompareError):
+    """There is no such file, or it is no Python."""
+
+    outcome = Outcome.UNREADABLE_SCRIPT
+
+
+class ScriptError(CannotCompareError):
+    """The script fails under Keras itself."""
+
+    outcome = Outcome.SCRIPT_FAILED

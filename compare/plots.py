@@ -1,0 +1,139 @@
+"""The pictures of a page: SVG, each with words that say the same."""
+
+import base64
+import io
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from compare.costs import GROWS, KERAS, Costs
+from compare.heat import Heat
+from compare.split import PARTS
+
+REFERENCE, CANDIDATE = "#d9822b", "#1f5f8b"
+STYLE = {
+    "svg.fonttype": "none",  # words stay words
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+}
+
+
+class Picture(NamedTuple):
+    """A picture as the address of an image, and what it shows in words."""
+
+    address: str
+    words: str
+
+
+@mpl.rc_context(STYLE)
+def histories(name: str, reference: dict[str, list], candidate: dict[str, list]) -> Picture:
+    """The logs of both engines, one over the other: where one line hides the other they agree."""
+    pairs = [log for log in reference if not log.startswith("val_")]
+    shown = Figure(figsize=(3.1 * max(1, len(pairs[:4])), 2.4), layout="constrained")
+    all_axes = shown.subplots(1, max(1, len(pairs[:4])), squeeze=False)[0]
+    for axes, log in zip(all_axes, pairs, strict=False):
+        for key, style in ((log, "-"), (f"val_{log}", "--")):
+            _overlaid(axes, key, style, reference, candidate)
+        axes.set_title(log)
+        axes.set_xlabel("epoch (dashed: validation)")
+    last = "; ".join(
+        f"{log} ends at {_last(reference, log)} in the reference, at {_last(candidate, log)} in "
+        "the candidate"
+        for log in reference
+    )
+    return _picture(shown, f"{name}: {last}")
+
+
+def _overlaid(
+    axes: Axes, log: str, style: str, reference: dict[str, list], candidate: dict[str, list]
+) -> None:
+    """The reference broad and pale, the candidate a thin dark line on it."""
+    if log in reference:
+        axes.plot(reference[log], style, color=REFERENCE, linewidth=5, alpha=0.5)
+    if log in candidate:
+        axes.plot(candidate[log], style, color=CANDIDATE, linewidth=1.4, marker=".")
+
+
+def _last(history: dict[str, list], log: str) -> str:
+    values = history.get(log)
+    return f"{float(np.mean(values[-1])):.6g}" if values else "nothing"
+
+
+@mpl.rc_context(STYLE)
+def heat_map(heat: Heat) -> Picture:
+    """How far each variable is apart before each step, in powers of ten of ulps."""
+    high = max(len(heat.variables), 2)
+    shown = Figure(figsize=(7.5, 1.2 + 0.24 * high), layout="constrained")
+    axes = shown.subplots()
+    apart = np.log10(1 + np.minimum(heat.ulps, 1e10))
+    drawn = axes.imshow(
+        np.where(apart > 0, apart, np.nan), aspect="auto", cmap="viridis", vmin=0, vmax=10,
+        interpolation="none",
+    )  # fmt: skip
+    axes.set_yticks(range(len(heat.variables)), heat.variables, fontsize=8)
+    places = np.unique(np.linspace(0, len(heat.steps) - 1, 8).astype(int))
+    axes.set_xticks(places, [str(heat.steps[place]) for place in places])
+    axes.set_xlabel("before step (white: the same bits)")
+    bar = shown.colorbar(drawn, ax=axes, label="ulps", ticks=[0, 2, 4, 6, 8, 10])
+    bar.ax.set_yticklabels(["1", "100", "1e4", "1e6", "1e8", "1e10+"])
+    return _picture(shown, str(heat))
+
+
+@mpl.rc_context(STYLE)
+def split(costs: Costs) -> Picture:
+    """What each engine does with the time of a step, on one scale of microseconds."""
+    names = list(costs.engines)[::-1]
+    shown = Figure(figsize=(7.5, 1.1 + 0.42 * len(names)), layout="constrained")
+    axes = shown.subplots()
+    colours = ("#1f5f8b", "#5ba05b", "#d9822b", "#b03a5b", "#9aa5b1")
+    begun = np.zeros(len(names))
+    micro = np.array([costs.microseconds(name) for name in names])
+    for part, colour in zip(PARTS, colours, strict=True):
+        length = np.array([max(0.0, costs.engines[name].shares[part]) for name in names])
+        axes.barh(names, length, left=begun, color=colour, label=part, height=0.6)
+        begun += length
+    for place, taken in enumerate(micro):
+        axes.annotate(f"  {taken:,.0f} us", (1, place), va="center", fontsize=9)
+    axes.set_xlim(0, 1.2)
+    axes.set_xticks([0, 0.5, 1], ["0", "50%", "100% of a step"])
+    axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.45, 1.22), frameon=False, fontsize=9)
+    words = "; ".join(
+        f"{name}: {taken:,.0f} us a step, "
+        + ", ".join(f"{share:.0%} {part}" for part, share in costs.engines[name].shares.items())
+        for name, taken in zip(names[::-1], micro[::-1], strict=True)
+    )
+    return _picture(shown, words)
+
+
+@mpl.rc_context(STYLE)
+def scaling(what: str, by_engine: dict[str, dict[float, float]]) -> Picture:
+    """Microseconds a step as the training grows."""
+    shown = Figure(figsize=(3.7, 2.7), layout="constrained")
+    axes = shown.subplots()
+    for name, by_factor in by_engine.items():
+        colour = REFERENCE if name == KERAS.name else None
+        axes.plot(list(by_factor), list(by_factor.values()), "o-", label=name, color=colour, ms=4)
+    axes.set(xscale="log", yscale="log", xlabel=f"times the {GROWS[what]}", ylabel="us a step")
+    factors = list(next(iter(by_engine.values())))
+    axes.set_xticks(factors, [f"{factor:g}" for factor in factors], minor=False)
+    axes.minorticks_off()
+    axes.legend(frameon=False, fontsize=8)
+    words = "; ".join(
+        f"{name}: " + ", ".join(f"{taken:,.0f} us at {factor:g}x" for factor, taken in of.items())
+        for name, of in by_engine.items()
+    )
+    return _picture(shown, f"microseconds a step by {GROWS[what]}: {words}")
+
+
+def _picture(shown: Figure, words: str) -> Picture:
+    written = io.StringIO()
+    shown.savefig(written, format="svg", metadata={"Date": None})
+    data = base64.b64encode(written.getvalue().encode()).decode()
+    return Picture(f"data:image/svg+xml;base64,{data}", words)

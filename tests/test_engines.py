@@ -1,0 +1,101 @@
+"""What a fit takes, taken apart: the split of its time, other sizes, one engine by itself."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from compare.costs import KERAS, LADDER
+from compare.engine import again, begin, grown, taken_apart
+from compare.resized import FixedSizeError, Size, resized, wider
+from compare.scenario import Scenario
+from compare.split import PARTS, Event, by_part, shares
+
+
+def build():
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    return model
+
+
+def data():
+    x = np.random.default_rng(2).normal(size=(48, 6)).astype("float32")
+    return {"x": x, "y": x[:, :1], "batch_size": 8, "epochs": 2}
+
+
+SMALL = Scenario("small", "six steps an epoch", build, data)
+
+
+class Sleeps(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        time.sleep(0.7)
+
+
+def test_the_time_of_a_fit_goes_where_it_goes():
+    model = build()
+    slow = tf.data.Dataset.from_tensor_slices((data()["x"], data()["y"])).batch(8)
+    slow = slow.map(lambda x, y: (tf.numpy_function(_late, [x], tf.float32), y))
+    slow = slow.map(lambda x, y: (tf.ensure_shape(x, [None, 6]), y))
+    model.fit(**data(), verbose=0)
+    in_callbacks = shares(lambda: model.fit(**data(), callbacks=[Sleeps()], verbose=0))
+    assert in_callbacks["callbacks"] > 0.5
+    model.fit(slow, shuffle=False, verbose=0)
+    in_data = shares(lambda: model.fit(slow, shuffle=False, verbose=0))
+    assert in_data["data"] > 0.5
+    for found in (in_callbacks, in_data):
+        assert set(found) == set(PARTS)
+        assert sum(found.values()) == pytest.approx(1)
+        assert min(found.values()) >= 0
+
+
+def _late(x):
+    time.sleep(0.2)
+    return x
+
+
+def test_time_counts_once_for_the_innermost_part():
+    events = [
+        Event(0, 100, "EagerKernelExecute"),
+        Event(10, 40, "MakeIterator::Prefetch"),
+        Event(20, 30, "MakeIterator::Map"),
+        Event(200, 300, "glassfit callbacks"),
+        Event(210, 290, "EagerKernelExecute"),
+        Event(220, 230, "glassfit reads"),
+    ]
+    parts = by_part(events)
+    assert parts == {"data": 30, "compute": 70, "callbacks": 90, "reads": 10, "dispatch": 0}
+
+
+def test_a_training_grows_by_rows_and_batches():
+    twice = resized(data(), Size(steps=2, epochs=5))
+    assert (len(twice["x"]), twice["batch_size"], twice["epochs"]) == (96, 8, 5)
+    np.testing.assert_array_equal(twice["y"][48:], data()["y"])
+    larger = resized(data(), Size(batch=4))
+    assert (len(larger["x"]), larger["batch_size"]) == (192, 32)
+    with pytest.raises(FixedSizeError, match="only arrays"):
+        resized({"x": tf.data.Dataset.range(3)}, Size(steps=2))
+    with pytest.raises(FixedSizeError, match="steps_per_epoch"):
+        resized(data() | {"steps_per_epoch": 3}, Size(steps=2))
+
+
+def test_a_wider_model_has_the_outputs_it_had():
+    wide = wider(build(), 4)
+    assert [layer.units for layer in wide.layers] == [32, 1]
+    assert wide.loss == "mse"
+    with pytest.raises(FixedSizeError, match="none of its layers"):
+        wider(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 2)
+
+
+@pytest.mark.parametrize("engine", [KERAS, LADDER[3]], ids=lambda engine: engine.name)
+def test_an_engine_is_taken_apart(engine):
+    first = begin(SMALL, engine, "cpu")
+    assert first.steps == 12
+    cost = taken_apart(first, [again(), again(), again()])
+    assert 1 <= cost.traces <= 3
+    assert cost.first > max(cost.seconds)
+    assert 0 < cost.per_step < cost.first
+    assert cost.peak > 2**27
+    assert grown(Size(batch=4, epochs=2)) > 0

@@ -1,0 +1,98 @@
+"""Whole scripts under Keras and under `loop.install()`, in processes of their own."""
+
+from pathlib import Path
+
+import pytest
+
+from compare.outcome import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
+from compare.script import compare_script
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+BEGIN = """
+import keras, numpy as np, sys
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.random.normal(size=(64, 4))
+"""
+
+
+def script(tmp_path, text):
+    path = tmp_path / "train.py"
+    path.write_text(BEGIN + text)
+    return path
+
+
+def test_every_call_of_a_script_is_compared_in_its_order():
+    found = compare_script(EXAMPLES / "custom_train_step.py", ["--epochs", "1"])
+    assert found.outcome is Outcome.IDENTICAL, str(found)
+    methods = [one.reference.method for one in found.calls]
+    assert methods == ["fit", "train_on_batch", "train_on_batch", "train_on_batch", "evaluate"]
+    assert found.calls[0].reference.steps == 16
+    assert found.compared > 1000
+    assert all(one.reference.place.startswith("custom_train_step.py:") for one in found.calls)
+
+
+def test_a_script_that_trains_otherwise_here_is_caught(tmp_path):
+    text = """
+ours = keras.Model.evaluate.__wrapped__.__module__.startswith("loop")
+model.fit(x, x[:, :1], epochs=2, verbose=0)
+model.evaluate(x, x[:, :1] + ours, verbose=0)
+print(model.predict(x, verbose=0)[0])
+"""
+    found = compare_script(script(tmp_path, text))
+    assert found.outcome is Outcome.PARTED
+    assert [len(one.differences) for one in found.calls] == [0, 1, 0]
+    assert "1 of" in str(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "outcome", "words"),
+    [
+        (
+            "model.fit(np.random.default_rng().normal(size=(64, 4)), x)",
+            Outcome.UNREPEATABLE,
+            "itself",
+        ),
+        (
+            "model.fit(x, x)\nif 'loop' in keras.Model.fit.__wrapped__.__module__: sys.exit('no')",
+            Outcome.CANDIDATE_FAILED,
+            "not under glassfit: no",
+        ),
+        (
+            "for _ in range(1 + ('loop' in keras.Model.fit.__wrapped__.__module__)):\n"
+            "    model.fit(x, x)",
+            Outcome.PARTED,
+            "1 calls under Keras, 2 under glassfit",
+        ),
+    ],
+)
+def test_what_else_may_come_of_a_script(tmp_path, text, outcome, words):
+    found = compare_script(script(tmp_path, text))
+    assert found.outcome is outcome
+    assert words in str(found)
+
+
+def test_what_is_no_script_is_refused(tmp_path):
+    with pytest.raises(UnreadableScriptError, match="No such file"):
+        compare_script(tmp_path / "train.py")
+    (tmp_path / "train.py").write_text("model.fit(")
+    with pytest.raises(UnreadableScriptError, match="never closed"):
+        compare_script(tmp_path / "train.py")
+    (tmp_path / "train.py").write_text("import no_such_package")
+    with pytest.raises(ScriptError, match="no_such_package"):
+        compare_script(tmp_path / "train.py")
+
+
+@pytest.mark.slow
+def test_a_script_that_trains_nothing_has_nothing_to_compare(tmp_path):
+    with pytest.raises(NeverTrainedError, match="neither fit nor evaluate"):
+        compare_script(script(tmp_path, "print('done')"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["custom_train_step", "digits_convnet", "timeseries_lstm"])
+def test_every_example_is_the_same(name):
+    found = compare_script(EXAMPLES / f"{name}.py")
+    assert found.outcome is Outcome.IDENTICAL, str(found)
