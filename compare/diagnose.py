@@ -8,6 +8,7 @@ pairs, and what comes of it is held against the candidate.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,7 +57,10 @@ class Verdict:
 
 
 def diagnose(
-    scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None
+    scenario: Scenario,
+    candidate: Fit = loop.fit,
+    reference: Fit | None = None,
+    rules: Sequence[Broken] = RULES,
 ) -> list[Verdict]:
     """Finds the rules of fit that a candidate breaks.
 
@@ -64,6 +68,7 @@ def diagnose(
         scenario: What to train.
         candidate: Called as `candidate(model, **fit_arguments)`; returns a History or a dict.
         reference: The same; `keras.Model.fit` by default.
+        rules: Those to suspect; all that are known by default.
 
     Returns:
         The verdicts, best first: those with the candidate's own bits, then those that come much
@@ -79,18 +84,18 @@ def diagnose(
     if not _parted(theirs, ours):
         return []
     broken: dict[tuple[Broken, ...], Trace] = {}
-    for rule in RULES:
+    for rule in rules:
         trace = _broken(scenario, (rule,))
         if trace and _parted(theirs, trace):  # otherwise the scenario does not need this rule
             broken[rule,] = trace
     if all(_parted(trace, ours) for trace in broken.values()):
-        near = sorted(broken, key=lambda rules: distance(broken[rules], ours))[:PAIRED]
+        near = sorted(broken, key=lambda those: distance(broken[those], ours))[:PAIRED]
         for one, other in itertools.combinations(near, 2):
             trace = _broken(scenario, one + other)
             if trace and not _parted(trace, ours):
                 broken[one + other] = trace
     before = distance(theirs, ours)
-    found = [_verdict(rules, trace, ours, before) for rules, trace in broken.items()]
+    found = [_verdict(those, trace, ours, before) for those, trace in broken.items()]
     found = [one for one in found if one.exact or one.closeness >= MUCH_CLOSER]
     return sorted(found, key=lambda verdict: (not verdict.exact, -verdict.closeness))
 
