@@ -78,7 +78,7 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
     Raises:
         ScenarioError: It cannot be built.
     """
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # Python does so in its own time
     keras.utils.set_random_seed(SEED)
     try:
         model = scenario.build()

@@ -3,15 +3,27 @@
 import compare  # noqa: F401 - imports TensorFlow quietly, before anything else does
 
 # isort: split
+import gc
+
+import keras
+import pytest
 from hypothesis import HealthCheck, settings
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 # The same few examples each time; `make fuzz` draws others: 250 under each of two plans.
 settings.register_profile(
-    "few", max_examples=6, deadline=None, derandomize=True, suppress_health_check=SLOW
+    "few", max_examples=4, deadline=None, derandomize=True, suppress_health_check=SLOW
 )
 settings.register_profile(
     "fuzz", max_examples=250, deadline=None, print_blob=True, suppress_health_check=SLOW
 )
 settings.load_profile("few")
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_leaves_is_not_searched_again():
+    """Each training collects garbage; without this it would walk all modules, too, every time."""
+    yield
+    keras.utils.clear_session()
+    gc.freeze()

@@ -52,7 +52,7 @@ def data():
 BUSY = Scenario("busy", "a bit of everything, 4 steps an epoch, the last one short", build, data)
 
 
-AT_ONCE = {"plain_metrics", "training_flag"}
+AT_ONCE = {"training_flag"}
 """Located in `make test`; `make faults` does all."""
 
 PLACES = {

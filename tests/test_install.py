@@ -1,5 +1,6 @@
 """model.fit and its friends on this engine: by a call, for a while, and for a script."""
 
+import runpy
 import subprocess
 import sys
 
@@ -101,10 +102,13 @@ def test_an_unmodified_script_prints_the_same_numbers(tmp_path):
     assert with_engine.splitlines()[-1] == "loop.fit"
 
 
-def test_a_script_that_is_not_there_and_none_at_all_say_so(tmp_path):
-    status, _, errors = run("-m", "loop", "nothing.py", folder=tmp_path)
-    assert status == 2
-    assert "no file 'nothing.py'" in errors
-    status, printed, _ = run("-m", "loop", folder=tmp_path)
-    assert status == 2
-    assert "usage" in printed
+@pytest.mark.parametrize(
+    ("arguments", "answer"), [(["nothing.py"], "no file 'nothing.py'"), ([], "usage")]
+)
+def test_a_script_that_is_not_there_and_none_at_all_say_so(monkeypatch, capsys, arguments, answer):
+    monkeypatch.setattr(sys, "argv", ["loop", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("loop", run_name="__main__")
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert answer in told.out + told.err
