@@ -27,8 +27,8 @@ test: setup  ## the whole test suite
 fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## every rule of fit broken in turn, located and named; no false alarm anywhere
-	$(BIN)/python -m pytest tests/test_divergence.py -m "slow or not slow" --numprocesses auto
+faults: setup  ## what `make test` leaves out: every rule of fit broken in turn, located and named; no false alarm
+	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python -m compare.keras_suite

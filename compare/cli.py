@@ -21,6 +21,7 @@ from compare.doctor import examine
 from compare.heat import heat_of
 from compare.outcome import CannotCompareError, Outcome
 from compare.page import Page, write_page
+from compare.parity import parity as compared
 from compare.report import print_report, verdict, write_markdown
 from compare.runner import Row, run
 from compare.scenario import Fit, Scenario
@@ -203,9 +204,10 @@ def _explain(
     if json:
         _written(json, write_json, scenario=scenario.name, place=place, verdicts=found)
     if html:
+        rows = [Row(scenario, compared(scenario, candidate, reference))]
         heat = heat_of(scenario, candidate, reference) if place else None
         title = f"{scenario.name}: where it parts" + ", and why" * reasons
-        page = _page(title, outcome, words, place=place, reasons=found, heat=heat)
+        page = _page(title, outcome, words, place=place, reasons=found, heat=heat, rows=rows)
         _written(html, write_page, page)
     raise typer.Exit(outcome)
 

@@ -18,6 +18,8 @@ FLAGS = (
 )
 """Variables that change bits or times."""
 
+CHOSEN = "as TensorFlow chooses"
+
 
 def environment() -> dict[str, Any]:
     """What the figures depend on: versions, processor, threads and flags."""
@@ -27,8 +29,8 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or CHOSEN,
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or CHOSEN,
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
 

@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from compare.costs import GROWS, KERAS, Costs
 from compare.heat import Heat
@@ -42,7 +43,8 @@ def histories(name: str, reference: dict[str, list], candidate: dict[str, list])
         for key, style in ((log, "-"), (f"val_{log}", "--")):
             _overlaid(axes, key, style, reference, candidate)
         axes.set_title(log)
-        axes.set_xlabel("epoch (dashed: validation)")
+        axes.set_xlabel("epoch (dashed: validation)" if f"val_{log}" in reference else "epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = "; ".join(
         f"{log} ends at {_last(reference, log)} in the reference, at {_last(candidate, log)} in "
         "the candidate"
@@ -78,7 +80,7 @@ def heat_map(heat: Heat) -> Picture:
         interpolation="none",
     )  # fmt: skip
     axes.set_yticks(range(len(heat.variables)), heat.variables, fontsize=8)
-    places = np.unique(np.linspace(0, len(heat.steps) - 1, 8).astype(int))
+    places = range(0, len(heat.steps), -(-len(heat.steps) // 8))
     axes.set_xticks(places, [str(heat.steps[place]) for place in places])
     axes.set_xlabel("before step (white: the same bits)")
     bar = shown.colorbar(drawn, ax=axes, label="ulps", ticks=[0, 2, 4, 6, 8, 10])

@@ -1,6 +1,7 @@
 """A loop as people write it, with two mistakes that are easy to make.
 
-    glassfit diagnose examples.two_mistakes:scenario --candidate examples.two_mistakes:fit
+Ask what they are: `glassfit diagnose examples.two_mistakes:scenario --candidate
+examples.two_mistakes:fit`.
 """
 
 import keras

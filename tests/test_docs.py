@@ -21,7 +21,9 @@ def test_the_code_of_the_readme_runs_in_the_order_of_the_page(capsys):
     assert 0.4 < float(printed[0]) <= 1, "a validation accuracy"
     explained = re.search(r"```text\n(plan: .*?)\n```", README, re.S)[1].splitlines()
     assert printed[1 : 1 + len(explained)] == explained
-    shown = re.search(r"```text\n(\w+): (\d+) of ([\d,]+) values", README)
+    place = re.search(r"```text\n(epoch .*?: \S+) is [^`]*?\nrandom_labels", README)[1]
+    assert printed[-2].startswith(f"{place} is "), printed[-2]
+    shown = re.search(r"\n(\w+): (\d+) of ([\d,]+) values", README)
     assert printed[-1].startswith(f"{shown[1]}: "), printed[-1]
     assert f" of {shown[3]} values differ" in printed[-1]
     assert int(re.search(r"(\d+) of", printed[-1])[1]) > 0

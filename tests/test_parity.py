@@ -12,15 +12,13 @@ import tensorflow as tf
 import loop
 from compare import SCENARIOS, differences, find, parity, record
 
-WAYS = [("step", "batches"), ("auto", "nothing")]
-ALSO_WATCHED = SCENARIOS[::10]  # `make compare` proves them all so; each training takes a second
+WAYS = [("step", "batches"), ("auto", "nothing")]  # `make compare` has "auto" watched, too
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_bit_is_the_same_under_every_exact_plan_whoever_watches(scenario):
     reference = record(scenario, keras.Model.fit)[0]
-    also = [("auto", "batches")] if scenario in ALSO_WATCHED else []
-    for plan, watched in WAYS + also:
+    for plan, watched in WAYS:
         candidate = partial(loop.fit, plan=plan)
         ours = record(scenario, candidate, watched)[0]
         compared, found = differences(reference.as_watched(watched), ours)
@@ -46,8 +44,11 @@ def test_a_second_fit_is_the_same_too(name):
     scenario = find([name])[0]
     if name != "dataset_reshuffled":
         scenario = dataclasses.replace(scenario, data=lambda: only(scenario, "x", "y", "epochs"))
-    verdict = parity(scenario, candidate=twice(loop.fit), reference=twice(keras.Model.fit))
-    assert verdict.identical, verdict
+    engines = keras.Model.fit, loop.fit
+    theirs, ours = (record(scenario, twice(fit), "nothing")[0] for fit in engines)
+    compared, found = differences(theirs, ours)
+    assert not found, found[0]
+    assert compared > 20
 
 
 def only(scenario, *names):
