@@ -167,9 +167,11 @@ def _recorded(
     with tempfile.TemporaryDirectory(prefix="glassfit-") as folder:
         out = Path(folder) / "calls.pickle"
         worker = [sys.executable, "-P", "-m", "compare.script_worker", engine, str(out), str(path)]
-        done = subprocess.run([*worker, *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run([*worker, *arguments], capture_output=True, check=False)
         calls = pickle.loads(out.read_bytes()) if out.exists() else []
-    last = "\n".join(done.stderr.strip().splitlines()[-8:])
+    said = done.stderr.decode(errors="replace").strip().split("\n")
+    said = [line.rstrip() for line in said if "\r" not in line.rstrip()]  # no progress bars
+    last = "\n".join(said[-8:])
     return calls, (last or f"exit status {done.returncode}") if done.returncode else None
 
 

@@ -84,7 +84,7 @@ PLACES = {
     "optimizer_epsilon": (1, 0, "update"),
     "sample_weights": (1, 0, "loss"),
     "shuffle": (1, 0, "batch"),
-    "validation_batch_size": (1, None, "metrics"),
+    "validation_batch_size": (2, None, "metrics"),  # the sums of epoch 1 round to the same
     "validation_regularization": (1, None, "metrics"),
     "validation_tail": (1, 0, "batch"),
     "validation_training_flag": (1, 3, "validation"),
