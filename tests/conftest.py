@@ -13,7 +13,7 @@ SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 # The same few examples each time; `make fuzz` draws others: 250 under each of two plans.
 settings.register_profile(
-    "few", max_examples=4, deadline=None, derandomize=True, suppress_health_check=SLOW
+    "few", max_examples=3, deadline=None, derandomize=True, suppress_health_check=SLOW
 )
 settings.register_profile(
     "fuzz", max_examples=250, deadline=None, print_blob=True, suppress_health_check=SLOW

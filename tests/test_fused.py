@@ -313,16 +313,16 @@ def stop_evaluating(self, *_, **__):
     self.model.stop_evaluating = True
 
 
-@pytest.mark.parametrize("name", ["validation_steps", "dataset"])
 @pytest.mark.parametrize(
-    "hooks",
+    ("name", "hooks"),
     [
-        {"on_train_begin": stop_training},
-        {"on_epoch_begin": stop_training},
-        {"on_epoch_end": stop_training},
-        {"on_test_begin": stop_evaluating},
+        ("validation_steps", {"on_train_begin": stop_training}),
+        ("validation_steps", {"on_epoch_begin": stop_training}),
+        ("validation_steps", {"on_epoch_end": stop_training}),
+        ("validation_steps", {"on_test_begin": stop_evaluating}),
+        ("dataset", {"on_epoch_end": stop_training}),
     ],
-    ids=lambda hooks: "-".join(hooks),
+    ids=lambda one: one if isinstance(one, str) else "-".join(one),
 )
 def test_a_stop_is_heard_as_soon_as_in_keras(name, hooks):
     (scenario,) = find([name])
