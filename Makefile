@@ -21,13 +21,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 compare: setup  ## prove that loop.fit is model.fit on every scenario, and time both
 	$(BIN)/python -m compare --json build/compare/report.json
 
-test: setup  ## the whole test suite
+test: setup  ## each scenario under each plan, and a slice of the longer suites
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## what `make test` leaves out: every rule of fit broken in turn, located and named; no false alarm
+faults: setup  ## what `make test` leaves out: 22 rules of fit broken in turn, located and named
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours

@@ -71,7 +71,11 @@ Html = Annotated[Path | None, typer.Option("--html", help="Write a page to this 
 Markdown = Annotated[Path | None, typer.Option(help="Write the table of proof to this file.")]
 Plan = Annotated[str, typer.Option(help=f"The plan of loop.fit: {', '.join(PLANS)}.")]
 Script = Annotated[Path, typer.Argument(help="A Python script that trains a Keras model.")]
-TAKES_ALL = {"allow_extra_args": True, "ignore_unknown_options": True}
+TAKES_ALL = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,  # what stands behind the script is the script's
+}
 
 
 @app.callback(invoke_without_command=True)
@@ -84,11 +88,10 @@ def everything(
 ) -> None:
     """Proves and times every scenario."""
     if context.invoked_subcommand is None:
-        rows = _run(
-            named.scenarios([]), named.loop_of(None, plan), named.reference(None), times=True
-        )
+        fit = named.loop_of(None, plan)
+        rows = _run(_under(plan, named.scenarios([]), None), fit, named.reference(None), times=True)
         _report(rows, json, html, markdown)
-    elif json or html or markdown:
+    elif json or html or markdown or plan != "auto":
         raise typer.BadParameter(f"put it behind the command: {context.invoked_subcommand} ...")
 
 
@@ -127,6 +130,10 @@ def throughput(
     if not detail:
         rows = _run(scenarios, fit, named.reference(reference), proofs=False, times=True)
         _report(rows, json, html)
+    if reference:
+        raise typer.BadParameter("--detail holds all engines to model.fit")
+    if device not in ("cpu", "gpu"):
+        raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
     if not names:
         raise typer.BadParameter("--detail takes minutes for each scenario: name them")
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
@@ -143,6 +150,8 @@ def throughput(
         _written(
             html, write_page, _page("Throughput", Outcome.IDENTICAL, _words(found), costs=found)
         )
+    if any("candidate" in one.failed for one in found):
+        raise typer.Exit(Outcome.CANDIDATE_FAILED)
 
 
 def _words(found: list[Costs]) -> str:
@@ -163,7 +172,8 @@ def locate_first(
     html: Html = None,
 ) -> None:
     """Where does a loop leave model.fit? The first step, stage and element."""
-    _explain(name, named.loop_of(candidate, plan), named.reference(reference), json, html)
+    (scenario,) = _under(plan, [named.scenario(name)], candidate)
+    _explain(scenario, named.loop_of(candidate, plan), named.reference(reference), json, html)
 
 
 @app.command("diagnose")
@@ -176,12 +186,13 @@ def diagnose_rules(
     html: Html = None,
 ) -> None:
     """Why does it? The rule of fit that it breaks, and the line that it lacks."""
+    (scenario,) = _under(plan, [named.scenario(name)], candidate)
     fits = named.loop_of(candidate, plan), named.reference(reference)
-    _explain(name, *fits, json, html, reasons=True)
+    _explain(scenario, *fits, json, html, reasons=True)
 
 
 def _explain(
-    name: str,
+    scenario: Scenario,
     candidate: Fit,
     reference: Fit,
     json: Path | None,
@@ -189,7 +200,7 @@ def _explain(
     *,
     reasons: bool = False,
 ) -> None:
-    scenario, console = named.scenario(name), _console()
+    console = _console()
     with Console(stderr=True).status("training under both"):
         place = locate(scenario, candidate, reference)
     outcome = place.outcome if place else Outcome.IDENTICAL

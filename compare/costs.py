@@ -15,6 +15,7 @@ import keras
 
 import loop
 from compare.engine import Cost, Engine, First, again, begin, grown, taken_apart
+from compare.outcome import ScenarioError
 from compare.resized import Size
 from compare.runner import workers
 from compare.scenario import Fit, Scenario
@@ -89,6 +90,9 @@ def costs(
         candidate: One more engine, called as `candidate(model, **fit_arguments)`.
         device: "cpu" or "gpu".
         on_progress: Told what is being done.
+
+    Raises:
+        ScenarioError: model.fit cannot train it.
     """
     twin = dataclasses.replace(KERAS, name="model.fit again")
     engines = [*LADDER, *([Engine("candidate", candidate)] if candidate else []), twin]
@@ -103,7 +107,11 @@ def costs(
                     homes[engine.name].submit(begin, scenario, engine, device).result()
                 )
             except Exception as error:  # an engine may raise anything; the table says what
-                failed[engine.name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                failed[engine.name] = f"{type(error).__name__}: {error}".splitlines()[0]
+        for needed in (KERAS, twin):
+            if needed.name in failed:
+                why = failed[needed.name]
+                raise ScenarioError(f"{scenario.name}: the reference raised {why}")
         on_progress("whole fits in turn")
         seconds = interleaved({name: partial(_asked, homes[name]) for name in first}, ROUNDS, 20)
         found = {}

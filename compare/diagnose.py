@@ -1,7 +1,7 @@
 """Why two trainings part: which rule of fit, when broken, gives the candidate's bits.
 
     for verdict in diagnose(scenario, my_fit):
-        print(verdict)      # regularization_losses: leaves out regularizers ... (the same bits)
+        print(verdict)  # regularization_losses: leaves out ... (the very same bits)
 
 Every rule of `compare.broken` that matters to the scenario is broken in turn, alone and then in
 pairs, and what comes of it is held against the candidate.
@@ -107,7 +107,7 @@ def _verdict(rules: tuple[Broken, ...], trace: Trace, ours: Trace, before: float
         line="; ".join(rule.line for rule in rules),
         mirrors=", ".join(dict.fromkeys(rule.mirrors for rule in rules)),
         mistake=", and ".join(rule.mistake for rule in rules),
-        closeness=max(0.0, 1 - distance(trace, ours) / before) if before else 1.0,
+        closeness=max(0.0, 1 - distance(trace, ours) / before) if before else 0.0,
     )
 
 

@@ -1,13 +1,14 @@
 """Where two trainings part: the first step, and in it the first stage in causal order.
 
     found = locate(scenario, my_fit)        # None where they are the same
-    print(found)    # epoch 0, step 3: the gradients part first: gradients/0[5] is 0.25 under ...
+    print(found)    # epoch 0, step 3, gradients: gradients/0[5] is 0.25 in the reference and ...
 
 Both are run once more with taps in the model (compare/taps.py), which see every step of any loop,
 and then once more to keep the one tensor that parted first.
 """
 
 import bisect
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,7 +126,7 @@ def locate(
     reference = reference or keras.Model.fit
     theirs, ours, found = trained_by_both(scenario, candidate, reference)
     if not found:
-        return None
+        return _elsewhere(parity(scenario, candidate, reference).differences)
     first = 0
     while True:
         one, other = (run_tapped(scenario, fit, first) for fit in (reference, candidate))
@@ -133,10 +134,18 @@ def locate(
         if place := _first_difference(one, other):
             parted = _in_detail(scenario, (reference, candidate), one, place, disturbed)
             return replace(parted, outcome=outcome_of(found))
-        first += ROWS
+        first += ROWS - 1  # what the last row's step leaves behind is seen in the next window
         if first > max(one.taps.steps, other.taps.steps):
             parted = _without_steps(found, one, other, disturbed)
             return replace(parted, outcome=outcome_of(found))
+
+
+def _elsewhere(found: list[Difference]) -> Divergence | None:
+    """What differs only in the hooks of batches, or only while nobody watches."""
+    if not found:
+        return None
+    place = _of(found[0], (None, None), found[0].where.split("/")[0], False)
+    return replace(place, outcome=outcome_of(found))
 
 
 def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None) -> None:
@@ -185,6 +194,7 @@ def _first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None
     ordered = _in_causal_order(both)
     done = min(one.taps.steps, other.taps.steps) - one.taps.first
     boundaries = {*one.ends, *other.ends}  # where metrics are reset
+    plain = one.trace.is_plain or other.trace.is_plain  # a loop may have metrics of its own
 
     def differs(name: str, row: int) -> bool:
         seen = prints[name][row : row + 1], others[name][row : row + 1]
@@ -196,7 +206,7 @@ def _first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None
     for row in range(min(done, ROWS)):
         step = one.taps.first + row
         for stage, name in ordered:
-            reset = stage == "metrics" and step + 1 in boundaries
+            reset = stage == "metrics" and (plain or step + 1 in boundaries)
             if not reset and differs(name, row + (stage in LEFT_BEHIND)):
                 return (
                     step,
@@ -243,7 +253,7 @@ def _first_element(one: np.ndarray, other: np.ndarray) -> tuple[int | None, tupl
     _, found = differences(*trace)
     if not found:  # parted in the run that was fingerprinted, and not in this one
         return None, ("not the same every time",) * 2, None
-    index = int(found[0].where.rpartition("[")[2].rstrip("]"))
+    index = int(re.split(r"[/\[]", found[0].where)[-1].rstrip("]"))
     values = flat[0][index], flat[1][index]
     return index, values, ulps_between(*values)
 

@@ -3,12 +3,11 @@
 import os
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 import keras
 import tensorflow as tf
 
-from compare.environment import FLAGS, processor
+from compare.environment import FLAGS, processor, version_of
 from compare.mirrors import changed, mirrored, reference_release
 
 
@@ -37,14 +36,7 @@ def examine() -> list[Finding]:
 def _versions() -> list[Finding]:
     names = ("glassfit", "tensorflow", "keras", "numpy")
     python = Finding("python", platform.python_version())
-    return [python, *(Finding(name, _version(name)) for name in names)]
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    return [python, *(Finding(name, version_of(name)) for name in names)]
 
 
 def _keras() -> Finding:

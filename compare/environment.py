@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ CHOSEN = "as TensorFlow chooses"
 def environment() -> dict[str, Any]:
     """What the figures depend on: versions, processor, threads and flags."""
     return {
-        "packages": {name: version(name) for name in ("glassfit", "keras", "tensorflow", "numpy")},
+        "packages": {
+            name: version_of(name) for name in ("glassfit", "keras", "tensorflow", "numpy")
+        },
         "python": platform.python_version(),
         "processor": processor(),
         "cores": os.cpu_count(),
@@ -33,6 +35,14 @@ def environment() -> dict[str, Any]:
         "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or CHOSEN,
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
+
+
+def version_of(package: str) -> str:
+    """The version of a package, as it is installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def processor() -> str:

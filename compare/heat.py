@@ -55,7 +55,8 @@ def heat_of(
         reference: The same; `keras.Model.fit` by default.
 
     Returns:
-        The distances; None where a model has no weights, or more than can be kept.
+        The distances; None where a model has no weights, or more than can be kept, or a loop
+        takes no step with the model's optimizer.
     """
     reference = reference or keras.Model.fit
     plain = run_tapped(scenario, reference)
@@ -75,7 +76,7 @@ def heat_of(
         run_tapped(scenario, fit, keep=album)
         for fit, album in zip((reference, candidate), albums, strict=True)
     ]
-    return _heat(albums, runs)
+    return _heat(albums, runs) if all(run.taps.steps for run in runs) else None
 
 
 def _heat(albums: list[Album], runs: list[Tapped]) -> Heat:

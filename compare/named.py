@@ -21,7 +21,10 @@ def scenarios(names: Sequence[str]) -> list[Scenario]:
     Raises:
         typer.BadParameter: There is no such scenario.
     """
-    return [scenario(name) for name in names] if names else find()
+    found = [scenario(name) for name in names] if names else find()
+    if len({one.name for one in found}) < len(found):
+        raise typer.BadParameter("two scenarios have the same name")
+    return found
 
 
 def scenario(name: str) -> Scenario:

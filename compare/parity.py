@@ -109,8 +109,9 @@ def prove(
 
 def outcome_of(found: list[Difference]) -> Outcome:
     """What kind of difference it is: of epochs, of the logs themselves, or of bits."""
-    places = [one.where for one in found]
-    if any(one.startswith(("history/", "epochs/")) and "(length)" in one for one in places):
+    places = [one.where.removeprefix("unwatched/") for one in found]
+    if any(re.match(r"(history/(?!val_).*|epochs/)\(length\)", one) for one in places):
         return Outcome.OTHER_EPOCHS
-    logs = [one for one in found if re.fullmatch("history/[^/]*", one.where)]
-    return Outcome.OTHER_LOGS if logs else Outcome.PARTED
+    if any(re.fullmatch("history/[^/]*", one) for one in places):
+        return Outcome.OTHER_LOGS
+    return Outcome.PARTED

@@ -90,7 +90,7 @@ def heat_map(heat: Heat) -> Picture:
 
 @mpl.rc_context(STYLE)
 def split(costs: Costs) -> Picture:
-    """What each engine does with the time of a step, on one scale of microseconds."""
+    """What each engine does with the time of a step, as shares of a step."""
     names = list(costs.engines)[::-1]
     shown = Figure(figsize=(7.5, 1.1 + 0.42 * len(names)), layout="constrained")
     axes = shown.subplots()

@@ -85,6 +85,8 @@ def run(
         A row for each scenario, in their order.
     """
     rows = {scenario.name: Row(scenario) for scenario in scenarios}
+    if len(rows) < len(scenarios):
+        raise ValueError("every scenario needs a name of its own")
     homes: dict[str, ProcessPoolExecutor] = {}
     ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
     waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()

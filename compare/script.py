@@ -31,7 +31,8 @@ class ScriptCall:
         seconds: How long it took, tracing and compiling included.
         steps: Training steps that it made.
         result: What it returned, as plain values and arrays; a History as its three dicts.
-        variables: Every variable of the model after a fit, by kind, place and path; else empty.
+        variables: Every variable of the model after a fit or a train_on_batch, by kind, place and
+            path; else empty.
     """
 
     method: str
@@ -145,11 +146,13 @@ def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVer
     verdict = _verdict(path, theirs, ours, failed)
     if verdict.outcome is Outcome.IDENTICAL:
         return verdict
-    again, _ = _recorded("keras", path, arguments)
-    itself = _verdict(path, theirs, again)
+    again, failed_again = _recorded("keras", path, arguments)
+    itself = _verdict(path, theirs, again, failed_again)
     if itself.outcome is Outcome.IDENTICAL:
         return verdict
     found = [one for call in itself.calls for one in call.differences]
+    if failed_again:  # on what the first run left behind, maybe
+        found = [Difference("the script", "run to its end", failed_again)]
     return _verdict(path, theirs, ours, failed, found or [Difference("calls", *itself.made)])
 
 

@@ -3,6 +3,7 @@
 python -m compare.script_worker keras|loop OUT SCRIPT [arguments]
 """
 
+import copy
 import functools
 import inspect
 import os
@@ -55,7 +56,7 @@ class Notebook:
                 self._inside = False
             seconds = time.perf_counter() - begun
             steps = _steps(model) - before
-            variables = variables_of(model) if method == "fit" else {}
+            variables = variables_of(model) if method in ("fit", "train_on_batch") else {}
             result = as_plain(returned)
             place = self._place(inspect.currentframe())
             self.calls.append(ScriptCall(method, place, seconds, steps, result, variables))
@@ -71,10 +72,14 @@ class Notebook:
 
 
 def as_plain(returned: Any) -> dict[str, Any]:
-    """What a method returned, as values and arrays that compare bit for bit."""
+    """What a method returned, as values and arrays that compare bit for bit.
+
+    They are copies: a script may change what it was given, and so hide a difference.
+    """
     if isinstance(returned, keras.callbacks.History):
-        return {"history": returned.history, "epoch": returned.epoch, "params": returned.params}
-    return {"returned": keras.tree.map_structure(_leaf, returned)}
+        kept = {"history": returned.history, "epoch": returned.epoch, "params": returned.params}
+        return copy.deepcopy(kept)
+    return {"returned": copy.deepcopy(keras.tree.map_structure(_leaf, returned))}
 
 
 def _leaf(value: Any) -> Any:
@@ -92,7 +97,7 @@ def main() -> None:
     """Runs the script as Python would."""
     engine, out, script = sys.argv[1:4]
     sys.argv = sys.argv[3:]  # as the script would see it
-    sys.path[0] = os.path.dirname(os.path.realpath(script))
+    sys.path.insert(0, os.path.dirname(os.path.realpath(script)))  # run with -P: nothing is there
     keras.utils.set_random_seed(SEED)
     if engine == "loop":
         loop.install()

@@ -21,11 +21,12 @@ import numpy as np
 import tensorflow as tf
 
 from compare.kept import Album, Kept
+from compare.outcome import CannotCompareError
 
-ROWS, COLUMNS = 4096, 1024
+ROWS, COLUMNS = 1024, 8192
 """How many steps are seen in one run, and how many tensors in each."""
 
-INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64}
+INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
 
 
 class Taps:
@@ -79,7 +80,7 @@ class Taps:
 
     def see(self, name: str, value: Any) -> None:
         """Notes the tensors of a structure under a name; None is nothing to note."""
-        leaves = [leaf for leaf in keras.tree.flatten(value) if leaf is not None]
+        leaves = [part for leaf in keras.tree.flatten(value) for part in _parts(leaf)]
         self.see_all({f"{name}/{place}": leaf for place, leaf in enumerate(leaves)})
 
     def see_all(self, values: dict[str, Any], first: bool = False) -> None:
@@ -88,6 +89,8 @@ class Taps:
             return
         tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
         columns = [self.columns.setdefault(name, len(self.columns)) for name in values]
+        if len(self.columns) > COLUMNS:
+            raise CannotCompareError(f"a step of this model has more than {COLUMNS:,} tensors")
         row = self._steps - self.first
         row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # the last row is for what is not seen
         places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
@@ -151,6 +154,13 @@ class Taps:
         return tapped
 
 
+def _parts(leaf: Any) -> list[Any]:
+    """A tensor, or those that a sparse or ragged one is made of."""
+    if isinstance(leaf, tf.SparseTensor | tf.RaggedTensor):
+        return tf.nest.flatten(leaf, expand_composites=True)
+    return [] if leaf is None else [leaf]
+
+
 def _state(model: keras.Model) -> dict[str, Any]:
     """What a step changes, as far as it was made already: variables by kind, place and path."""
     optimizer = getattr(model, "optimizer", None)
@@ -179,9 +189,12 @@ def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
 
 def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
     places = tf.range(tf.size(bits, tf.int64))
-    # Both are odd and large: one bit elsewhere, or two elements exchanged, is another sum.
-    scattered = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
-    return tf.bitwise.bitwise_or(tf.reduce_sum(scattered), 1)
+    # Each with its place, mixed as in splitmix64: a sum of products alone would not see the signs
+    # of two elements exchanged.
+    mixed = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
+    for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
+        mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
+    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed), 1)
 
 
 # One graph for all tensors: as a function of its own it is traced once, and called many times.

@@ -19,7 +19,7 @@ def ulps_between(one: Any, other: Any) -> int | None:
 
 
 def farthest(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest number of steps between elements of the same place.
+    """The largest number of steps between elements of the same place; 1 for -0.0 and 0.0.
 
     Infinite where the bits differ and steps mean nothing: integers, NaN, another shape or dtype.
     """
@@ -29,7 +29,7 @@ def farthest(one: np.ndarray, other: np.ndarray) -> float:
         return 0.0
     if one.dtype.kind != "f" or not (np.isfinite(one).all() and np.isfinite(other).all()):
         return np.inf
-    return float(np.abs(_ranks(one).astype(float) - _ranks(other).astype(float)).max())
+    return max(1.0, np.abs(_ranks(one).astype(float) - _ranks(other).astype(float)).max())
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

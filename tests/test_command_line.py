@@ -73,7 +73,7 @@ NO_DATA = dataclasses.replace(SMALL, data=lambda: points() | {"y": np.ones(3)})
 NEVER_THE_SAME = dataclasses.replace(SMALL, build=another_line)
 
 
-def test_proofs_and_times_of_some_scenarios_as_a_table_and_as_json(tmp_path):
+def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     report, table = tmp_path / "deep" / "report.json", tmp_path / "table.md"
     command = [sys.executable, "-m", "compare", "parity", *SOME]
     command += ["--json", str(report), "--markdown", str(table)]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 import loop
-from compare import SCENARIOS, assert_same, record
+from compare import SCENARIOS, Recorder, assert_same, find, record
 from compare.broken import BROKEN, RULES
 from compare.diagnose import diagnose
 from compare.divergence import locate
@@ -180,21 +180,63 @@ def hand_written(model, x, y, batch_size, epochs, **_):
     return history
 
 
+def plain():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    return model
+
+
+def of_plain():
+    x = np.random.default_rng(5).normal(size=(24, 6)).astype("float32")
+    return {"x": x, "y": x[:, :1] * 2, "batch_size": 8, "epochs": 2, "shuffle": False}
+
+
+PLAIN = Scenario("plain", "a loop of one's own", plain, of_plain)
+
+
 def test_a_loop_that_returns_plain_lists_is_held_to_history_and_weights():
-    def plain():
-        model = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
-        model.compile("sgd", "mse", run_eagerly=True)
-        return model
-
-    def of_plain():
-        x = np.random.default_rng(5).normal(size=(24, 6)).astype("float32")
-        return {"x": x, "y": x[:, :1] * 2, "batch_size": 8, "epochs": 2, "shuffle": False}
-
-    scenario = Scenario("plain", "a loop of one's own", plain, of_plain)
-    assert_same(hand_written, scenario)
-    shuffled = dataclasses.replace(scenario, data=lambda: {**of_plain(), "shuffle": True})
+    assert_same(hand_written, PLAIN)
+    shuffled = dataclasses.replace(PLAIN, data=lambda: {**of_plain(), "shuffle": True})
     with pytest.raises(AssertionError, match="epoch 0, step 0, batch: batch/x/0"):
         assert_same(hand_written, shuffled)
+
+
+def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
+    def forgets_the_last_batch(model, x, y, batch_size, epochs, **_):
+        mean, history = keras.metrics.Mean(), {"loss": []}
+        for _ in range(epochs):
+            mean.reset_state()
+            for start in range(0, len(x) - batch_size, batch_size):
+                rows = slice(start, start + batch_size)
+                with tf.GradientTape() as tape:
+                    loss = model.loss(y[rows], model(x[rows], training=True))
+                gradients = tape.gradient(loss, model.trainable_variables)
+                model.optimizer.apply(gradients, model.trainable_variables)
+                mean.update_state(loss, sample_weight=batch_size)
+            history["loss"].append(float(mean.result()))
+        return history
+
+    def compiled():
+        model = plain()
+        model.compile("sgd", keras.losses.MeanSquaredError(), run_eagerly=True)
+        return model
+
+    found = locate(dataclasses.replace(PLAIN, build=compiled), forgets_the_last_batch)
+    assert (found.epoch, found.step, found.stage) == (0, 2, "batch"), found
+
+
+def test_what_parts_only_in_the_hooks_of_batches_parts():
+    def deaf(model, callbacks, **arguments):  # to those who listen to batches
+        callbacks = [one for one in callbacks if type(one) is not Recorder]
+        return loop.fit(model, **arguments, callbacks=callbacks)
+
+    assert locate(PLAIN, deaf).stage not in ("weights", "logs")
+
+
+def test_ragged_rows_are_tapped_as_well():
+    (ragged,) = find(["ragged_tensor"])
+    found = locate(ragged, BROKEN["epoch_mean"].fit)
+    assert (found.epoch, found.step, found.stage) == (0, 1, "metrics"), found
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8", "bool"])
@@ -204,6 +246,14 @@ def test_one_bit_elsewhere_is_another_fingerprint(dtype):
     prints = [int(fingerprint(tf.constant(one.astype(dtype)))) for one in (values, *others)]
     assert len(set(prints)) == 4
     assert int(fingerprint(tf.constant(values.copy()))) == prints[0]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_signs_are_seen_even_where_they_cancel(dtype):
+    values = np.random.default_rng(2).normal(size=8).astype(dtype)
+    pair = np.array([3, -3], dtype)
+    prints = [int(fingerprint(tf.constant(one))) for one in (values, -values, pair, -pair)]
+    assert len(set(prints)) == 4
 
 
 def test_the_farthest_element_counts_and_what_has_no_distance_is_infinitely_far():

@@ -1,4 +1,7 @@
-"""A fixture for the tests of a training loop; pytest finds it where glassfit is installed."""
+"""A fixture for the tests of a training loop; pytest finds it where glassfit is installed.
+
+It stands outside of the packages: pytest imports it always, and they import TensorFlow.
+"""
 
 from collections.abc import Callable
 from typing import Any
