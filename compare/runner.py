@@ -84,9 +84,7 @@ def run(
     Returns:
         A row for each scenario, in their order.
     """
-    rows = {scenario.name: Row(scenario) for scenario in scenarios}
-    if len(rows) < len(scenarios):
-        raise ValueError("every scenario needs a name of its own")
+    rows = _by_name(scenarios)
     homes: dict[str, ProcessPoolExecutor] = {}
     ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
     waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
@@ -116,6 +114,13 @@ def run(
         for worker in ready:
             worker.shutdown()
     return list(rows.values())
+
+
+def _by_name(scenarios: Sequence[Scenario]) -> dict[str, Row]:
+    rows = {scenario.name: Row(scenario) for scenario in scenarios}
+    if len(rows) < len(scenarios):
+        raise ValueError("every scenario needs a name of its own")
+    return rows
 
 
 def _asked(
