@@ -27,7 +27,7 @@ test: setup  ## each scenario under each plan, and a slice of the longer suites
 fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## what `make test` leaves out: 22 rules of fit broken in turn, located and named
+faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,28 @@ from compare.runner import Row
 
 
 def write_json(path: Path, **results: Any) -> None:
-    """Writes results with every raw sample, and the environment."""
+    """Writes results with every raw sample, and the environment; NaN and infinity as words."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"environment": environment(), **results}
-    path.write_text(json.dumps(document, indent=2, default=_plain) + "\n")
+    document = _plain({"environment": environment(), **results})
+    path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """What JSON does not know: our records as their fields, and numbers of NumPy."""
+    """What JSON knows: our records as their fields, and numbers of NumPy as numbers."""
     if isinstance(value, Row):
-        return _as_json(value)
+        return _plain(_as_json(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+        fields = dataclasses.fields(value)
+        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no word for it
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def _as_json(row: Row) -> dict[str, Any]:

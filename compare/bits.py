@@ -57,6 +57,11 @@ def differences(reference: Trace, candidate: Trace) -> tuple[int, list[Differenc
     return compared + len(found), found
 
 
+def same(one: Trace, other: Trace) -> bool:
+    """Whether every bit is."""
+    return not differences(one, other)[1]
+
+
 def _walk(where: str, a: Any, b: Any) -> Iterator[int | Difference]:
     """Yields counts of equal values and differences, in the order of the records."""
     if type(a) is not type(b):

@@ -5,24 +5,29 @@ asked in turn, and while one works the others wait.
 """
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, TypeVar
 
 import keras
 
 import loop
 from compare.engine import Cost, Engine, First, again, begin, grown, taken_apart
-from compare.outcome import ScenarioError
+from compare.outcome import CandidateError, ScenarioError
 from compare.resized import Size
-from compare.runner import workers
-from compare.scenario import Fit, Scenario
+from compare.scenario import Scenario
 from compare.timing import Ratio, interleaved, ratio
+from compare.workers import Worker, workers
+
+T = TypeVar("T")
 
 ROUNDS = 9
 
+CANDIDATE = "candidate"
+"""How tables call a loop of the user's."""
 
 KERAS = Engine("model.fit", keras.Model.fit)
 LADDER = (
@@ -71,60 +76,95 @@ class Costs:
             return "noise", self.noise.interval
         return speed.speed, speed.interval
 
+    def in_words(self, engine: str) -> str:
+        """How fast an engine is, in a sentence."""
+        if engine in self.failed:
+            return f"{self.scenario}: {engine} failed"
+        speed, interval = self.shown(engine)
+        if speed == "noise":
+            return f"{self.scenario}: {engine} cannot be told from model.fit ({interval} is noise)"
+        return f"{self.scenario}: {engine} is {speed} ({interval}) as fast as model.fit"
+
     def microseconds(self, engine: str) -> float:
         """Microseconds a step, with its share of everything else."""
         return 1e6 * statistics.median(self.engines[engine].seconds) / max(self.steps, 1)
 
 
+@dataclass(frozen=True)
+class _Homes:
+    """The process of each engine."""
+
+    scenario: Scenario
+    workers: dict[str, Worker]
+
+    def ask(self, name: str, work: Callable[..., T], *about: Any) -> T:
+        """Has a function called in the process of an engine.
+
+        Raises:
+            CandidateError: It raised, or the process ended.
+        """
+        try:
+            return self.workers[name].ask(work, *about)
+        except Exception as error:  # an engine may raise anything
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise CandidateError(f"{self.scenario.name}: {name} raised {what}") from None
+
+
 def costs(
     scenario: Scenario,
-    candidate: Fit | None = None,
+    another: Engine | None = None,
     *,
     device: str = "cpu",
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Costs:
-    """Takes a scenario's fits apart, under every rung of the ladder and a candidate.
+    """Takes a scenario's fits apart, under every rung of the ladder and another engine.
 
     Args:
-        scenario: What to train; importable, as each engine has a process of its own.
-        candidate: One more engine, called as `candidate(model, **fit_arguments)`.
+        scenario: What to train; each engine does so in a process of its own.
+        another: One more engine, where the ladder has none of its name.
         device: "cpu" or "gpu".
         on_progress: Told what is being done.
 
     Raises:
         ScenarioError: model.fit cannot train it.
+        CandidateError: An engine failed after its first fit.
     """
     twin = dataclasses.replace(KERAS, name="model.fit again")
-    engines = [*LADDER, *([Engine("candidate", candidate)] if candidate else []), twin]
-    homes = dict(zip((one.name for one in engines), workers(len(engines)), strict=True))
-    first: dict[str, First] = {}
-    failed: dict[str, str] = {}
+    engines = {one.name: one for one in (*LADDER, *([another] if another else []), twin)}
+    homes = _Homes(scenario, dict(zip(engines, workers(len(engines)), strict=True)))
     try:
-        for engine in engines:
-            on_progress(f"{engine.name}: first fit")
-            try:
-                first[engine.name] = (
-                    homes[engine.name].submit(begin, scenario, engine, device).result()
-                )
-            except Exception as error:  # an engine may raise anything; the table says what
-                failed[engine.name] = f"{type(error).__name__}: {error}".splitlines()[0]
-        for needed in (KERAS, twin):
-            if needed.name in failed:
-                why = failed[needed.name]
-                raise ScenarioError(f"{scenario.name}: the reference raised {why}")
+        first, failed = _first_fits(homes, engines, device, on_progress)
         on_progress("whole fits in turn")
-        seconds = interleaved({name: partial(_asked, homes[name]) for name in first}, ROUNDS, 20)
+        timed = {name: partial(homes.ask, name, again) for name in first}
+        seconds = interleaved(timed, ROUNDS, 20)
         found = {}
         for name in first:
             on_progress(f"{name}: taken apart")
-            found[name] = homes[name].submit(taken_apart, first[name], seconds[name]).result()
-        scaling = _scaling({name: homes[name] for name in first if name != twin.name}, on_progress)
+            found[name] = homes.ask(name, taken_apart, first[name], seconds[name])
+        found.pop(twin.name)
+        scaling = _scaling(homes, list(found), on_progress)
     finally:
-        for home in homes.values():
-            home.shutdown()
-    found.pop(twin.name)
+        for worker in homes.workers.values():
+            worker.close()
     steps = first[KERAS.name].steps
     return Costs(scenario.name, steps, found, seconds[twin.name], failed, scaling)
+
+
+def _first_fits(
+    homes: _Homes, engines: dict[str, Engine], device: str, on_progress: Callable[[str], None]
+) -> tuple[dict[str, First], dict[str, str]]:
+    """The first fit of each engine, and why some of them have none."""
+    first: dict[str, First] = {}
+    failed: dict[str, str] = {}
+    for name, engine in engines.items():
+        on_progress(f"{name}: first fit")
+        try:
+            first[name] = homes.ask(name, begin, homes.scenario, engine, device)
+        except CandidateError as error:
+            if engine.fit is KERAS.fit and not engine.eagerly:
+                raise ScenarioError(str(error)) from None
+            failed[name] = str(error)
+    return first, failed
 
 
 GROWS = {"batch": "samples in a batch", "steps": "steps in an epoch", "width": "units in a layer"}
@@ -135,20 +175,18 @@ FACTORS = (1, 4, 16)
 
 
 def _scaling(
-    homes: dict[str, ProcessPoolExecutor], on_progress: Callable[[str], None]
+    homes: _Homes, names: list[str], on_progress: Callable[[str], None]
 ) -> dict[str, dict[str, dict[float, float]]]:
+    """Microseconds a step, by what grows, engine and factor; by the steps that Keras takes."""
     found: dict[str, dict[str, dict[float, float]]] = {}
-    for what in GROWS:
-        for name, home in homes.items():
-            if "eager" in name:  # its steps grow as those of the others, an op at a time
-                continue
-            on_progress(f"{name}: {what}")
-            for factor in FACTORS:
-                micro = home.submit(grown, Size(**{what: factor}, epochs=2)).result()
-                if micro is not None:
-                    found.setdefault(what, {}).setdefault(name, {})[factor] = micro
+    names.sort(key=lambda name: name != KERAS.name)
+    names = [name for name in names if "eager" not in name]  # grows as the others, an op at a time
+    for what, factor in itertools.product(GROWS, FACTORS):
+        steps = 0
+        for name in names:
+            on_progress(f"{name}: {factor} times the {GROWS[what]}")
+            if grew := homes.ask(name, grown, Size(**{what: factor}, epochs=2)):
+                steps = steps or max(grew[1], 1)
+                by_engine = found.setdefault(what, {})
+                by_engine.setdefault(name, {})[factor] = 1e6 * grew[0] / steps
     return found
-
-
-def _asked(home: ProcessPoolExecutor) -> float:
-    return home.submit(again).result()

@@ -3,12 +3,13 @@
     for verdict in diagnose(scenario, my_fit):
         print(verdict)  # regularization_losses: leaves out ... (the very same bits)
 
-Every rule of `compare.broken` that matters to the scenario is broken in turn, alone and then in
+Every rule of `compare.rules` that matters to the scenario is broken in turn, alone and then in
 pairs, and what comes of it is held against the candidate.
 """
 
 import itertools
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,11 +18,12 @@ import keras
 import numpy as np
 
 import loop
-from compare.bits import differences
-from compare.broken import RULES, Broken, fit_with
+from compare.bits import same
+from compare.broken import Broken, fit_with
 from compare.recorder import record
+from compare.rules import RULES
 from compare.scenario import Fit, Scenario
-from compare.trace import Trace
+from compare.trace import Trace, on_equal_terms
 from compare.trials import trained_by_both
 
 MUCH_CLOSER = 0.5
@@ -37,7 +39,8 @@ class Verdict:
 
     Attributes:
         rule: The rule that the candidate breaks, like `regularization_losses`; two joined by "+".
-        exact: Whether breaking it gives the candidate's history and weights, bit for bit.
+        exact: Whether breaking it gives the candidate's history and weights, bit for bit; where
+            these are the same without it, all that the candidate leaves behind.
         line: The line that is missing in the candidate.
         mirrors: The Keras function that has it.
         mistake: What the candidate does.
@@ -79,20 +82,22 @@ def diagnose(
         CannotCompareError: There are no two trainings to compare, or the reference does not repeat
             itself.
     """
-    reference = reference or keras.Model.fit
-    theirs, ours = map(_essence, trained_by_both(scenario, candidate, reference)[:2])
-    if not _parted(theirs, ours):
+    trained = trained_by_both(scenario, candidate, reference or keras.Model.fit)
+    if not trained.found:
         return []
+    theirs, ours = on_equal_terms(*trained[:2])
+    view = _view(theirs, ours)
+    theirs, ours = view(theirs), view(ours)
     broken: dict[tuple[Broken, ...], Trace] = {}
     for rule in rules:
-        trace = _broken(scenario, (rule,))
-        if trace and _parted(theirs, trace):  # otherwise the scenario does not need this rule
+        trace = _broken(scenario, (rule,), view)
+        if trace and not same(theirs, trace):  # otherwise the scenario does not need this rule
             broken[rule,] = trace
-    if all(_parted(trace, ours) for trace in broken.values()):
+    if not any(same(trace, ours) for trace in broken.values()):
         near = sorted(broken, key=lambda those: distance(broken[those], ours))[:PAIRED]
         for one, other in itertools.combinations(near, 2):
-            trace = _broken(scenario, one + other)
-            if trace and not _parted(trace, ours):
+            trace = _broken(scenario, one + other, view)
+            if trace and same(trace, ours):
                 broken[one + other] = trace
     before = distance(theirs, ours)
     found = [_verdict(those, trace, ours, before) for those, trace in broken.items()]
@@ -103,7 +108,7 @@ def diagnose(
 def _verdict(rules: tuple[Broken, ...], trace: Trace, ours: Trace, before: float) -> Verdict:
     return Verdict(
         rule="+".join(rule.rule for rule in rules),
-        exact=not _parted(trace, ours),
+        exact=same(trace, ours),
         line="; ".join(rule.line for rule in rules),
         mirrors=", ".join(dict.fromkeys(rule.mirrors for rule in rules)),
         mistake=", and ".join(rule.mistake for rule in rules),
@@ -111,12 +116,24 @@ def _verdict(rules: tuple[Broken, ...], trace: Trace, ours: Trace, before: float
     )
 
 
-def _broken(scenario: Scenario, rules: tuple[Broken, ...]) -> Trace | None:
+def _broken(
+    scenario: Scenario, rules: tuple[Broken, ...], view: Callable[[Trace], Trace]
+) -> Trace | None:
     """What comes of breaking rules; None where the scenario cannot be trained without them."""
     try:
-        return _essence(record(scenario, partial(fit_with, rules), "epochs")[0])
-    except Exception:  # a model may not stand it: shapes, dtypes, missing data
+        return view(record(scenario, partial(fit_with, rules), "epochs")[0])
+    except Exception as error:  # a model may not stand it: shapes, dtypes, missing data
+        names = "+".join(rule.rule for rule in rules)
+        what = f"{type(error).__name__}: {error}".splitlines()[0]
+        warnings.warn(f"{scenario.name} cannot be trained without {names}: {what}", stacklevel=3)
         return None
+
+
+def _view(theirs: Trace, ours: Trace) -> Callable[[Trace], Trace]:
+    """What to look at: history and weights; where these are the same, everything."""
+    if not same(_essence(theirs), _essence(ours)):
+        return _essence
+    return Trace.as_plain if ours.is_plain else lambda trace: trace
 
 
 def _essence(trace: Trace) -> Trace:
@@ -125,10 +142,6 @@ def _essence(trace: Trace) -> Trace:
         name: value for name, value in trace.variables.items() if name.startswith("weights/")
     }
     return Trace(history=trace.history, variables=weights)
-
-
-def _parted(one: Trace, other: Trace) -> bool:
-    return bool(differences(one, other)[1])
 
 
 def distance(one: Trace, other: Trace) -> float:

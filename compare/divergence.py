@@ -7,7 +7,6 @@ Both are run once more with taps in the model (compare/taps.py), which see every
 and then once more to keep the one tensor that parted first.
 """
 
-import bisect
 import re
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,18 +15,20 @@ import keras
 import numpy as np
 
 import loop
-from compare.bits import Difference, differences
-from compare.kept import Album, Kept
+from compare.bits import Difference, differences, same
+from compare.kept import Kept
 from compare.outcome import Outcome
 from compare.parity import outcome_of, parity
-from compare.recorder import as_array, record
+from compare.recorder import as_array
 from compare.scenario import Fit, Scenario
-from compare.taps import ROWS, Taps
+from compare.tapped import Tapped, both_tapped, run_tapped
+from compare.taps import ROWS, stage_of
 from compare.trace import Trace
 from compare.trials import trained_by_both
 from compare.ulps import ulps_between
 
 STAGES = (
+    "validation",
     "begun",
     "batch",
     "prediction",
@@ -36,13 +37,10 @@ STAGES = (
     "update",
     "weights",
     "metrics",
-    "logs",
 )
-"""The stages of a step, in the order of cause and effect. Begun is the state as the forward pass
-finds it, update the state of the optimizer."""
-
-LEFT_BEHIND = ("update", "weights", "metrics")
-"""The stages that are seen as the next step begins."""
+"""The stages of a step, in the order of cause and effect. Validation is what it made of the state
+as the epoch before ended, begun the state as the forward pass finds it, update the state of the
+optimizer."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,9 @@ class Divergence:
     Attributes:
         epoch: The epoch, from 0; None where it happened outside of all epochs.
         step: The step in its epoch, from 0; None where no single step is to blame.
-        stage: One of `STAGES`, or "start" (other weights before the first step), "validation" (it
-            changed the state), "steps" (one of them took more), or the part of the record that
-            differs when all of these agree.
+        stage: One of `STAGES`, or "between epochs" (callbacks, or what the loop itself does there),
+            "end" (after the last epoch), "steps" (one of them took more), "logs", or the part of
+            the record that differs when all of these agree.
         name: The tensor, like `gradients/0`, or the log.
         index: The element of the flattened tensor; None where it has no elements to compare.
         reference: What the reference has there.
@@ -79,31 +77,12 @@ class Divergence:
         place = "" if self.epoch is None else f"epoch {self.epoch}, "
         place += "" if self.step is None else f"step {self.step}, "
         element = self.name if self.index is None else f"{self.name}[{self.index}]"
-        apart = "" if self.ulps is None else f" ({self.ulps:,} ulps apart)"
+        apart = f" ({self.ulps:,} ulp{'s' * (self.ulps > 1)} apart)" if self.ulps else ""
         doubt = "; the taps disturbed a run, so it may have begun elsewhere" * self.disturbed
         return (
             f"{place}{self.stage}: {element} is {self.reference} in the reference and "
             f"{self.candidate} in the candidate{apart}{doubt}"
         )
-
-
-@dataclass
-class Tapped:
-    """One run with taps."""
-
-    trace: Trace
-    taps: Taps
-    ends: list[int]
-    """How many steps were done at the end of each epoch, as far as callbacks were told."""
-
-    epochs: list[int]
-    """Their numbers."""
-
-    def place(self, step: int) -> tuple[int | None, int]:
-        """The epoch of a step, and its number in it."""
-        passed = bisect.bisect_right(self.ends, step)
-        begun = self.ends[passed - 1] if passed else 0
-        return (self.epochs[passed] if passed < len(self.epochs) else None), step - begun
 
 
 def locate(
@@ -123,16 +102,16 @@ def locate(
         CannotCompareError: There are no two trainings to compare, or the reference does not repeat
             itself.
     """
-    reference = reference or keras.Model.fit
-    theirs, ours, found = trained_by_both(scenario, candidate, reference)
+    fits = reference or keras.Model.fit, candidate
+    theirs, ours, found = trained_by_both(scenario, candidate, fits[0])
     if not found:
-        return _elsewhere(parity(scenario, candidate, reference).differences)
+        return _elsewhere(parity(scenario, candidate, fits[0]).differences)
     first = 0
     while True:
-        one, other = (run_tapped(scenario, fit, first) for fit in (reference, candidate))
-        disturbed = _differ(theirs, one.trace) or _differ(ours, other.trace)
-        if place := _first_difference(one, other):
-            parted = _in_detail(scenario, (reference, candidate), one, place, disturbed)
+        one, other = both_tapped(scenario, fits, first)
+        disturbed = not (same(theirs, one.trace) and same(ours, other.trace))
+        if place := first_difference(one, other):
+            parted = _in_detail(scenario, fits, one, place, disturbed)
             return replace(parted, outcome=outcome_of(found))
         first += ROWS - 1  # what the last row's step leaves behind is seen in the next window
         if first > max(one.taps.steps, other.taps.steps):
@@ -162,37 +141,11 @@ def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None
     raise AssertionError("\n".join(str(one) for one in (verdict, place) if one))
 
 
-def run_tapped(
-    scenario: Scenario, fit: Fit, first: int = 0, keep: Kept | Album | None = None
-) -> Tapped:
-    """Trains a scenario with taps in the model, from step `first` on."""
-    taps = Taps(first, keep)
-    ends: list[int] = []
-    epochs: list[int] = []
-
-    def tapped(model: keras.Model, **arguments: Any) -> Any:
-        class Ends(keras.callbacks.Callback):
-            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-                ends.append(taps.steps)
-                epochs.append(epoch)
-
-        arguments["callbacks"] = [*arguments["callbacks"], Ends()]
-        with taps.on(model):
-            return fit(model, **arguments)
-
-    return Tapped(record(scenario, tapped, "epochs")[0], taps, ends, epochs)
-
-
-def _differ(one: Trace, other: Trace) -> bool:
-    return bool(differences(one, other)[1])
-
-
-def _first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None:
-    """The first step, stage and name where the fingerprints differ."""
+def first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None:
+    """The first step, stage and name where the fingerprints of two runs differ."""
     prints, others = one.taps.prints(), other.taps.prints()
-    both = [name for name in prints if name in others]
-    ordered = _in_causal_order(both)
-    done = min(one.taps.steps, other.taps.steps) - one.taps.first
+    ordered = _in_causal_order([name for name in prints if name in others])
+    steps = one.taps.steps, other.taps.steps
     boundaries = {*one.ends, *other.ends}  # where metrics are reset
     plain = one.trace.is_plain or other.trace.is_plain  # a loop may have metrics of its own
 
@@ -200,30 +153,24 @@ def _first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None
         seen = prints[name][row : row + 1], others[name][row : row + 1]
         return all(print_.any() for print_ in seen) and seen[0] != seen[1]
 
-    for name in both:
-        if one.taps.first == 0 and name.startswith("weights/") and differs(name, 0):
-            return 0, "start", name
-    for row in range(min(done, ROWS)):
+    for row in range(min(min(steps) - one.taps.first, ROWS)):
         step = one.taps.first + row
         for stage, name in ordered:
             reset = stage == "metrics" and (plain or step + 1 in boundaries)
-            if not reset and differs(name, row + (stage in LEFT_BEHIND)):
-                return (
-                    step,
-                    "validation" if stage == "begun" and step in boundaries else stage,
-                    name,
-                )
+            if not reset and differs(name, row + (stage in one.taps.seen_late)):
+                between = stage == "begun" and step in boundaries
+                return step, "between epochs" if between else stage, name
+    last = steps[0] - one.taps.first
+    if steps[0] == steps[1] and last < ROWS:  # the passes of the last validation
+        for stage, name in ordered:
+            if stage in ("validation", "begun") and differs(name, last):
+                return steps[0], "validation", name
     return None
 
 
 def _in_causal_order(names: list[str]) -> list[tuple[str, str]]:
-    stages = [(_stage(name), name) for name in names]
+    stages = [(stage_of(name), name) for name in names]
     return sorted(stages, key=lambda one: STAGES.index(one[0]))  # stable: as they were traced
-
-
-def _stage(name: str) -> str:
-    kind = name.split("/")[0]
-    return {"optimizer": "update"}.get(kind, kind)
 
 
 def _in_detail(
@@ -235,13 +182,16 @@ def _in_detail(
 ) -> Divergence:
     """Runs both again and keeps the tensor that parted first."""
     step, stage, name = place
-    at = step + (stage in LEFT_BEHIND)
+    at = step + (stage in one.taps.seen_late)
     kept = [Kept(name, at, one.taps.dtypes[name]) for _ in fits]
     for fit, keep in zip(fits, kept, strict=True):
-        run_tapped(scenario, fit, keep=keep)
+        run_tapped(scenario, fit, keep=keep, ends=one.taps.ends)
     index, (theirs, ours), ulps = _first_element(*(as_array(keep.value) for keep in kept))
-    epoch, step = one.place(step - (stage == "validation"))
-    return Divergence(epoch, step, stage, name, index, theirs, ours, ulps, disturbed)
+    if stage in ("validation", "between epochs"):
+        where: tuple[int | None, int | None] = one.place(step - 1)[0], None
+    else:
+        where = one.place(step)
+    return Divergence(*where, stage, name, index, theirs, ours, ulps, disturbed)
 
 
 def _first_element(one: np.ndarray, other: np.ndarray) -> tuple[int | None, tuple, int | None]:
@@ -270,9 +220,11 @@ def _without_steps(
         return Divergence(epoch, step, "steps", name, None, steps[0], steps[1], None, disturbed)
     state = [one for one in found if one.where.startswith(("variables/weights", "variables/opt"))]
     logs = [one for one in found if one.where.startswith("history/")]
+    if state and one.taps.ends == "gradient" and "/weights/" in state[0].where:
+        # By hand, the last update is seen by nobody.
+        return _of(state[0], _last_step(one, None), "weights", disturbed)
     if state:
-        stage = _stage(state[0].where.removeprefix("variables/"))
-        return _of(state[0], _last_step(one, None), stage, disturbed)
+        return _of(state[0], (_last_step(one, None)[0], None), "end", disturbed)
     if logs:
         first = min(logs, key=lambda log: (_epoch_of(log), "val_" in log.where))
         of_epoch = _last_step(one, _epoch_of(first))

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import io
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from unittest import mock
 import keras
 import tensorflow as tf
 
-from compare.recorder import empty_folder, prepare, wait_for_device
+from compare.recorder import empty_folder, prepare, steps_taken
 from compare.resized import FixedSizeError, Size, resized, wider
 from compare.scenario import Fit, Scenario
 from compare.split import shares
+from compare.throughput import seconds_of
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,8 @@ def begin(scenario: Scenario, engine: Engine, device: str) -> First:
 
     with mock.patch.object(model, "call", counted):
         first = again()
-        before = int(model.optimizer.iterations)
-        again()
-    return First(first, len(traces), int(model.optimizer.iterations) - before)
+        steps = _steps(AS_IT_IS, model)
+    return First(first, len(traces), steps)
 
 
 def _new(scenario: Scenario, engine: Engine) -> keras.Model:
@@ -112,24 +111,21 @@ AS_IT_IS = Size()
 def again(size: Size = AS_IT_IS, model: keras.Model | None = None) -> float:
     """Seconds of one more fit; making the data is off the clock."""
     here = _here[0]
-    model = model or here.model
-    arguments = resized({"verbose": 0, **here.scenario.data()}, size)
-    with empty_folder(), contextlib.redirect_stdout(io.StringIO()):
-        begun = time.perf_counter()
-        here.engine.fit(model, **arguments)
-        wait_for_device(model)
-        return time.perf_counter() - begun
+    arguments = resized(here.scenario.data(), size)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return seconds_of(here.engine.fit, model or here.model, arguments)
 
 
 def taken_apart(first: First, seconds: list[float]) -> Cost:
     """What this engine takes, with the seconds of its rounds."""
     here = _here[0]
+    peak = _peak()  # of whole fits: what follows trains more at once than anybody asked for
     # An eager step takes so long that nothing else counts: its whole fits tell enough.
     told_apart = (None, None) if here.engine.eagerly else _per_epoch_and_step(here.model)
     arguments = {"verbose": 0, **here.scenario.data()}
     with empty_folder(), contextlib.redirect_stdout(io.StringIO()):
         parts = shares(lambda: here.engine.fit(here.model, **arguments))
-    return Cost(first.seconds, seconds, *told_apart, parts, _peak(), first.traces)
+    return Cost(first.seconds, seconds, *told_apart, parts, peak, first.traces)
 
 
 def _per_epoch_and_step(model: keras.Model) -> tuple[float | None, float | None]:
@@ -140,9 +136,11 @@ def _per_epoch_and_step(model: keras.Model) -> tuple[float | None, float | None]
         )
     except FixedSizeError:
         return None, None
-    steps = _steps(Size(epochs=3), model) / 3
-    per_step = (longer - thrice) / (9 * steps)
-    return (thrice - once) / 2 - steps * per_step, per_step
+    steps, more = _steps(Size(epochs=3), model), _steps(Size(4, epochs=3), model)
+    if more == steps:  # a loop that does not count them
+        return None, None
+    per_step = (longer - thrice) / (more - steps)
+    return (thrice - once) / 2 - steps / 3 * per_step, per_step
 
 
 def _least(size: Size, model: keras.Model) -> float:
@@ -152,17 +150,16 @@ def _least(size: Size, model: keras.Model) -> float:
 
 
 def _steps(size: Size, model: keras.Model) -> int:
-    before = int(model.optimizer.iterations)
+    before = steps_taken(model)
     again(size, model)
-    return int(model.optimizer.iterations) - before
+    return steps_taken(model) - before
 
 
-def grown(size: Size) -> float | None:
-    """Microseconds a step at another size; None where the training has but one size."""
+def grown(size: Size) -> tuple[float, int] | None:
+    """Seconds and steps of a fit of another size; None where the training has but one size."""
     try:
         model = wider(_new(_here[0].scenario, _here[0].engine), size.width)
-        seconds = _least(size, model)
-        return 1e6 * seconds / max(_steps(size, model), 1)
+        return _least(size, model), _steps(size, model)
     except FixedSizeError:
         return None
 

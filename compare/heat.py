@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 import loop
-from compare.divergence import Tapped, run_tapped
 from compare.kept import Album
 from compare.recorder import as_array
 from compare.scenario import Fit, Scenario
+from compare.tapped import Tapped, both_tapped, run_tapped
 from compare.ulps import farthest
 
 ROWS = 64
@@ -56,27 +56,28 @@ def heat_of(
 
     Returns:
         The distances; None where a model has no weights, or more than can be kept, or a loop
-        takes no step with the model's optimizer.
+        takes no step that can be seen.
     """
-    reference = reference or keras.Model.fit
-    plain = run_tapped(scenario, reference)
+    fits = reference or keras.Model.fit, candidate
+    plain, other = both_tapped(scenario, fits)
+    steps = plain.taps.steps
     weights = {
-        name: value
+        f"begun/{name}": value
         for name, value in plain.trace.variables.items()
-        if name.startswith("weights/") and name in plain.taps.dtypes
+        if name.startswith("weights/") and f"begun/{name}" in plain.taps.dtypes
     }
     size = sum(value.size for value in weights.values())
-    if not size or size > ELEMENTS or not plain.taps.steps:
+    if not size or size > ELEMENTS or not (steps and other.taps.steps):
         return None
-    rows = min(ROWS, plain.taps.steps, ELEMENTS // size)
-    stride = -(-plain.taps.steps // rows)
-    rows = -(-plain.taps.steps // stride)
-    albums = [Album(weights, rows, stride) for _ in range(2)]
+    rows = min(ROWS, steps, ELEMENTS // size)
+    stride = -(-steps // rows)
+    rows = -(-steps // stride)
+    albums = [Album(weights, rows, stride) for _ in fits]
     runs = [
-        run_tapped(scenario, fit, keep=album)
-        for fit, album in zip((reference, candidate), albums, strict=True)
+        run_tapped(scenario, fit, keep=album, ends=plain.taps.ends)
+        for fit, album in zip(fits, albums, strict=True)
     ]
-    return _heat(albums, runs) if all(run.taps.steps for run in runs) else None
+    return _heat(albums, runs)
 
 
 def _heat(albums: list[Album], runs: list[Tapped]) -> Heat:
@@ -87,5 +88,5 @@ def _heat(albums: list[Album], runs: list[Tapped]) -> Heat:
         [farthest(kept[0][name][row], kept[1][name][row]) for row in range(len(shown))]
         for name in kept[0]
     ]
-    paths = [name.split("/", 2)[2] for name in kept[0]]
+    paths = [name.split("/", 3)[3] for name in kept[0]]
     return Heat(paths, shown, np.array(ulps).reshape(len(paths), len(shown)))

@@ -42,6 +42,10 @@ class CandidateError(CannotCompareError):
     outcome = Outcome.CANDIDATE_FAILED
 
 
+class CrashError(CandidateError):
+    """The process that trained ended before it was done."""
+
+
 class NeverTrainedError(CannotCompareError):
     """The candidate left every weight as it was, where the reference changed them."""
 

@@ -89,7 +89,7 @@ def _histories(rows: Sequence[Row]) -> list[tuple[str, plots.Picture]]:
     return [
         (name, plots.histories(name, *parity.histories))
         for name, parity in shown
-        if any(parity.histories[0].values())
+        if any(log for history in parity.histories for log in history.values())
     ]
 
 

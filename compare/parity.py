@@ -13,6 +13,7 @@ import loop
 from compare.bits import Difference, differences
 from compare.outcome import Outcome
 from compare.scenario import Fit, Scenario
+from compare.trace import on_equal_terms
 from compare.trials import by_candidate, by_reference, require_training
 
 
@@ -94,9 +95,9 @@ def prove(
     again, model = by_reference(scenario, reference, "nothing")
     _, unrepeatable = differences(watched.as_watched("nothing"), again)
     seen_by_all = by_candidate(scenario, candidate)[0]
-    compared, found = differences(watched.as_promised_by(seen_by_all), seen_by_all)
+    compared, found = differences(*on_equal_terms(watched, seen_by_all))
     unwatched, by_ours = by_candidate(scenario, candidate, "nothing")
-    more, others = differences(again.as_promised_by(unwatched), unwatched)
+    more, others = differences(*on_equal_terms(again, unwatched))
     found += [replace(one, where=f"unwatched/{one.where}") for one in others]
     if found:
         require_training(scenario, again, unwatched)

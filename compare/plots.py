@@ -36,19 +36,23 @@ class Picture(NamedTuple):
 @mpl.rc_context(STYLE)
 def histories(name: str, reference: dict[str, list], candidate: dict[str, list]) -> Picture:
     """The logs of both engines, one over the other: where one line hides the other they agree."""
-    pairs = [log for log in reference if not log.startswith("val_")]
-    shown = Figure(figsize=(3.1 * max(1, len(pairs[:4])), 2.4), layout="constrained")
-    all_axes = shown.subplots(1, max(1, len(pairs[:4])), squeeze=False)[0]
+    logs = list({**reference, **candidate})
+    pairs = [log for log in logs if not (log.startswith("val_") and log[4:] in logs)]
+    rows = -(-len(pairs) // 4)
+    shown = Figure(figsize=(3.1 * min(4, len(pairs)), 2.4 * rows), layout="constrained")
+    all_axes = shown.subplots(rows, min(4, len(pairs)), squeeze=False).ravel()
+    for axes in all_axes[len(pairs) :]:
+        axes.remove()
     for axes, log in zip(all_axes, pairs, strict=False):
         for key, style in ((log, "-"), (f"val_{log}", "--")):
             _overlaid(axes, key, style, reference, candidate)
         axes.set_title(log)
-        axes.set_xlabel("epoch (dashed: validation)" if f"val_{log}" in reference else "epoch")
+        axes.set_xlabel("epoch (dashed: validation)" if f"val_{log}" in logs else "epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     last = "; ".join(
         f"{log} ends at {_last(reference, log)} in the reference, at {_last(candidate, log)} in "
         "the candidate"
-        for log in reference
+        for log in logs
     )
     return _picture(shown, f"{name}: {last}")
 

@@ -136,6 +136,11 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
 
 def variables_of(model: keras.Model) -> dict[str, np.ndarray]:
     """Copies of all that a model holds, by kind, place and path."""
+    return {name: as_array(variable) for name, variable in variables_by_name(model).items()}
+
+
+def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
+    """All variables of a model, by kind, place and path."""
     optimizer = getattr(model, "optimizer", None)
     kinds = {
         "weights": model.variables,  # trainable or not, with the states of seed generators
@@ -143,7 +148,7 @@ def variables_of(model: keras.Model) -> dict[str, np.ndarray]:
         "metrics": model.metrics_variables,
     }
     return {
-        f"{kind}/{place}/{variable.path}": as_array(variable)
+        f"{kind}/{place}/{variable.path}": variable
         for kind, variables in kinds.items()
         for place, variable in enumerate(variables)
     }
@@ -182,6 +187,12 @@ def wait_for_device(model: keras.Model) -> None:
     """Reads a weight that the last update wrote: a clock stopped after it has timed the work."""
     if model.weights:
         as_array(model.weights[-1])
+
+
+def steps_taken(model: keras.Model) -> int:
+    """How often its optimizer was asked to update it, of all times."""
+    optimizer = getattr(model, "optimizer", None)
+    return int(optimizer.iterations) if optimizer is not None else 0
 
 
 def as_array(value: Any) -> np.ndarray:

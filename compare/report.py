@@ -13,7 +13,7 @@ from compare.tables import new_table
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
-    """Prints a row for each scenario, then every difference found, then the verdict."""
+    """Prints a row for each scenario, then the first differences of each, then the verdict."""
     console.print(_table(rows))
     for row in rows:
         if row.error:

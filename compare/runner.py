@@ -6,12 +6,10 @@ where it lives, and nothing else runs meanwhile.
 
 import contextlib
 import io
-import multiprocessing
 import os
 import queue
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -19,12 +17,12 @@ from typing import TypeVar
 import keras
 
 import loop
-from compare._quiet import quietly
-from compare.outcome import CannotCompareError, Outcome
+from compare.outcome import CannotCompareError, CrashError, Outcome
 from compare.parity import Parity, prove
 from compare.recorder import empty_folder
 from compare.scenario import Fit, Scenario
 from compare.throughput import Throughput, throughput
+from compare.workers import Worker, workers
 
 T = TypeVar("T")
 
@@ -74,8 +72,8 @@ def run(
     """Proves and times scenarios.
 
     Args:
-        scenarios: What to train; importable, as the workers are processes of their own.
-        candidate: The engine to compare; importable, too.
+        scenarios: What to train, in processes of their own.
+        candidate: The engine to compare.
         reference: The engine to compare it with.
         proofs: Whether to compare bits.
         times: Whether to time.
@@ -85,13 +83,13 @@ def run(
         A row for each scenario, in their order.
     """
     rows = _by_name(scenarios)
-    homes: dict[str, ProcessPoolExecutor] = {}
+    homes: dict[str, Worker] = {}
     ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
     waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
     for scenario in scenarios if proofs else ():
         waiting.put(scenario)
 
-    def prove_next(worker: ProcessPoolExecutor) -> None:
+    def prove_next(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 scenario = waiting.get_nowait()
@@ -112,7 +110,7 @@ def run(
             on_progress(f"timed {row.scenario.name}")
     finally:
         for worker in ready:
-            worker.shutdown()
+            worker.close()
     return list(rows.values())
 
 
@@ -124,32 +122,19 @@ def _by_name(scenarios: Sequence[Scenario]) -> dict[str, Row]:
 
 
 def _asked(
-    worker: ProcessPoolExecutor,
+    worker: Worker,
     work: Callable[[Scenario, Fit, Fit], T],
     scenario: Scenario,
     fits: tuple[Fit, Fit],
 ) -> tuple[T | None, Failure | None]:
     try:
-        return worker.submit(work, scenario, *fits).result(), None
-    except BrokenProcessPool:
-        return None, Failure(
-            f"{scenario.name}: the process that trained it ended: a crash in native code, or no "
-            "memory left"
-        )
+        return worker.ask(work, scenario, *fits), None
+    except CrashError as error:
+        return None, Failure(f"{scenario.name}: {error}")
     except CannotCompareError as error:
         return None, Failure(str(error), error.outcome)
     except Exception as error:  # an engine may raise anything; the table must show it
         return None, Failure(f"{scenario.name}: {type(error).__name__}: {error}")
-
-
-def workers(count: int) -> list[ProcessPoolExecutor]:
-    """Processes of one worker each, so that a model is found again where it was trained."""
-    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    begun = [ProcessPoolExecutor(1, mp_context=spawn) for _ in range(max(count, 1))]
-    with quietly():  # they inherit this standard error; what they raise comes back as exceptions
-        for greeting in [worker.submit(os.getpid) for worker in begun]:
-            greeting.result()
-    return begun
 
 
 _trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what it has proved

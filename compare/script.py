@@ -3,7 +3,8 @@
     print(compare_script("train.py", ["--epochs", "3"]))
 
 Each run is a process of its own in the current folder, one after the other, from the same seeds;
-the script's own seeds come on top. What the script writes, the second run writes again.
+the script's own seeds come on top. What the script writes, every run writes again: there are two,
+and where they differ a third, under Keras once more.
 """
 
 import ast
@@ -133,7 +134,8 @@ def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVer
     Raises:
         UnreadableScriptError: There is no such file, or it is no Python.
         ScriptError: It fails under Keras.
-        NeverTrainedError: It calls neither fit nor evaluate nor predict.
+        NeverTrainedError: It calls neither fit nor evaluate nor predict, nor one of their friends
+            on a batch.
     """
     path = Path(path)
     _require_python(path)
@@ -141,7 +143,7 @@ def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVer
     if failed:
         raise ScriptError(f"{path} fails under Keras itself:\n{failed}")
     if not theirs:
-        raise NeverTrainedError(f"{path} calls neither fit nor evaluate nor predict")
+        raise NeverTrainedError(f"{path} trains nothing: it calls no fit, evaluate or predict")
     ours, failed = _recorded("loop", path, arguments)
     verdict = _verdict(path, theirs, ours, failed)
     if verdict.outcome is Outcome.IDENTICAL:

@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 import loop
-from compare.recorder import SEED, as_array, variables_of, wait_for_device
+from compare.recorder import SEED, as_array, steps_taken, variables_of, wait_for_device
 from compare.script import ScriptCall
 
 METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
@@ -48,14 +48,14 @@ class Notebook:
             if self._inside:
                 return call(model, *args, **arguments)
             self._inside = True
-            before, begun = _steps(model), time.perf_counter()
+            before, begun = steps_taken(model), time.perf_counter()
             try:
                 returned = call(model, *args, **arguments)
                 wait_for_device(model)
             finally:
                 self._inside = False
             seconds = time.perf_counter() - begun
-            steps = _steps(model) - before
+            steps = steps_taken(model) - before
             variables = variables_of(model) if method in ("fit", "train_on_batch") else {}
             result = as_plain(returned)
             place = self._place(inspect.currentframe())
@@ -86,11 +86,6 @@ def _leaf(value: Any) -> Any:
     if isinstance(value, tf.RaggedTensor):
         return [as_array(value.flat_values), *(as_array(one) for one in value.nested_row_splits)]
     return as_array(value) if tf.is_tensor(value) else value
-
-
-def _steps(model: keras.Model) -> int:
-    optimizer = getattr(model, "optimizer", None)
-    return int(optimizer.iterations) if optimizer is not None else 0
 
 
 def main() -> None:

@@ -128,13 +128,13 @@ def _marks() -> Iterator[None]:
         mark(
             next(one for one in tensor.__mro__ if "_numpy" in vars(one)), "_numpy", "glassfit reads"
         )
-        for owner in _subclasses(keras.callbacks.Callback):
+        for owner in subclasses(keras.callbacks.Callback):  # the hooks of itself do nothing
             for hook in [name for name in vars(owner) if name.startswith("on_")]:
                 mark(owner, hook, "glassfit callbacks")
         yield
 
 
-def _subclasses(base: type) -> set[type]:
-    """Its subclasses, but not itself: hooks that a callback inherits from it do nothing."""
+def subclasses(base: type) -> set[type]:
+    """Its subclasses, and theirs, but not itself."""
     below: list[type] = base.__subclasses__()
-    return {one for sub in below for one in (sub, *_subclasses(sub))}
+    return {one for sub in below for one in (sub, *subclasses(sub))}

@@ -22,9 +22,15 @@ import tensorflow as tf
 
 from compare.kept import Album, Kept
 from compare.outcome import CannotCompareError
+from compare.recorder import variables_by_name
+from compare.split import subclasses
 
 ROWS, COLUMNS = 1024, 8192
 """How many steps are seen in one run, and how many tensors in each."""
+
+ENDS = ("own optimizer", "any optimizer", "gradient")
+"""What ends a step: the model's optimizer applies gradients, or any optimizer does, or (in a loop
+that updates weights by hand) a tape has given them."""
 
 INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
 
@@ -33,25 +39,33 @@ class Taps:
     """What goes through the steps of one training.
 
     A step ends where the optimizer applies gradients; of two forward passes in a step the last one
-    counts. What a step leaves behind (weights, metrics) is seen by the first pass that follows it,
-    in validation maybe; as the last pass of the next step finds it, it is named `begun/...`.
+    counts, and what it finds is named `begun/...`. Weights and optimizer are seen as the update
+    leaves them, metrics as the first pass that follows finds them, in validation maybe.
 
     Attributes:
         first: The first step that is seen; `ROWS` of them are.
         keep: What to keep as it is, one tensor or an album of them.
+        ends: What ends a step, one of `ENDS`.
         columns: The column of each name, in the order in which they were traced.
         dtypes: The dtype of each.
     """
 
-    def __init__(self, first: int = 0, keep: Kept | Album | None = None):
+    def __init__(self, first: int = 0, keep: Kept | Album | None = None, ends: str = ENDS[0]):
         self.first = first
         self.keep = keep
+        self.ends = ends
         self.columns: dict[str, int] = {}
         self.dtypes: dict[str, tf.DType] = {}
         with tf.device("CPU"):
             self._steps = tf.Variable(0, dtype=tf.int64)
             self._prints = tf.Variable(tf.zeros([ROWS + 1, COLUMNS], tf.int64))
         self._losses = 0
+        self._depth = 0  # of optimizers that wrap each other
+
+    @property
+    def seen_late(self) -> tuple[str, ...]:
+        """The stages of a step that are seen as the next pass begins."""
+        return ("weights", "metrics") if self.ends == "gradient" else ("metrics",)
 
     @property
     def steps(self) -> int:
@@ -73,10 +87,18 @@ class Taps:
             stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
             gradient = self._around_gradient(tf.GradientTape.gradient)
             stack.enter_context(patch(tf.GradientTape, "gradient", gradient))
-            if getattr(model, "optimizer", None) is not None:
-                apply = self._around_apply(model.optimizer.apply)
-                stack.enter_context(patch(model.optimizer, "apply", apply))
+            for owner in _that_apply():
+                stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
             yield
+
+    def see_state(self, model: keras.Model, when: str = "") -> None:
+        """Notes weights, and the optimizer if it ends the steps, as far as they were made already.
+
+        Metrics are reset between epochs, by each loop where it likes: they are no part of this.
+        """
+        state = variables_by_name(model) if model.built else {}
+        kinds = ("weights", "update") if self.ends == "own optimizer" else ("weights",)
+        self.see_all({when + name: it for name, it in state.items() if stage_of(name) in kinds})
 
     def see(self, name: str, value: Any) -> None:
         """Notes the tensors of a structure under a name; None is nothing to note."""
@@ -110,10 +132,10 @@ class Taps:
         @functools.wraps(call)
         def tapped(*inputs: Any, **more: Any) -> Any:
             self._losses = 0
-            state = _state(model)
-            self.see_all(state, first=True)
-            begun = {name: it for name, it in state.items() if not name.startswith("metrics/")}
-            self.see_all({f"begun/{name}": it for name, it in begun.items()})
+            late = variables_by_name(model) if model.built else {}
+            late = {name: it for name, it in late.items() if stage_of(name) in self.seen_late}
+            self.see_all(late, first=True)
+            self.see_state(model, "begun/")
             self.see("batch/x", inputs)
             outputs = call(*inputs, **more)
             self.see("prediction", outputs)
@@ -139,19 +161,45 @@ class Taps:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
             self.see("loss/objective", target)
-            return gradient(tape, target, *sources, **more)
+            found = gradient(tape, target, *sources, **more)
+            if self.ends == "gradient":
+                self.see("gradients", found)
+                self._steps.assign_add(1)
+            return found
 
         return tapped
 
-    def _around_apply(self, apply: Any) -> Any:
+    def _around_apply(self, model: keras.Model, apply: Any) -> Any:
         @functools.wraps(apply)
-        def tapped(grads: Any, trainable_variables: Any = None) -> Any:
+        def tapped(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            counts = self.ends == "any optimizer" or (
+                self.ends == "own optimizer" and optimizer is getattr(model, "optimizer", None)
+            )
+            if self._depth or not counts:
+                return apply(optimizer, grads, trainable_variables)
             self.see("gradients", list(grads))
-            done = apply(grads, trainable_variables)
+            self._depth += 1
+            try:
+                done = apply(optimizer, grads, trainable_variables)
+            finally:
+                self._depth -= 1
+            self.see_state(model)
             self._steps.assign_add(1)
             return done
 
         return tapped
+
+
+def _that_apply() -> set[Any]:
+    """The optimizers with a method `apply` of their own."""
+    base = keras.optimizers.Optimizer
+    return {one for one in (*base.__mro__, *subclasses(base)) if "apply" in vars(one)}
+
+
+def stage_of(name: str) -> str:
+    """The stage of a step in which a tensor is seen."""
+    kind = name.split("/")[0]
+    return {"optimizer": "update"}.get(kind, kind)
 
 
 def _parts(leaf: Any) -> list[Any]:
@@ -159,21 +207,6 @@ def _parts(leaf: Any) -> list[Any]:
     if isinstance(leaf, tf.SparseTensor | tf.RaggedTensor):
         return tf.nest.flatten(leaf, expand_composites=True)
     return [] if leaf is None else [leaf]
-
-
-def _state(model: keras.Model) -> dict[str, Any]:
-    """What a step changes, as far as it was made already: variables by kind, place and path."""
-    optimizer = getattr(model, "optimizer", None)
-    kinds = {
-        "weights": model.variables if model.built else [],
-        "optimizer": optimizer.variables if optimizer and optimizer.built else [],
-        "metrics": model.metrics_variables,
-    }
-    return {
-        f"{kind}/{place}/{variable.path}": variable
-        for kind, variables in kinds.items()
-        for place, variable in enumerate(variables)
-    }
 
 
 def fingerprint(tensor: tf.Tensor) -> tf.Tensor:

@@ -7,13 +7,15 @@ the epoch. Tracing is not: both engines train once before the clock starts.
 import statistics
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 
 import loop
-from compare.recorder import empty_folder, prepare, wait_for_device
-from compare.scenario import Fit, Scenario
+from compare.recorder import empty_folder, prepare, steps_taken, wait_for_device
+from compare.scenario import Fit, FitArguments, Scenario
 from compare.timing import Ratio, interleaved, ratio
+from compare.trials import blamed_on
 
 ROUNDS = 7
 SECONDS = 0.4
@@ -25,10 +27,10 @@ class Throughput:
 
     Attributes:
         scenario: Its name.
-        steps: Training steps in one fit.
-        reference: Microseconds per step under the reference, a sample a round.
-        candidate: Microseconds per step under the candidate, a sample a round.
-        again: Microseconds per step under the reference, a second time in each round.
+        steps: Training steps in one fit of the reference.
+        reference: Microseconds per step of the reference, a sample a round.
+        candidate: Microseconds of the candidate for as many, a sample a round.
+        again: Microseconds per step of the reference, a second time in each round.
     """
 
     scenario: str
@@ -84,39 +86,41 @@ def throughput(
 
     Returns:
         The samples; None for a scenario that trains no step.
+
+    Raises:
+        CannotCompareError: One of them cannot train it.
     """
     reference = reference or keras.Model.fit
+
+    def timed(who: str, model: keras.Model, fit: Fit) -> float:
+        with blamed_on(scenario, who):
+            return seconds_of(fit, model, scenario.data())
+
     if trained is None:
         trained = prepare(scenario)[0], prepare(scenario)[0]
-        _seconds_per_step(scenario, trained[0], reference)
-        _seconds_per_step(scenario, trained[1], candidate)
-    steps = 0
-
-    def timed(model: keras.Model, fit: Fit) -> float:
-        nonlocal steps
-        seconds, steps = _seconds_per_step(scenario, model, fit)
-        return 1e6 * seconds
-
-    samples = interleaved(
+        timed("reference", trained[0], reference)
+        timed("candidate", trained[1], candidate)
+    before = steps_taken(trained[0])
+    seconds = interleaved(
         {
-            "reference": lambda: timed(trained[0], reference),
-            "candidate": lambda: timed(trained[1], candidate),
-            "again": lambda: timed(trained[0], reference),
+            "reference": partial(timed, "reference", trained[0], reference),
+            "candidate": partial(timed, "candidate", trained[1], candidate),
+            "again": partial(timed, "reference", trained[0], reference),
         },
         ROUNDS,
         SECONDS,
     )
-    return Throughput(scenario.name, steps, **samples) if steps else None
+    steps = (steps_taken(trained[0]) - before) // (2 * len(seconds["again"]))
+    if not steps:
+        return None
+    samples = {who: [1e6 * one / steps for one in of] for who, of in seconds.items()}
+    return Throughput(scenario.name, steps, **samples)
 
 
-def _seconds_per_step(scenario: Scenario, model: keras.Model, fit: Fit) -> tuple[float, int]:
-    """One fit on the clock; making the data is off it. Returns seconds per step, and steps."""
-    arguments = {"verbose": 0, **scenario.data()}
-    before = int(model.optimizer.iterations)
+def seconds_of(fit: Fit, model: keras.Model, arguments: FitArguments) -> float:
+    """Seconds of one fit, in an empty folder and without its progress bars."""
     with empty_folder():
-        start = time.perf_counter()
-        fit(model, **arguments)
+        begun = time.perf_counter()
+        fit(model, **{"verbose": 0, **arguments})
         wait_for_device(model)
-        seconds = time.perf_counter() - start
-    steps = int(model.optimizer.iterations) - before
-    return seconds / max(steps, 1), steps
+        return time.perf_counter() - begun

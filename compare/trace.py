@@ -52,10 +52,6 @@ class Trace:
         """Whether the engine returned a dict of lists and no History: it promises less."""
         return not self.seen
 
-    def as_promised_by(self, candidate: "Trace") -> "Trace":
-        """What a candidate can be held to: all of it, or less where it returns plain lists."""
-        return self.as_plain() if candidate.is_plain else self
-
     def as_plain(self) -> "Trace":
         """History, weights and optimizer: what a loop that returns a dict of lists stands for."""
         kept = {
@@ -70,3 +66,8 @@ class Trace:
         if watched == "nothing":
             return replace(self, events=[])
         return replace(self, events=[one for one in self.events if "batch" not in one.hook])
+
+
+def on_equal_terms(one: Trace, other: Trace) -> tuple[Trace, Trace]:
+    """Both as they are, or as plain where one of them returned plain lists: it promises less."""
+    return (one.as_plain(), other.as_plain()) if one.is_plain or other.is_plain else (one, other)

@@ -1,5 +1,7 @@
 """A reference and a candidate train the same scenario; whose fault it is where one fails."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import keras
@@ -9,12 +11,13 @@ from compare.outcome import (
     CandidateError,
     CannotCompareError,
     NeverTrainedError,
+    NoHistoryError,
     ScenarioError,
     UnrepeatableError,
 )
 from compare.recorder import prepare, record, variables_of
 from compare.scenario import Fit, Scenario
-from compare.trace import Trace
+from compare.trace import Trace, on_equal_terms
 
 
 class Trials(NamedTuple):
@@ -25,37 +28,41 @@ class Trials(NamedTuple):
     found: list[Difference]
 
 
+@contextlib.contextmanager
+def blamed_on(scenario: Scenario, who: str) -> Iterator[None]:
+    """What the "reference" raises makes the scenario none; what the "candidate" does is its fault.
+
+    Raises:
+        ScenarioError: The reference raised, or returned no history.
+        CandidateError: The candidate raised.
+        NoHistoryError: It returned neither a History nor a dict of lists.
+    """
+    try:
+        yield
+    except NoHistoryError as error:
+        raise ScenarioError(f"the reference: {error}") if who == "reference" else error from None
+    except CannotCompareError:
+        raise
+    except Exception as error:  # whatever a model, a callback or a loop of the user's may raise
+        kind = ScenarioError if who == "reference" else CandidateError
+        what = f"{type(error).__name__}: {error}"
+        raise kind(f"{scenario.name}: the {who} raised {what}") from error
+
+
 def by_reference(
     scenario: Scenario, fit: Fit, watched: str = "batches"
 ) -> tuple[Trace, keras.Model]:
-    """Records the reference: where it fails, the scenario is no training.
-
-    Raises:
-        ScenarioError: It cannot be built, or the reference raised.
-    """
-    try:
+    """Records the reference; raises as `blamed_on` says."""
+    with blamed_on(scenario, "reference"):
         return record(scenario, fit, watched)
-    except CannotCompareError:
-        raise
-    except Exception as error:  # whatever a model or a callback may raise
-        raise ScenarioError(f"{scenario.name}: the reference raised {_text(error)}") from error
 
 
 def by_candidate(
     scenario: Scenario, fit: Fit, watched: str = "batches"
 ) -> tuple[Trace, keras.Model]:
-    """Records a candidate.
-
-    Raises:
-        CandidateError: It raised.
-        NoHistoryError: It returned neither a History nor a dict of lists.
-    """
-    try:
+    """Records a candidate; raises as `blamed_on` says."""
+    with blamed_on(scenario, "candidate"):
         return record(scenario, fit, watched)
-    except CannotCompareError:
-        raise
-    except Exception as error:  # a loop of the user's may raise anything
-        raise CandidateError(f"{scenario.name}: the candidate raised {_text(error)}") from error
 
 
 def trained_by_both(scenario: Scenario, candidate: Fit, reference: Fit) -> Trials:
@@ -66,7 +73,7 @@ def trained_by_both(scenario: Scenario, candidate: Fit, reference: Fit) -> Trial
     """
     theirs, _ = by_reference(scenario, reference, "epochs")
     ours, _ = by_candidate(scenario, candidate, "epochs")
-    _, found = differences(theirs.as_promised_by(ours), ours)
+    _, found = differences(*on_equal_terms(theirs, ours))
     if found:
         require_training(scenario, theirs, ours)
         again, _ = by_reference(scenario, reference, "epochs")
@@ -93,7 +100,3 @@ def require_training(scenario: Scenario, reference: Trace, candidate: Trace) -> 
 
     if kept and moved(reference) and not moved(candidate):
         raise NeverTrainedError(f"{scenario.name}: the candidate left every weight as it was")
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

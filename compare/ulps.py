@@ -8,10 +8,11 @@ import numpy as np
 def ulps_between(one: Any, other: Any) -> int | None:
     """Steps from one float to the other; None where that means nothing.
 
-    Python's floats are logs, which were float32.
+    Python's floats are logs, which were float32 in most models: then such steps are counted.
     """
     if isinstance(one, float) and isinstance(other, float):
-        one, other = np.float32(one), np.float32(other)
+        narrow = all(float(np.float32(value)) == value for value in (one, other))
+        one, other = np.array([one, other], np.float32 if narrow else np.float64)
     one, other = np.asarray(one), np.asarray(other)
     if one.dtype != other.dtype or one.dtype.kind != "f" or not np.isfinite([one, other]).all():
         return None

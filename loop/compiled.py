@@ -105,7 +105,7 @@ def why_regrouped(one: Any, in_xla: bool) -> str | None:
     if in_xla or not is_graph(one) or why_not_in_a_loop(one):
         return None
     specs = tf.nest.flatten(one.structured_input_signature)
-    one_sample = all(spec.shape.rank and spec.shape[0] == 1 for spec in specs)
+    one_sample = all(spec is None or (spec.shape.rank and spec.shape[0] == 1) for spec in specs)
     through = {"Identity", "Sum", "Mul"} if one_sample else {"Identity", "Sum"}
 
     def is_sum(tensor: tf.Tensor) -> bool:

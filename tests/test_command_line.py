@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import loop
 from compare import cli as command_line
 from compare import find
+from compare.as_json import write_json
 from compare.outcome import Outcome
 from compare.runner import run
 from compare.scenario import Scenario
@@ -111,7 +113,7 @@ def status_of(monkeypatch, *words):
     ("scenario", "candidate", "outcome", "words"),
     [
         ("SMALL", "talkative_fit", Outcome.OTHER_LOGS, "history/accuray is (absent)"),
-        ("SMALL", "off_by_an_ulp", Outcome.PARTED, "(1 ulps apart)"),
+        ("SMALL", "off_by_an_ulp", Outcome.PARTED, "(1 ulp apart)"),
         ("SMALL", "broken_fit", Outcome.OTHER_EPOCHS, "epoch 1, step 0, steps: the number of"),
         ("SMALL", "failing_fit", Outcome.CANDIDATE_FAILED, "RuntimeError: no such engine"),
         ("SMALL", "idle_fit", Outcome.NEVER_TRAINED, "left every weight as it was"),
@@ -131,6 +133,58 @@ def test_every_way_to_end_has_a_status_of_its_own_and_says_why(
     assert status_of(monkeypatch, "locate", *named) is outcome
     told = capsys.readouterr()
     assert words in " ".join((told.out + told.err).replace("│", "").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "words"),
+    [
+        ("def", Outcome.UNREADABLE_SCRIPT, "cannot read"),
+        ("raise OSError('no data')", Outcome.SCRIPT_FAILED, "fails under Keras itself"),
+        ("print('hello')", Outcome.NEVER_TRAINED, "trains nothing"),
+    ],
+)
+def test_a_script_that_cannot_be_compared_has_a_status(
+    monkeypatch, capsys, tmp_path, text, outcome, words
+):
+    script = tmp_path / "train.py"
+    script.write_text(text)
+    assert status_of(monkeypatch, "script", str(script)) is outcome
+    assert words in capsys.readouterr().err
+
+
+def test_where_a_reference_fails_there_is_nothing_to_time():
+    named = ["test_command_line:SMALL", "--reference", "test_command_line:failing_fit"]
+    done = CliRunner().invoke(command_line.app, ["throughput", *named])
+    assert done.exit_code == Outcome.NO_SCENARIO
+    assert "small: the reference raised RuntimeError: no such engine" in done.stdout
+
+
+def test_a_crash_takes_nothing_else_with_it_and_lambdas_may_be_compared():
+    def of(samples):
+        return dataclasses.replace(
+            SMALL,
+            name=f"of {samples}",
+            data=lambda: points() | {"x": np.ones((samples, 3)), "y": np.ones(samples)},
+        )
+
+    def crashes_on_8(model, **arguments):
+        if len(arguments["x"]) == 8:
+            os._exit(1)
+        return loop.fit(model, **arguments)
+
+    crashed, *others = run([of(8), of(9), of(10), of(11)], crashes_on_8)
+    assert "the process that trained it ended" in str(crashed.error)
+    assert crashed.outcome is Outcome.CANDIDATE_FAILED
+    assert all(row.parity.identical and row.throughput for row in others)
+
+
+def test_json_has_words_for_what_is_no_number(tmp_path):
+    found = {"loss": [np.float32(0.5), np.nan, -np.inf], 3: Outcome.PARTED}
+    write_json(tmp_path / "report.json", history=found, place=np.arange(2))
+    told = (tmp_path / "report.json").read_text()
+    read = json.loads(told, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert read["history"] == {"loss": [0.5, "nan", "-inf"], "3": 1}
+    assert read["place"] == [0, 1]
 
 
 def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from compare import engine
 from compare.costs import KERAS, LADDER
 from compare.engine import again, begin, grown, taken_apart
 from compare.resized import FixedSizeError, Size, resized, wider
@@ -89,13 +90,35 @@ def test_a_wider_model_has_the_outputs_it_had():
         wider(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 2)
 
 
-@pytest.mark.parametrize("engine", [KERAS, LADDER[3]], ids=lambda engine: engine.name)
-def test_an_engine_is_taken_apart(engine):
-    first = begin(SMALL, engine, "cpu")
+@pytest.mark.parametrize("rung", [KERAS, LADDER[3]], ids=lambda rung: rung.name)
+def test_an_engine_is_taken_apart(rung):
+    first = begin(SMALL, rung, "cpu")
     assert first.steps == 12
     cost = taken_apart(first, [again(), again(), again()])
     assert 1 <= cost.traces <= 3
     assert cost.first > max(cost.seconds)
-    assert 0 < cost.per_step < cost.first
+    assert cost.per_step < cost.first
     assert cost.peak > 2**27
-    assert grown(Size(batch=4, epochs=2)) > 0
+    seconds, steps = grown(Size(batch=4, epochs=2))
+    assert steps == 12
+    assert seconds > 0
+
+
+def test_an_epoch_and_a_step_are_told_apart_where_the_last_batch_is_short(monkeypatch):
+    def data_of_50():
+        return data() | {"x": np.ones((50, 6), np.float32), "y": np.ones((50, 1), np.float32)}
+
+    def fit(model, x, y, batch_size, epochs, **_):
+        model.optimizer.iterations.assign_add(epochs * -(-len(x) // batch_size))
+
+    def again(size, model):
+        arguments = resized(data_of_50(), size)
+        fit(model, **arguments)
+        steps = -(-len(arguments["x"]) // 8)
+        return size.epochs * (0.5 + 0.01 * steps)
+
+    monkeypatch.setattr(engine, "again", again)
+    per_epoch, per_step = engine._per_epoch_and_step(build())
+    assert (per_epoch, per_step) == (pytest.approx(0.5), pytest.approx(0.01))
+    monkeypatch.setattr(engine, "steps_taken", lambda model: 0)
+    assert engine._per_epoch_and_step(build()) == (None, None), "a loop that does not count"

@@ -11,13 +11,16 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 import loop
-from compare import differences, record
+from compare import WATCHED, differences, record
+from compare.bits import same
 from compare.drawn import trainings
 
 
 @pytest.mark.timeout(0)
+# What Keras refuses in mid-training leaves the file of a CSVLogger open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("plan", ["step", "auto"])
-@given(scenario=trainings(), watched=st.sampled_from(["batches", "epochs", "nothing"]))
+@given(scenario=trainings(), watched=st.sampled_from(WATCHED))
 def test_a_random_training_is_the_same(plan, scenario, watched):
     note(scenario.shows)
     candidate = partial(loop.fit, plan=plan)
@@ -26,7 +29,7 @@ def test_a_random_training_is_the_same(plan, scenario, watched):
     assert refused == also_refused
     if refused is None:
         _, found = differences(reference, ours)
-        assert not found or differs_from_itself(scenario, watched, reference), found[:5]
+        assert not found or differs_from_itself(scenario), found[:5]
 
 
 def attempt(scenario, fit, watched):
@@ -37,7 +40,13 @@ def attempt(scenario, fit, watched):
         return None, type(error).__name__
 
 
-def differs_from_itself(scenario, watched, reference):
-    """Whether Keras does. With several outputs it does now and then, by an ulp in the loss."""
-    runs = (record(scenario, keras.Model.fit, watched)[0] for _ in range(12))
-    return any(differences(reference, again)[1] for again in runs)
+def differs_from_itself(scenario):
+    """Whether Keras does. With several outputs it does now and then, by an ulp in the loss.
+
+    It depends on when threads are done; who watches changes that, and never the compiled step.
+    """
+    for watched in WATCHED:
+        first, *others = (record(scenario, keras.Model.fit, watched)[0] for _ in range(8))
+        if not all(same(first, other) for other in others):
+            return True
+    return False

@@ -253,6 +253,26 @@ def _arrays_without_a_target() -> FitArguments:
     return {"x": batches(), "epochs": 1, "shuffle": False}
 
 
+class Shifted(keras.layers.Layer):
+    """Adds an input that may be missing."""
+
+    def call(self, x, shift=None):  # type: ignore[no-untyped-def]
+        return x if shift is None else x + shift
+
+
+def _optional_input_model() -> keras.Model:
+    shift = keras.Input((10,), name="shift", optional=True)
+    inputs = {"x": keras.Input((10,), name="x"), "shift": shift}
+    model = keras.Model(inputs, keras.layers.Dense(1)(Shifted()(inputs["x"], shift)))
+    model.compile("adam", "mse")
+    return model
+
+
+def _without_an_optional_input() -> FitArguments:
+    x, y = uniform(100)
+    return {"x": {"x": x, "shift": None}, "y": y, "epochs": 2, "validation_split": 0.2}
+
+
 def _half_trained() -> keras.Model:
     inputs = keras.Input((10,))
     model = keras.Model(
@@ -299,6 +319,7 @@ SOURCES = (
     Scenario("pandas_mixed_dtypes", "integers and booleans beside floats in a frame", _two_columns, _mixed_frame),
     Scenario("dict_of_inputs", "inputs by name", _two_inputs, _dict_of_inputs),
     Scenario("list_of_inputs", "inputs by place", _list_of_inputs_model, _list_of_inputs),
+    Scenario("optional_input", "an input that is not there, None among arrays", _optional_input_model, _without_an_optional_input),
     Scenario("dataset", "tf.data for training and for validation", perceptron, _batched_dataset),
     Scenario("dataset_reshuffled", "a new order for each pass, and one pass Keras starts in vain", perceptron, _reshuffled_dataset),
     Scenario("dataset_class_weight", "class weights mapped into a dataset", perceptron, _dataset_with_class_weight),

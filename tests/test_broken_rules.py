@@ -1,0 +1,150 @@
+"""Every rule of fit is broken once: each must be located, and named. Minutes: `make faults`."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import loop
+from compare import SCENARIOS
+from compare.diagnose import diagnose
+from compare.divergence import first_difference, locate
+from compare.rules import BROKEN
+from compare.scenario import Scenario
+from compare.tapped import both_tapped
+
+pytestmark = pytest.mark.slow
+
+
+def build():
+    inputs = keras.Input((6,))
+    values = layers.Dense(5, "relu", kernel_regularizer="l2")(inputs)
+    values = layers.Dropout(0.3)(layers.BatchNormalization()(values))
+    model = keras.Model(inputs, layers.Dense(1, "sigmoid")(values))
+    model.compile(
+        keras.optimizers.Adam(0.01, clipnorm=0.02, weight_decay=0.1, use_ema=True),
+        "binary_crossentropy",
+        metrics=["mae"],
+        weighted_metrics=["accuracy"],
+    )
+    return model
+
+
+def data():
+    random = np.random.default_rng(5)
+    x = random.normal(size=(40, 6)).astype("float32")
+    return {
+        "x": x,
+        "y": (x[:, :1] > 0).astype("float32"),
+        "sample_weight": random.uniform(0.2, 2.0, 40).astype("float32"),
+        "batch_size": 8,
+        "epochs": 3,
+        "initial_epoch": 1,
+        "validation_split": 0.25,
+    }
+
+
+BUSY = Scenario("busy", "a bit of everything, 4 steps an epoch, the last one short", build, data)
+
+
+def build_classifier():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(1, "sigmoid")])
+    model.compile("sgd", "binary_crossentropy")
+    return model
+
+
+def data_of_classes():
+    x, y = (data()[name] for name in ("x", "y"))
+    slower = keras.callbacks.LearningRateScheduler(lambda epoch: 0.2 / (1 + epoch))
+    return {
+        "x": x[:30],
+        "y": y[:30, 0],
+        "class_weight": {0: 1.0, 1: 3.0},
+        "batch_size": 8,
+        "epochs": 3,
+        "initial_epoch": 1,
+        "validation_data": (x[30:], y[30:, 0]),
+        "callbacks": [slower],
+    }
+
+
+CLASSES = Scenario("classes", "class weights and a schedule", build_classifier, data_of_classes)
+
+
+def build_outputs():
+    inputs = keras.Input((5,))
+    words = layers.Embedding(7, 4, mask_zero=True)(inputs)
+    each, all_ = layers.Dense(1, name="each"), layers.Dense(2, name="all")
+    model = keras.Model(inputs, [each(words), all_(layers.GlobalAveragePooling1D()(words))])
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    model.compile(optimizer, ["mse", "mse"], loss_weights=[0.3, 2.0])
+    return model
+
+
+def data_of_outputs():
+    random = np.random.default_rng(5)
+    y = [random.normal(size=size).astype("float32") for size in ((24, 5, 1), (24, 2))]
+    return {"x": random.integers(0, 7, (24, 5)), "y": y, "batch_size": 8, "epochs": 2}
+
+
+OUTPUTS = Scenario("outputs", "two of them, one with a mask", build_outputs, data_of_outputs)
+
+PLACES = {
+    "permutation": (BUSY, 1, 0, "batch"),
+    "plain_metrics": (BUSY, 1, 0, "metrics"),
+    "regularization_losses": (BUSY, 1, 0, "loss"),
+    "training_flag": (BUSY, 1, 0, "prediction"),
+    "batch_size_weights": (BUSY, 1, 0, "metrics"),
+    "epoch_mean": (BUSY, 1, 1, "metrics"),
+    "final_averages": (BUSY, 2, None, "end"),
+    "gradient_clipping": (BUSY, 1, 0, "update"),
+    "last_partial_batch": (BUSY, 1, 3, "batch"),
+    "metric_reset": (BUSY, 2, 0, "metrics"),
+    "metrics_before_update": (BUSY, 1, 0, "metrics"),
+    "one_forward_pass": (BUSY, 1, 0, "begun"),
+    "optimizer_epsilon": (BUSY, 1, 0, "update"),
+    "sample_weights": (BUSY, 1, 0, "loss"),
+    "shuffle": (BUSY, 1, 0, "batch"),
+    "validation_batch_size": (BUSY, 2, None, "metrics"),  # the sums of epoch 1 round to the same
+    "validation_regularization": (BUSY, 1, None, "metrics"),
+    "validation_tail": (BUSY, 1, 0, "batch"),
+    "validation_training_flag": (BUSY, 1, None, "validation"),
+    "weight_decay": (BUSY, 1, 0, "update"),
+    "weighted_metrics": (BUSY, 1, 0, "metrics"),
+    "weights_in_numerator_only": (BUSY, 1, 0, "loss"),
+    "class_weights": (CLASSES, 1, 0, "loss"),
+    "same_rank": (CLASSES, 1, 0, "batch"),  # what the loss is given
+    "initial_epoch": (CLASSES, 1, 0, "begun"),  # another learning rate
+    "callbacks": (CLASSES, 1, 0, "begun"),
+    "validation": (CLASSES, 1, None, "logs"),
+    "loss_weights": (OUTPUTS, 0, 0, "loss"),
+    "masks": (OUTPUTS, 0, 0, "loss"),
+    "loss_scaling": (OUTPUTS, 0, 0, "loss"),
+}
+"""In which scenario each rule is broken and where that parts: epoch, step in it, stage."""
+
+
+def test_every_rule_is_broken_here():
+    assert set(PLACES) == set(BROKEN)
+
+
+@pytest.mark.parametrize("rule", PLACES)
+def test_a_broken_rule_is_located(rule):
+    scenario, *place = PLACES[rule]
+    found = locate(scenario, BROKEN[rule].fit)
+    assert [found.epoch, found.step, found.stage] == place, found
+    assert not found.disturbed
+
+
+@pytest.mark.parametrize("rule", PLACES)
+def test_a_broken_rule_is_named(rule):
+    verdict, *others = diagnose(PLACES[rule][0], BROKEN[rule].fit)
+    assert (verdict.rule, verdict.exact) == (rule, True)
+    assert not any(other.exact for other in others)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_no_scenario_raises_a_false_alarm_and_no_tap_one(scenario):
+    assert locate(scenario) is None
+    one, other = both_tapped(scenario, (keras.Model.fit, loop.fit))
+    assert first_difference(one, other) is None
