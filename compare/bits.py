@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from compare.trace import Trace
 
@@ -68,6 +69,8 @@ def _walk(where: str, a: Any, b: Any) -> Iterator[int | Difference]:
         yield Difference(where, a, b)
     elif isinstance(a, np.ndarray):
         yield from _walk_arrays(where, a, b)
+    elif tf.is_tensor(a):  # a log that Keras does not make a float of: bfloat16
+        yield from _walk_arrays(where, *(np.asarray(one.numpy()) for one in (a, b)))
     elif isinstance(a, Mapping):
         yield from _walk_mappings(where, a, b)
     elif is_dataclass(a):

@@ -76,6 +76,8 @@ def why_not_in_a_loop(one: Any) -> str | None:
     for name, log in one.structured_outputs.items():
         if not isinstance(log, tf.Tensor | tf.TensorSpec) or not log.shape.is_fully_defined():
             return f"the log {name!r} of the step is no tensor of a fixed shape"
+        if log.dtype == tf.bfloat16:
+            return f"the log {name!r} of the step is of bfloat16, which Keras leaves a tensor"
     for kind in kinds_of_ops(one):
         if kind.startswith("Write") and kind.endswith("Summary"):
             return "the step writes summaries, which ask Python for the number of the step"

@@ -102,3 +102,30 @@ def test_a_script_that_trains_nothing_has_nothing_to_compare(tmp_path):
 def test_every_example_is_the_same(name):
     found = compare_script(EXAMPLES / f"{name}.py")
     assert found.outcome is Outcome.IDENTICAL, str(found)
+
+
+def test_batches_may_be_made_by_processes(tmp_path):
+    path = tmp_path / "train.py"
+    path.write_text("""
+import keras, numpy as np
+
+class Batches(keras.utils.PyDataset):
+    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    def __len__(self):
+        return 5
+    def __getitem__(self, index):
+        rows = slice(8 * index, 8 * index + 8)
+        return self.x[rows], self.x[rows, :1]
+    def on_epoch_end(self):
+        self.x = self.x[::-1]
+
+if __name__ == "__main__":
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    by_two = {"workers": 2, "use_multiprocessing": True}
+    validation = Batches(**by_two)
+    model.fit(Batches(**by_two), epochs=3, shuffle=False, verbose=0, validation_data=validation)
+""")
+    found = compare_script(path)
+    assert found.outcome is Outcome.IDENTICAL, str(found)
+    assert found.calls[0].reference.steps == 15

@@ -3,6 +3,7 @@
 import contextlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from loop.types import Logs
@@ -23,8 +24,8 @@ def python_logs(logs: Logs | None) -> Logs:
 
 
 def _python_value(value: Any) -> Any:
-    if isinstance(value, tf.Tensor):
-        value = value.numpy()  # waits for the device
-    with contextlib.suppress(TypeError, ValueError):  # what is no scalar stays what it is
-        return float(value)
+    with contextlib.suppress(TypeError, ValueError):
+        if isinstance(value, tf.Tensor):
+            value = np.array(value)  # waits for the device; a scalar of bfloat16 stays a tensor
+        return float(value)  # and what is no scalar an array
     return value
