@@ -20,7 +20,8 @@ with quietly():
 
 from compare.bits import Difference, differences
 from compare.diagnose import Verdict, diagnose
-from compare.divergence import Divergence, assert_same, locate
+from compare.divergence import Divergence
+from compare.locate import assert_same, locate
 from compare.parity import Parity, parity
 from compare.recorder import WATCHED, Recorder, record
 from compare.scenario import Scenario

@@ -13,9 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compare.as_json import write_json
 from compare.costs import Costs, costs
 from compare.diagnose import diagnose
-from compare.divergence import locate
 from compare.engine import Engine
 from compare.heat import heat_of
+from compare.locate import locate
 from compare.outcome import Outcome
 from compare.page import Page, write_page
 from compare.parity import parity

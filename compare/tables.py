@@ -42,8 +42,8 @@ def print_script(console: Console, found: ScriptVerdict) -> None:
             str(one.reference.steps),
             f"{one.compared:,}",
             f"[{'red' if one.differences else 'green'}]{len(one.differences):,}[/]",
-            f"{one.reference.seconds:.2f}",
-            f"{one.candidate.seconds:.2f}",
+            f"{one.reference.seconds:.3f}",
+            f"{one.candidate.seconds:.3f}",
             f"{figure(one.speed)}x",
         )
     console.print(table)

@@ -8,7 +8,8 @@ from keras import layers
 import loop
 from compare import SCENARIOS
 from compare.diagnose import diagnose
-from compare.divergence import first_difference, locate
+from compare.divergence import first_difference
+from compare.locate import locate
 from compare.rules import BROKEN
 from compare.scenario import Scenario
 from compare.tapped import both_tapped

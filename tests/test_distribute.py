@@ -41,7 +41,8 @@ def distributed(strategy):
     batches = dataset(strategy)["x"]
     return {"x": strategy.experimental_distribute_dataset(batches), "shuffle": False}
 
-for data in (arrays, dataset, distributed):  # one step an execution: with two, Keras fails here itself
+for data in (arrays, dataset, distributed):
+    # One step an execution: with two, Keras fails here itself.
     theirs = train(keras.Model.fit, keras.Model.evaluate, keras.Model.predict, data)
     ours = train(loop.fit, loop.evaluate, loop.predict, data)
     assert theirs == ours, (data, theirs[:2], ours[:2])

@@ -18,12 +18,12 @@ from compare import Recorder, assert_same, find, record
 from compare.bits import same
 from compare.broken import fit_with, replaced
 from compare.diagnose import diagnose
-from compare.divergence import locate
+from compare.fingerprint import fingerprint
 from compare.heat import heat_of
+from compare.locate import locate
 from compare.outcome import ScenarioError
 from compare.rules import BROKEN, RULES
 from compare.scenario import Scenario
-from compare.taps import fingerprint
 from compare.ulps import farthest, ulps_between
 from loop import step
 
