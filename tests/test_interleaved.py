@@ -45,16 +45,23 @@ class Interleaved(RuleBasedStateMachine):
         self.models = []
 
     def both(self, act):
-        """Acts on each model, from the same seed; what it returns must be the same."""
+        """Acts on each model, from the same seed; what it returns, or raises, must be the same."""
         self.seed += 1
-        returned = []
-        for place, engine in enumerate((keras.Model, loop)):
+        returned, refused = [], []
+        for model, engine in zip(self.models, (keras.Model, loop), strict=True):
             keras.utils.set_random_seed(self.seed)
-            returned.append(repr(act(self.models[place], engine)))
-        assert returned[0] == returned[1]
+            try:
+                returned.append(repr(act(model, engine)))
+            except Exception as error:  # toggled and loaded, a model may not fit its optimizer
+                refused.append((type(error), str(error)))
+        assert returned[:1] == returned[1:], refused
+        assert refused[:1] == refused[1:]
+        if refused:
+            self.build()
 
     @initialize()
     def build(self):
+        self.models = []
         for _ in range(2):
             keras.backend.clear_session()
             keras.utils.set_random_seed(0)
@@ -126,6 +133,7 @@ def state(model):
 
 @pytest.mark.timeout(0)
 @pytest.mark.filterwarnings("ignore:Skipping variable loading:UserWarning")  # saved untrained
+@pytest.mark.filterwarnings("ignore:The model does not have any trainable:UserWarning")
 class TestInterleaved(Interleaved.TestCase):
     # Each example is a dozen acts, some of them fits.
     settings = settings(stateful_step_count=12, max_examples=settings().max_examples // 2)
