@@ -84,6 +84,8 @@ def explain(
         with Console(stderr=True).status("breaking one rule after the other"):
             found = diagnose(scenario, candidate, reference)
         explained = list(map(str, found)) or ["No rule that is known explains it."]
+        if found and not found[0].exact:
+            explained.append("There is more to it: mend this, and ask again.")
         terminal.print(*explained, sep="\n", markup=False, highlight=False, soft_wrap=True)
     if json:
         _written(json, write_json, scenario=scenario.name, place=place, verdicts=found)
@@ -128,7 +130,7 @@ def train(
     )
     errors = Console(stderr=True)
     if not errors.is_terminal:
-        print(f"{len(scenarios)} scenarios; the table comes at the end", file=sys.stderr)
+        print(f"scenarios: {len(scenarios)}; the table comes at the end", file=sys.stderr)
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("starting", total=len(scenarios) * (proofs + times))
 

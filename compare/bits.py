@@ -30,7 +30,10 @@ class Difference:
     candidate: Any
 
     def __str__(self) -> str:
-        return f"{self.where}: {_brief(self.reference)} in the reference, {_brief(self.candidate)}"
+        one, other = self.reference, self.candidate
+        if isinstance(one, np.generic) and type(one) is type(other):
+            return f"{self.where}: {one} in the reference, {other}"
+        return f"{self.where}: {_brief(one)} in the reference, {_brief(other)}"
 
 
 class _Absent:

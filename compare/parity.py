@@ -27,6 +27,7 @@ class Parity:
         compared: How many values were compared.
         differences: Every value that differs between reference and candidate.
         unrepeatable: Every value that differs between two runs of the reference.
+        plain: Whether one of the two returned plain lists, and so less was compared.
         histories: What each of the two returned, a list for each log.
         one_by_one: Why loop.fit ran the steps one by one; None where it fused them.
     """
@@ -37,6 +38,7 @@ class Parity:
     differences: list[Difference] = field(default_factory=list)
     unrepeatable: list[Difference] = field(default_factory=list)
     histories: tuple[dict[str, list], dict[str, list]] = ({}, {})
+    plain: bool = False
     one_by_one: str | None = None
 
     @property
@@ -53,7 +55,8 @@ class Parity:
 
     def __str__(self) -> str:
         if self.identical:
-            return f"{self.scenario}: identical, {self.compared:,} values"
+            alone = " of history, weights and optimizer: it returned plain lists" * self.plain
+            return f"{self.scenario}: identical, {self.compared:,} values{alone}"
         if self.unrepeatable:
             return (
                 f"{self.scenario}: the reference does not repeat itself, so nothing can be said: "
@@ -105,6 +108,7 @@ def prove(
     verdict = Parity(
         scenario.name, scenario.exactness, compared + more, found, unrepeatable, histories
     )
+    verdict.plain = again.is_plain or unwatched.is_plain
     return verdict, (model, by_ours)
 
 

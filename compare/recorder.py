@@ -81,14 +81,16 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
     keras.backend.clear_session(free_memory=False)  # Python does so in its own time
     keras.utils.set_random_seed(SEED)
     try:
-        model = scenario.build()
-        arguments = dict(scenario.data())
+        model, arguments = scenario.build(), scenario.data()
     except Exception as error:  # a user's function may raise anything
         what = f"{type(error).__name__}: {error}"
         raise ScenarioError(f"{scenario.name} cannot be built: {what}") from error
     if not isinstance(model, keras.Model):
         raise ScenarioError(f"{scenario.name}: build() has to return a keras.Model, got {model!r}")
-    return model, arguments
+    if not isinstance(arguments, dict):
+        what = f"data() has to return the arguments of fit as a dict, got {type(arguments)}"
+        raise ScenarioError(f"{scenario.name}: {what}")
+    return model, dict(arguments)
 
 
 def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trace, keras.Model]:
@@ -117,7 +119,7 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
         returned = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
         files = {str(path.relative_to(folder)): path.read_bytes() for path in _files_below(folder)}
     history = getattr(returned, "history", returned)
-    if not isinstance(history, dict):
+    if not isinstance(history, dict) or not all(isinstance(log, list) for log in history.values()):
         raise NoHistoryError(
             f"{scenario.name}: a fit returns a History or a dict of lists, got {returned!r}"
         )

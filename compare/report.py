@@ -23,6 +23,8 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
             for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
                 console.print(f"    {escape(str(one))}", highlight=False)
     for row in rows:
+        if row.parity and row.parity.identical and row.parity.plain:
+            console.print(str(row.parity), markup=False, highlight=False)
         if row.parity and row.parity.one_by_one:
             console.print(
                 f"{row.scenario.name} ran step by step: {row.parity.one_by_one}", markup=False

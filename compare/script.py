@@ -161,7 +161,9 @@ def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVer
 def _require_python(path: Path) -> None:
     try:
         ast.parse(path.read_bytes(), str(path))
-    except (OSError, SyntaxError, ValueError) as error:
+    except OSError as error:
+        raise UnreadableScriptError(f"cannot read {path}: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
         raise UnreadableScriptError(f"cannot read {path} as Python: {error}") from None
 
 

@@ -43,7 +43,7 @@ def blamed_on(scenario: Scenario, who: str) -> Iterator[None]:
         raise ScenarioError(f"the reference: {error}") if who == "reference" else error from None
     except CannotCompareError:
         raise
-    except Exception as error:  # whatever a model, a callback or a loop of the user's may raise
+    except (Exception, SystemExit) as error:  # a model, a callback or a loop may raise anything
         kind = ScenarioError if who == "reference" else CandidateError
         what = f"{type(error).__name__}: {error}"
         raise kind(f"{scenario.name}: the {who} raised {what}") from error

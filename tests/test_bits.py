@@ -1,5 +1,7 @@
 """Equality fails closed: whatever is not the same bits in the same place is a difference."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -39,7 +41,7 @@ def test_a_missing_key_is_not_the_text_that_stands_for_it():
 
 
 def test_what_has_an_equality_of_its_own_is_refused():
-    logs = Trace(history={"loss": [tf.constant(0.0)]})
+    logs = Trace(history={"loss": [Fraction(1, 2)]})
     with pytest.raises(TypeError, match="Cannot compare the bits"):
         differences(logs, logs)
 
@@ -85,3 +87,9 @@ def test_another_hook_index_or_log_differs():
 def test_files_and_warnings_are_compared():
     assert where(Trace(files={"a": b"1"}), Trace(files={"a": b"2"})) == ["files/a"]
     assert where(Trace(warnings=[("UserWarning", "x")]), Trace()) == ["warnings/(length)"]
+
+
+def test_tensors_compare_by_their_bits():
+    logs = [Trace(history={"loss": [tf.constant(one, tf.bfloat16)]}) for one in (0.0, -0.0)]
+    assert differences(logs[0], logs[0]) == (1, [])
+    assert len(differences(*logs)[1]) == 1

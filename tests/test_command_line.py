@@ -36,6 +36,15 @@ def silent_fit(model, **arguments):
     model.fit(**arguments)
 
 
+def exiting_fit(model, **arguments):
+    model.fit(**arguments)
+    sys.exit(0)
+
+
+def array_fit(model, **arguments):
+    return {name: np.array(log) for name, log in model.fit(**arguments).history.items()}
+
+
 def idle_fit(model, epochs, **arguments):
     return {"loss": [0.0] * epochs}
 
@@ -72,6 +81,7 @@ def another_line():
 SMALL = Scenario("small", "a line", line, points)
 NO_MODEL = dataclasses.replace(SMALL, build=lambda: 1 / 0)
 NO_DATA = dataclasses.replace(SMALL, data=lambda: points() | {"y": np.ones(3)})
+NO_DICT = dataclasses.replace(SMALL, data=lambda: (np.ones((4, 3)), np.ones(4)))
 NEVER_THE_SAME = dataclasses.replace(SMALL, build=another_line)
 
 
@@ -116,9 +126,12 @@ def status_of(monkeypatch, *words):
         ("SMALL", "off_by_an_ulp", Outcome.PARTED, "(1 ulp apart)"),
         ("SMALL", "broken_fit", Outcome.OTHER_EPOCHS, "epoch 1, step 0, steps: the number of"),
         ("SMALL", "failing_fit", Outcome.CANDIDATE_FAILED, "RuntimeError: no such engine"),
+        ("SMALL", "exiting_fit", Outcome.CANDIDATE_FAILED, "raised SystemExit: 0"),
+        ("SMALL", "array_fit", Outcome.NO_HISTORY, "a dict of lists, got {'loss': array("),
         ("SMALL", "idle_fit", Outcome.NEVER_TRAINED, "left every weight as it was"),
         ("SMALL", "silent_fit", Outcome.NO_HISTORY, "got None"),
         ("NO_MODEL", "silent_fit", Outcome.NO_SCENARIO, "ZeroDivisionError"),
+        ("NO_DICT", "silent_fit", Outcome.NO_SCENARIO, "as a dict, got <class 'tuple'>"),
         ("NO_DATA", "silent_fit", Outcome.NO_SCENARIO, "the reference raised ValueError"),
         ("NEVER_THE_SAME", "broken_fit", Outcome.UNREPEATABLE, "does not repeat itself"),
         ("SMALL", "no_fit", Outcome.WRONG_USAGE, "there is no 'no_fit'"),

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import layers
 
 import loop
-from compare import Recorder, assert_same, find, record
+from compare import Recorder, assert_same, find, parity, record
 from compare.bits import same
 from compare.broken import fit_with, replaced
 from compare.diagnose import diagnose
@@ -109,6 +109,7 @@ PLAIN = Scenario("plain", "a loop of one's own", plain, of_plain)
 
 def test_a_loop_that_returns_plain_lists_is_held_to_history_and_weights():
     assert_same(hand_written, PLAIN)
+    assert "of history, weights and optimizer" in str(parity(PLAIN, hand_written))
     shuffled = dataclasses.replace(PLAIN, data=lambda: {**of_plain(), "shuffle": True})
     with pytest.raises(AssertionError, match="epoch 0, step 0, batch: batch/x/0"):
         assert_same(hand_written, shuffled)
