@@ -129,7 +129,7 @@ def taken_apart(first: First, seconds: list[float]) -> Cost:
 
 
 def _per_epoch_and_step(model: keras.Model) -> tuple[float | None, float | None]:
-    """From fits of one and of three epochs, and of four times the steps."""
+    """From fits of one and of three epochs, and of four times the steps; None within the noise."""
     try:
         once, thrice, longer = (
             _least(size, model) for size in (Size(epochs=1), Size(epochs=3), Size(4, epochs=3))
@@ -140,7 +140,8 @@ def _per_epoch_and_step(model: keras.Model) -> tuple[float | None, float | None]
     if more == steps:  # a loop that does not count them
         return None, None
     per_step = (longer - thrice) / (more - steps)
-    return (thrice - once) / 2 - steps / 3 * per_step, per_step
+    per_epoch = (thrice - once) / 2 - steps / 3 * per_step
+    return per_epoch if per_epoch > 0 else None, per_step if per_step > 0 else None
 
 
 def _least(size: Size, model: keras.Model) -> float:

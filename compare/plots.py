@@ -121,7 +121,7 @@ def split(costs: Costs) -> Picture:
 @mpl.rc_context(STYLE)
 def scaling(what: str, by_engine: dict[str, dict[float, float]]) -> Picture:
     """Microseconds a step as the training grows."""
-    shown = Figure(figsize=(3.7, 2.7), layout="constrained")
+    shown = Figure(figsize=(3.7, 3.0), layout="constrained")
     axes = shown.subplots()
     for name, by_factor in by_engine.items():
         colour = REFERENCE if name == KERAS.name else None
@@ -130,7 +130,7 @@ def scaling(what: str, by_engine: dict[str, dict[float, float]]) -> Picture:
     factors = list(next(iter(by_engine.values())))
     axes.set_xticks(factors, [f"{factor:g}" for factor in factors], minor=False)
     axes.minorticks_off()
-    axes.legend(frameon=False, fontsize=8)
+    shown.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     words = "; ".join(
         f"{name}: " + ", ".join(f"{taken:,.0f} us at {factor:g}x" for factor, taken in of.items())
         for name, of in by_engine.items()

@@ -73,7 +73,7 @@ def print_costs(console: Console, found: Costs) -> None:
     console.print(f"model.fit against itself: {found.noise}", highlight=False)
     for what, by_engine in found.scaling.items():
         factors = list(next(iter(by_engine.values())))
-        grown = new_table(f"us a step, at so many times the {GROWS[what]}", "engine")
+        grown = new_table(f"us a step by {GROWS[what]}", "engine")
         for factor in factors:
             grown.add_column(f"{factor:g}x", justify="right")
         for name, taken in by_engine.items():
