@@ -143,7 +143,10 @@ def _without_steps(
         first = min(logs, key=lambda log: (_epoch_of(log), "val_" in log.where))
         of_epoch = _last_step(one, _epoch_of(first))
         place = (of_epoch[0], None) if first.where.startswith("history/val_") else of_epoch
-        in_metrics = any(one.where.startswith("variables/metrics") for one in found)
+        # A log that one of them lacks is no wrong metric.
+        in_metrics = first.where[-1].isdigit() and any(
+            one.where.startswith("variables/metrics") for one in found
+        )
         return _of(first, place, "metrics" if in_metrics else "logs", disturbed)
     return _of(found[0], (None, None), found[0].where.split("/")[0], disturbed)
 

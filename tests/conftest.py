@@ -22,8 +22,10 @@ settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True)
-def _what_a_test_leaves_is_not_searched_again():
+def _what_a_test_leaves_is_not_searched_again(request):
     """Each training collects garbage; without this it would walk all modules, too, every time."""
     yield
     keras.utils.clear_session()
+    if request.node.get_closest_marker("slow"):
+        gc.collect()  # it leaves gigabytes
     gc.freeze()
