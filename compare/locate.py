@@ -144,7 +144,7 @@ def _without_steps(
         of_epoch = _last_step(one, _epoch_of(first))
         place = (of_epoch[0], None) if first.where.startswith("history/val_") else of_epoch
         # A log that one of them lacks is no wrong metric.
-        in_metrics = first.where[-1].isdigit() and any(
+        in_metrics = first.where.rpartition("/")[2].isdigit() and any(
             one.where.startswith("variables/metrics") for one in found
         )
         return _of(first, place, "metrics" if in_metrics else "logs", disturbed)
