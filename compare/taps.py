@@ -57,7 +57,9 @@ class Taps:
         self.dtypes: dict[str, tf.DType] = {}
         with tf.device("CPU"):
             self._steps = tf.Variable(0, dtype=tf.int64)
-            self._prints = tf.Variable(tf.zeros([ROWS + 1, COLUMNS], tf.int64))
+            empty = tf.zeros([ROWS + 1, COLUMNS], tf.int64)
+            self._prints = tf.Variable(empty, shape=[None, None])
+        self._read = np.zeros([0, 0], np.int64)
         self._losses = 0
         self._depth = 0  # of optimizers that wrap each other
 
@@ -73,7 +75,7 @@ class Taps:
 
     def prints(self) -> dict[str, np.ndarray]:
         """The fingerprint of each tensor at each step, `[steps + 1]`: the last is unfinished."""
-        rows = self._prints.numpy()[: min(self.steps + 1 - self.first, ROWS)]
+        rows = self._read[: min(self.steps + 1 - self.first, ROWS)]
         return {name: rows[:, column] for name, column in self.columns.items()}
 
     @contextlib.contextmanager
@@ -89,6 +91,9 @@ class Taps:
             for owner in _that_apply():
                 stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
             yield
+            self._read = self._prints.numpy()[:, : len(self.columns)].copy()
+            # Keras keeps some of its graphs for good, and they what they use: let it be little.
+            self._prints.assign(tf.zeros([0, 0], tf.int64))
 
     def see_state(self, model: keras.Model, when: str = "") -> None:
         """Notes weights, and the optimizer if it ends the steps, as far as they were made already.
