@@ -3,7 +3,6 @@
 import contextlib
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from loop.types import Logs
@@ -24,8 +23,10 @@ def python_logs(logs: Logs | None) -> Logs:
 
 
 def _python_value(value: Any) -> Any:
-    with contextlib.suppress(TypeError, ValueError):
-        if isinstance(value, tf.Tensor):
-            value = np.array(value)  # waits for the device; a scalar of bfloat16 stays a tensor
-        return float(value)  # and what is no scalar an array
+    if isinstance(value, tf.Tensor):
+        if value.dtype == tf.bfloat16 and not value.shape.rank:
+            return value  # as in Keras, where NumPy makes no array of it
+        value = value.numpy()  # waits for the device
+    with contextlib.suppress(TypeError, ValueError):  # what is no scalar stays what it is
+        return float(value)
     return value
