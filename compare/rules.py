@@ -86,6 +86,13 @@ RULES: tuple[Broken, ...] = (
         replaced(metrics, "output_metrics", mistakes.weights_in_no_metrics),
     ),
     Broken(
+        "class_weights",
+        "forgets class_weight",
+        "sample_weight = [class_weight[label] for label in y]",
+        "keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights",
+        without("class_weight"),
+    ),
+    Broken(
         "sample_weights",
         "forgets sample and class weights in the loss",
         "loss = loss_fn(y, y_pred, sample_weight)",
@@ -98,13 +105,6 @@ RULES: tuple[Broken, ...] = (
         "loss = sum(weight * loss_of_sample) / number_of_samples",
         "keras.losses.Loss.__call__",
         replaced(objective, "data_loss", mistakes.mean_by_weights),
-    ),
-    Broken(
-        "class_weights",
-        "forgets class_weight",
-        "sample_weight = [class_weight[label] for label in y]",
-        "keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights",
-        without("class_weight"),
     ),
     Broken(
         "loss_weights",
@@ -219,6 +219,6 @@ RULES: tuple[Broken, ...] = (
         without("callbacks"),
     ),
 )
-"""Every rule that can be broken."""
+"""Every rule that can be broken. Where two explain the same bits, the special one comes first."""
 
 BROKEN = {rule.rule: rule for rule in RULES}

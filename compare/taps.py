@@ -122,7 +122,7 @@ class Taps:
         places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
         prints = tf.stack([fingerprint(tensor) for tensor in tensors])
         if first:
-            seen = tf.gather_nd(self._prints, places)
+            seen = tf.gather(tf.gather(self._prints, row), columns)  # XLA has no gather_nd of these
             prints = tf.where(seen == 0, prints, seen)
         self._prints.scatter_nd_update(places, prints)
         for name, tensor in zip(values, tensors, strict=True):

@@ -93,7 +93,7 @@ def test_what_is_no_script_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_script_that_trains_nothing_has_nothing_to_compare(tmp_path):
-    with pytest.raises(NeverTrainedError, match="neither fit nor evaluate"):
+    with pytest.raises(NeverTrainedError, match="calls no fit, evaluate or predict"):
         compare_script(script(tmp_path, "print('done')"))
 
 
