@@ -1,24 +1,43 @@
 """What a training with taps keeps as it is: one tensor of one step, or an album of many."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
+
+RANK = 16
+"""The highest rank of a tensor that is kept."""
+
+UNSEEN = np.int64(-1)
+"""Stands for a dimension that a shape does not have."""
 
 
 class Kept:
     """A tensor of one step, kept as it is.
 
+    XLA keeps a variable only in the shape that it has, so the elements stand in one long row.
+
     Attributes:
         name: Its name.
         step: The step, of all.
-        value: A variable with it; empty until it was seen.
     """
 
-    def __init__(self, name: str, step: int, dtype: tf.DType):
+    def __init__(self, name: str, step: int, dtype: tf.DType, size: int):
         self.name = name
         self.step = step
-        empty = tf.zeros([0], dtype)
-        self.value = tf.Variable(empty, shape=tf.TensorShape(None), validate_shape=False)
-        self._seen = tf.Variable(False)
+        self._size = size
+        with tf.device("CPU"):
+            self._row = tf.Variable(tf.zeros([size], dtype))
+            self._shape = tf.Variable(tf.fill([RANK], UNSEEN))
+            self._seen = tf.Variable(False)
+
+    @property
+    def value(self) -> tf.Tensor:
+        """The tensor, as soon as it was seen; before, an empty one."""
+        shape = [int(size) for size in self._shape.numpy() if size != UNSEEN]
+        if not self._seen.numpy():
+            shape = [0]
+        return tf.reshape(self._row[: math.prod(shape)], shape)
 
     def wants(self, name: str) -> bool:
         """Whether this is the tensor."""
@@ -29,8 +48,17 @@ class Kept:
         wanted = tf.equal(step, self.step)
         if first:
             wanted &= tf.logical_not(self._seen)
-        tf.cond(wanted, lambda: self.value.assign(tensor).read_value(), lambda: tensor)
+        self._row.assign(tf.where(wanted, _filled_up(tensor, self._size), self._row))
+        spare = tf.fill([RANK - tf.rank(tensor)], UNSEEN)
+        shape = tf.concat([tf.shape(tensor, tf.int64), spare], 0)
+        self._shape.assign(tf.where(wanted, shape, self._shape))
         self._seen.assign(self._seen | wanted)
+
+
+def _filled_up(tensor: tf.Tensor, size: int) -> tf.Tensor:
+    """The elements of a tensor in one row of a given size."""
+    flat = tf.reshape(tensor, [-1])
+    return tf.concat([flat, tf.zeros([size - tf.size(flat)], tensor.dtype)], 0)
 
 
 class Album:

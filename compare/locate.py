@@ -54,7 +54,7 @@ def locate(
         one, other = both_tapped(scenario, fits, first)
         disturbed = not (same(theirs, one.trace) and same(ours, other.trace))
         if place := first_difference(one, other):
-            parted = _in_detail(scenario, fits, one, place, disturbed)
+            parted = _in_detail(scenario, fits, (one, other), place, disturbed)
             return replace(parted, outcome=outcome_of(found))
         first += ROWS - 1  # what the last row's step leaves behind is seen in the next window
         if first > max(one.taps.steps, other.taps.steps):
@@ -90,14 +90,15 @@ def assert_same(candidate: Fit, scenario: Scenario, reference: Fit | None = None
 def _in_detail(
     scenario: Scenario,
     fits: tuple[Fit, Fit],
-    one: Tapped,
+    runs: tuple[Tapped, Tapped],
     place: tuple[int, str, str],
     disturbed: bool,
 ) -> Divergence:
     """Runs both again and keeps the tensor that parted first."""
     step, stage, name = place
+    one, _ = runs
     at = step + (stage in one.taps.seen_late)
-    kept = [Kept(name, at, one.taps.dtypes[name]) for _ in fits]
+    kept = [Kept(name, at, run.taps.dtypes[name], run.taps.sizes[name]) for run in runs]
     for fit, keep in zip(fits, kept, strict=True):
         run_tapped(scenario, fit, keep=keep, ends=one.taps.ends)
     index, (theirs, ours), ulps = _first_element(*(as_array(keep.value) for keep in kept))

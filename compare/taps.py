@@ -47,6 +47,7 @@ class Taps:
         ends: What ends a step, one of `ENDS`.
         columns: The column of each name, in the order in which they were traced.
         dtypes: The dtype of each.
+        sizes: The most elements that each had, `[names]`, once the training is over.
     """
 
     def __init__(self, first: int = 0, keep: Kept | Album | None = None, ends: str = ENDS[0]):
@@ -59,7 +60,9 @@ class Taps:
             self._steps = tf.Variable(0, dtype=tf.int64)
             empty = tf.zeros([ROWS + 1, COLUMNS], tf.int64)
             self._prints = tf.Variable(empty, shape=[None, None])
+            self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
         self._read = np.zeros([0, 0], np.int64)
+        self.sizes: dict[str, int] = {}
         self._losses = 0
         self._depth = 0  # of optimizers that wrap each other
 
@@ -92,6 +95,7 @@ class Taps:
                 stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
             yield
             self._read = self._prints.numpy()[:, : len(self.columns)].copy()
+            self.sizes = dict(zip(self.columns, self._sizes.numpy().tolist(), strict=False))
             # Keras keeps some of its graphs for good, and they what they use: let it be little.
             self._prints.assign(tf.zeros([0, 0], tf.int64))
 
@@ -125,6 +129,9 @@ class Taps:
             seen = tf.gather(tf.gather(self._prints, row), columns)  # XLA has no gather_nd of these
             prints = tf.where(seen == 0, prints, seen)
         self._prints.scatter_nd_update(places, prints)
+        sizes = tf.stack([tf.size(tensor, tf.int64) for tensor in tensors])
+        sizes = tf.maximum(sizes, tf.gather(self._sizes, columns))
+        self._sizes.scatter_nd_update([[column] for column in columns], sizes)
         for name, tensor in zip(values, tensors, strict=True):
             self.dtypes[name] = tensor.dtype
             if self.keep is not None and self.keep.wants(name):

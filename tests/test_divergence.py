@@ -249,6 +249,15 @@ def test_ragged_rows_are_tapped_as_well():
     assert (found.epoch, found.step, found.stage) == (0, 1, "metrics"), found
 
 
+@pytest.mark.slow
+def test_steps_that_xla_compiles_are_tapped_as_well():
+    (scenario,) = find(["jit_compile"])
+    found = locate(scenario, BROKEN["optimizer_epsilon"].fit)
+    assert (found.epoch, found.step, found.stage) == (0, 0, "weights")
+    assert found.index is not None
+    assert found.reference != found.candidate
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8", "bool"])
 def test_one_bit_elsewhere_is_another_fingerprint(dtype):
     values = np.random.default_rng(1).integers(0, 2, 50).astype(dtype)
