@@ -70,7 +70,8 @@ def test_the_bar_that_fit_shows_by_default_is_part_of_the_explanation(model):
 def test_every_reason_is_given(model):
     model.compile("adam", "binary_crossentropy", metrics=["AUC"])
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32)
-    found = loop.explain(model, X, Y, steps_per_epoch=2, validation_data=batches, verbose=0)
+    cut = {"batch_size": 32, "steps_per_epoch": 2}
+    found = loop.explain(model, X, Y, **cut, validation_data=batches, verbose=0)
     for reason in ("not one pass", "'AUC' is not a mean", "in validation, the data are not arrays"):
         assert reason in found.reason
 
@@ -120,7 +121,7 @@ def test_a_model_that_is_not_compiled_is_explained_with_its_step():
 
     def my_step(model, batch):
         x, y = batch
-        return {"error": tf.reduce_mean((y[:, None] - model(x)) ** 2)}
+        return {"error": tf.reduce_mean((tf.cast(y[:, None], tf.float32) - model(x)) ** 2)}
 
     found = loop.explain(model, X, Y, train_step=my_step, verbose=0)
     assert (found.plan, found.steps) == ("fused", 4)

@@ -53,10 +53,14 @@ class Runner:
         Raises:
             ValueError: The plan needs steps that share a call, and these cannot.
         """
-        function = self.step.keras_function, tf.config.functions_run_eagerly()
-        if self._decision is None or self._decided_for != function:
+        functions = (
+            self.step.keras_function,
+            self.tests.step.keras_function if self.tests is not None else None,
+            tf.config.functions_run_eagerly(),
+        )
+        if self._decision is None or self._decided_for != functions:
             self._decision = decide(self.plan, self.step, self.source, self.one_pass, self._say)
-            self._decided_for = function
+            self._decided_for = functions
             self._programs = self._test_programs = None
             if self.tests is not None and self.plan not in ("auto", "step"):
                 _ = self.tests.decision  # raises before training where validation cannot fuse
@@ -90,12 +94,11 @@ class Runner:
         """
         if self.step.model.stop_training or self.decision.reach is not Reach.EPOCHS:
             return Ahead()
-        if why_callbacks_look_inside(callbacks, validation is not None):
+        if why_callbacks_look_inside(callbacks, validation is not None) or self.limits:
             return Ahead()
-        if self.limits:
-            return Ahead()
-        validates = self.tests is not None and validation is not None and validation.is_due(epoch)
-        tests = self.tests.one_pass.steps or 0 if self.tests is not None and validates else 0
+        tests = 0
+        if self.tests is not None and validation is not None and validation.is_due(epoch):
+            tests = self.tests.one_pass.steps or 0
         return Ahead(epochs_ahead(callbacks, validation, epoch, epochs), tests)
 
     def horizon(
