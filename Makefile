@@ -31,7 +31,7 @@ faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, l
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
-	$(BIN)/python -m compare.keras_suite
+	$(BIN)/python tests/support/keras_suite.py
 
 drift: setup  ## what another release changes: make drift KERAS=3.15.0
 	@test -n "$(KERAS)" || { echo "which release? make drift KERAS=3.15.0"; exit 1; }

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import loop
 from bench.workloads import Workload
-from compare.recorder import wait_for_device
+from compare.recording.recorder import wait_for_device
 from loop.data import make_source
 from loop.function import TRAIN, StepGraphs
 

@@ -11,8 +11,8 @@ from rich.console import Console
 
 from bench.limits import Limits
 from bench.measure import Result
-from compare.environment import environment
-from compare.tables import new_table
+from compare.output.tables import new_table
+from compare.release.environment import environment
 from compare.timing import figure, ratio
 
 use("Agg")

@@ -12,22 +12,22 @@ On the command line: `python -m compare --help`.
 
 import os
 
-from compare._quiet import quietly
+from compare.execution.quiet import quietly
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with quietly():
     import tensorflow  # noqa: F401
 
-from compare.bits import Difference, differences
-from compare.diagnose import Verdict, diagnose
-from compare.divergence import Divergence
-from compare.locate import assert_same, locate
+from compare.diagnosis.diagnose import Verdict, diagnose
+from compare.location.divergence import Divergence
+from compare.location.locate import assert_same, locate
 from compare.parity import Parity, parity
-from compare.recorder import WATCHED, Recorder, record
+from compare.recording.bits import Difference, differences
+from compare.recording.recorder import WATCHED, Recorder, record
+from compare.recording.trace import Event, Trace
 from compare.scenario import Scenario
 from compare.scenarios import SCENARIOS, find
 from compare.throughput import Throughput, throughput
-from compare.trace import Event, Trace
 
 __all__ = [
     "SCENARIOS",

@@ -16,11 +16,11 @@ import keras
 
 import loop
 from compare.engine import Cost, Engine, First, again, begin, grown, taken_apart
-from compare.outcome import CandidateError, ScenarioError
+from compare.errors import CandidateError, ScenarioError
+from compare.execution.workers import Worker, workers
 from compare.resized import Size
 from compare.scenario import Scenario
 from compare.timing import Ratio, interleaved, ratio
-from compare.workers import Worker, workers
 
 T = TypeVar("T")
 

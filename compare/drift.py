@@ -14,10 +14,10 @@ import typer
 from rich.console import Console
 
 import loop
-from compare.mirrors import RECORDED, changed, fingerprint, mirrored, reference_release
-from compare.runner import run
+from compare.execution.runner import run
+from compare.output.tables import new_table
+from compare.release.mirrors import RECORDED, changed, fingerprint, mirrored, reference_release
 from compare.scenarios import find
-from compare.tables import new_table
 
 
 def main(

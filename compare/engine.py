@@ -12,7 +12,7 @@ from unittest import mock
 import keras
 import tensorflow as tf
 
-from compare.recorder import empty_folder, prepare, steps_taken
+from compare.recording.recorder import empty_folder, prepare, steps_taken
 from compare.resized import FixedSizeError, Size, resized, wider
 from compare.scenario import Fit, Scenario
 from compare.split import shares

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 import keras
 
 import loop
-from compare.bits import Difference, differences
-from compare.outcome import Outcome
+from compare.errors import Outcome
+from compare.recording.bits import Difference, differences
+from compare.recording.trace import on_equal_terms
+from compare.recording.trials import by_candidate, by_reference, require_training
 from compare.scenario import Fit, Scenario
-from compare.trace import on_equal_terms
-from compare.trials import by_candidate, by_reference, require_training
 
 
 @dataclass

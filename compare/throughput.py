@@ -12,10 +12,10 @@ from functools import partial
 import keras
 
 import loop
-from compare.recorder import empty_folder, prepare, steps_taken, wait_for_device
+from compare.recording.recorder import empty_folder, prepare, steps_taken, wait_for_device
+from compare.recording.trials import blamed_on
 from compare.scenario import Fit, FitArguments, Scenario
 from compare.timing import Ratio, interleaved, ratio
-from compare.trials import blamed_on
 
 ROUNDS = 7
 SECONDS = 0.4

@@ -7,13 +7,13 @@ from keras import layers
 
 import loop
 from compare import SCENARIOS, record
-from compare.bits import same
-from compare.diagnose import diagnose
-from compare.divergence import first_difference
-from compare.locate import locate
-from compare.rules import BROKEN
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.rules import BROKEN
+from compare.location.divergence import first_difference
+from compare.location.locate import locate
+from compare.location.tapped import both_tapped
+from compare.recording.bits import same
 from compare.scenario import Scenario
-from compare.tapped import both_tapped
 
 pytestmark = pytest.mark.slow
 

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 import loop
-from compare import cli as command_line
 from compare import find
-from compare.as_json import write_json
-from compare.outcome import Outcome
-from compare.runner import run
+from compare.cli import commands
+from compare.errors import Outcome
+from compare.execution.runner import run
+from compare.output.as_json import write_json
 from compare.scenario import Scenario
 
 SOME = ["no_shuffle", "no_epochs_left"]
@@ -115,7 +115,7 @@ def test_times_come_in_pairs_with_their_spread_where_there_is_a_step_to_time():
 def status_of(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["glassfit", *words])
     with pytest.raises(SystemExit) as ended:
-        command_line.main()
+        commands.main()
     return Outcome(int(ended.value.code))
 
 
@@ -167,7 +167,7 @@ def test_a_script_that_cannot_be_compared_has_a_status(
 
 def test_where_a_reference_fails_there_is_nothing_to_time():
     named = ["test_command_line:SMALL", "--reference", "test_command_line:failing_fit"]
-    done = CliRunner().invoke(command_line.app, ["throughput", *named])
+    done = CliRunner().invoke(commands.app, ["throughput", *named])
     assert done.exit_code == Outcome.NO_SCENARIO
     assert "small: the reference raised RuntimeError: no such engine" in done.stdout
 
@@ -208,7 +208,7 @@ def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):
 def test_a_table_ends_with_a_status_and_says_what_differs_and_what_failed():
     broken, failed = (
         CliRunner().invoke(
-            command_line.app,
+            commands.app,
             ["parity", "test_command_line:SMALL", "--candidate", f"test_command_line:{candidate}"],
         )
         for candidate in ("broken_fit", "failing_fit")
@@ -220,7 +220,7 @@ def test_a_table_ends_with_a_status_and_says_what_differs_and_what_failed():
 
 
 def test_the_doctor_knows_the_keras_that_is_mirrored():
-    done = CliRunner().invoke(command_line.app, ["doctor"])
+    done = CliRunner().invoke(commands.app, ["doctor"])
     assert done.exit_code == 0
     assert f"{keras.__version__}: all" in done.stdout
 
@@ -234,20 +234,20 @@ def test_run_is_python_on_this_engine(tmp_path):
 
 
 def test_an_unknown_scenario_is_answered_with_the_closest():
-    done = CliRunner().invoke(command_line.app, ["parity", "no_shufle"])
+    done = CliRunner().invoke(commands.app, ["parity", "no_shufle"])
     assert done.exit_code == 2
     assert "no_shuffle" in done.output
 
 
 def test_a_file_named_before_the_command_is_refused_not_forgotten(tmp_path):
     report = str(tmp_path / "report.json")
-    done = CliRunner().invoke(command_line.app, ["--json", report, "parity", "no_epochs_left"])
+    done = CliRunner().invoke(commands.app, ["--json", report, "parity", "no_epochs_left"])
     assert done.exit_code == 2
     assert "behind the command" in done.output
 
 
 def test_list_says_what_each_scenario_shows():
-    done = CliRunner().invoke(command_line.app, ["list"])
+    done = CliRunner().invoke(commands.app, ["list"])
     assert done.exit_code == 0
     for scenario in find():
         assert scenario.name in done.stdout

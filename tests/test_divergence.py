@@ -15,16 +15,16 @@ from keras import layers
 
 import loop
 from compare import Recorder, assert_same, find, parity, record
-from compare.bits import same
-from compare.broken import fit_with, replaced
-from compare.diagnose import diagnose
-from compare.fingerprint import fingerprint
-from compare.heat import heat_of
-from compare.locate import locate
-from compare.outcome import ScenarioError
-from compare.rules import BROKEN, RULES
+from compare.diagnosis.broken import fit_with, replaced
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.rules import BROKEN, RULES
+from compare.errors import ScenarioError
+from compare.location.fingerprint import fingerprint
+from compare.location.heat import heat_of
+from compare.location.locate import locate
+from compare.recording.bits import same
+from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
-from compare.ulps import farthest, ulps_between
 from loop import step
 
 

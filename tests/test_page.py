@@ -11,14 +11,14 @@ import pytest
 
 from compare import Difference, Scenario
 from compare.costs import Costs
-from compare.diagnose import Verdict
-from compare.divergence import Divergence
+from compare.diagnosis.diagnose import Verdict
 from compare.engine import Cost
-from compare.heat import Heat
-from compare.page import Page, write_page
+from compare.execution.runner import Row
+from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
+from compare.location.divergence import Divergence
+from compare.location.heat import Heat
+from compare.output.page import Page, write_page
 from compare.parity import Parity
-from compare.runner import Row
-from compare.script import ComparedCall, ScriptCall, ScriptVerdict
 from compare.split import PARTS
 from compare.throughput import Throughput
 

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bench.peers.measure import Result
 from bench.peers.process import Settings
-from compare.tables import new_table
+from compare.output.tables import new_table
 from compare.timing import figure
 
 FURTHEST = 1e-2

@@ -18,13 +18,13 @@ import keras
 import numpy as np
 
 import loop
-from compare.bits import same
-from compare.broken import Broken, fit_with
-from compare.recorder import record
-from compare.rules import RULES
+from compare.diagnosis.broken import Broken, fit_with
+from compare.diagnosis.rules import RULES
+from compare.recording.bits import same
+from compare.recording.recorder import record
+from compare.recording.trace import Trace, on_equal_terms
+from compare.recording.trials import trained_by_both
 from compare.scenario import Fit, Scenario
-from compare.trace import Trace, on_equal_terms
-from compare.trials import trained_by_both
 
 MUCH_CLOSER = 0.5
 """A rule counts where breaking it takes away half of the distance to the candidate, or more."""

@@ -14,18 +14,18 @@ import keras
 import numpy as np
 
 import loop
-from compare.bits import Difference, differences, same
-from compare.divergence import Divergence, first_difference
-from compare.kept import Kept
-from compare.outcome import UnrepeatableError
+from compare.errors import UnrepeatableError
+from compare.location.capture import Kept
+from compare.location.divergence import Divergence, first_difference
+from compare.location.tapped import Tapped, both_tapped, run_tapped
+from compare.location.taps import ROWS
 from compare.parity import Parity, outcome_of, parity
-from compare.recorder import as_array
+from compare.recording.bits import Difference, differences, same
+from compare.recording.recorder import as_array
+from compare.recording.trace import Trace
+from compare.recording.trials import trained_by_both
+from compare.recording.ulps import ulps_between
 from compare.scenario import Fit, Scenario
-from compare.tapped import Tapped, both_tapped, run_tapped
-from compare.taps import ROWS
-from compare.trace import Trace
-from compare.trials import trained_by_both
-from compare.ulps import ulps_between
 
 
 def locate(

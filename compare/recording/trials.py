@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import keras
 
-from compare.bits import Difference, differences
-from compare.outcome import (
+from compare.errors import (
     CandidateError,
     CannotCompareError,
     NeverTrainedError,
@@ -15,9 +14,10 @@ from compare.outcome import (
     ScenarioError,
     UnrepeatableError,
 )
-from compare.recorder import prepare, record, variables_of
+from compare.recording.bits import Difference, differences
+from compare.recording.recorder import prepare, record, variables_of
+from compare.recording.trace import Trace, on_equal_terms
 from compare.scenario import Fit, Scenario
-from compare.trace import Trace, on_equal_terms
 
 
 class Trials(NamedTuple):

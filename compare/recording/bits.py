@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from compare.trace import Trace
+from compare.recording.trace import Trace
 
 
 @dataclass(frozen=True)

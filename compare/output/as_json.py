@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from compare.environment import environment
-from compare.runner import Row
+from compare.execution.runner import Row
+from compare.release.environment import environment
 
 
 def write_json(path: Path, **results: Any) -> None:

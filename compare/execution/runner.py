@@ -17,12 +17,12 @@ from typing import TypeVar
 import keras
 
 import loop
-from compare.outcome import CannotCompareError, CrashError, Outcome
+from compare.errors import CannotCompareError, CrashError, Outcome
+from compare.execution.workers import Worker, workers
 from compare.parity import Parity, prove
-from compare.recorder import empty_folder
+from compare.recording.recorder import empty_folder
 from compare.scenario import Fit, Scenario
 from compare.throughput import Throughput, throughput
-from compare.workers import Worker, workers
 
 T = TypeVar("T")
 

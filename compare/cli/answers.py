@@ -10,20 +10,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.as_json import write_json
 from compare.costs import Costs, costs
-from compare.diagnose import diagnose
+from compare.diagnosis.diagnose import diagnose
 from compare.engine import Engine
-from compare.heat import heat_of
-from compare.locate import locate
-from compare.outcome import Outcome
-from compare.page import Page, write_page
+from compare.errors import Outcome
+from compare.execution.runner import Row, run
+from compare.execution.script import compare_script
+from compare.location.heat import heat_of
+from compare.location.locate import locate
+from compare.output.as_json import write_json
+from compare.output.page import Page, write_page
+from compare.output.report import print_report, verdict, write_markdown
+from compare.output.tables import print_costs, print_script
 from compare.parity import parity
-from compare.report import print_report, verdict, write_markdown
-from compare.runner import Row, run
 from compare.scenario import Fit, Scenario
-from compare.script import compare_script
-from compare.tables import print_costs, print_script
 
 
 def report(

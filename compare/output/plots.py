@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from compare.costs import GROWS, KERAS, Costs
-from compare.heat import Heat
+from compare.location.heat import Heat
 from compare.split import PARTS
 
 REFERENCE, CANDIDATE = "#d9822b", "#1f5f8b"

@@ -16,7 +16,7 @@ from unittest import mock
 import keras
 
 import loop
-from compare.mistakes import Patch
+from compare.diagnosis.mistakes import Patch
 
 Breaks = Callable[[keras.Model, dict[str, Any]], list[Patch]]
 """Given the model and the arguments of fit, what to replace; it may change them."""

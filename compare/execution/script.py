@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compare.bits import Difference, differences
-from compare.outcome import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
-from compare.trace import Trace
+from compare.errors import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
+from compare.recording.bits import Difference, differences
+from compare.recording.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,15 @@ def _recorded(
     """The calls of a script under an engine, and what it died of."""
     with tempfile.TemporaryDirectory(prefix="glassfit-") as folder:
         out = Path(folder) / "calls.pickle"
-        worker = [sys.executable, "-P", "-m", "compare.script_worker", engine, str(out), str(path)]
+        worker = [
+            sys.executable,
+            "-P",
+            "-m",
+            "compare.execution.script_worker",
+            engine,
+            str(out),
+            str(path),
+        ]
         done = subprocess.run([*worker, *arguments], capture_output=True, check=False)
         calls = pickle.loads(out.read_bytes()) if out.exists() else []
     said = done.stderr.decode(errors="replace").strip().split("\n")

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.outcome import NoHistoryError, ScenarioError
+from compare.errors import NoHistoryError, ScenarioError
+from compare.recording.trace import Event, Trace
 from compare.scenario import Fit, FitArguments, Scenario
-from compare.trace import Event, Trace
 
 SEED = 20_240_229
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
-from compare._quiet import quietly
-from compare.outcome import CrashError
+from compare.errors import CrashError
+from compare.execution.quiet import quietly
 
 T = TypeVar("T")
 

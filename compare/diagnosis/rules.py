@@ -2,8 +2,8 @@
 
 import keras
 
-from compare import mistakes
-from compare.broken import Broken, replaced, told, without
+from compare.diagnosis import mistakes
+from compare.diagnosis.broken import Broken, replaced, told, without
 from loop import metrics, objective, step
 from loop.data import arrays
 

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 import loop
-from compare.kept import Album
-from compare.recorder import as_array
+from compare.location.capture import Album
+from compare.location.tapped import Tapped, both_tapped, run_tapped
+from compare.recording.recorder import as_array
+from compare.recording.ulps import farthest
 from compare.scenario import Fit, Scenario
-from compare.tapped import Tapped, both_tapped, run_tapped
-from compare.ulps import farthest
 
 ROWS = 64
 """Steps that are kept, at most."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from compare.environment import FLAGS, processor, version_of
-from compare.mirrors import changed, mirrored, reference_release
+from compare.release.environment import FLAGS, processor, version_of
+from compare.release.mirrors import changed, mirrored, reference_release
 
 
 @dataclass(frozen=True)

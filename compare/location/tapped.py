@@ -6,11 +6,11 @@ from typing import Any
 
 import keras
 
-from compare.kept import Album, Kept
-from compare.recorder import record
+from compare.location.capture import Album, Kept
+from compare.location.taps import ENDS, Taps
+from compare.recording.recorder import record
+from compare.recording.trace import Trace
 from compare.scenario import Fit, Scenario
-from compare.taps import ENDS, Taps
-from compare.trace import Trace
 
 
 @dataclass

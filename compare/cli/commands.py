@@ -8,13 +8,14 @@ from typing import Annotated
 import tensorflow as tf
 import typer
 
-from compare import answers, named
-from compare.doctor import examine
+from compare.cli import answers
+from compare.cli import names as named
+from compare.cli.doctor import examine
 from compare.engine import Engine
-from compare.outcome import CannotCompareError, Outcome
+from compare.errors import CannotCompareError, Outcome
+from compare.output.tables import print_findings
 from compare.scenario import Scenario
 from compare.scenarios import find
-from compare.tables import print_findings
 from loop.types import PLANS
 
 EXIT_STATUS = """

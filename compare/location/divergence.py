@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from compare.outcome import Outcome
-from compare.tapped import Tapped
-from compare.taps import ROWS, stage_of
+from compare.errors import Outcome
+from compare.location.tapped import Tapped
+from compare.location.taps import ROWS, stage_of
 
 STAGES = (
     "validation",

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.fingerprint import fingerprint
-from compare.kept import Album, Kept
-from compare.outcome import CannotCompareError
-from compare.recorder import variables_by_name
+from compare.errors import CannotCompareError
+from compare.location.capture import Album, Kept
+from compare.location.fingerprint import fingerprint
+from compare.recording.recorder import variables_by_name
 from compare.split import subclasses
 
 ROWS, COLUMNS = 1024, 8192

@@ -1,4 +1,4 @@
-"""`python -m compare.keras_suite`: Keras's own tests, on Keras's engine and on ours.
+"""`make test-keras`: Keras's own tests, on Keras's engine and on ours.
 
 The wheel of Keras brings the tests of its trainer, callbacks, models and distillation along. A test
 that passes without us must pass with us.
@@ -68,7 +68,7 @@ def outcomes(engine: str, only: str) -> dict[str, str]:
     source = Path(keras.__file__).parent / "src"
     command = [sys.executable, "-m", "pytest", *(str(source / suite) for suite in SUITES)]
     # A module of Keras may itself need a package that is not here: the others run all the same.
-    command += ["-q", "-p", "compare.keras_suite", "-p", "no:cacheprovider", "-k", only]
+    command += ["-q", "-p", "keras_suite", "-p", "no:cacheprovider", "-k", only]
     command += ["--continue-on-collection-errors"]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -76,7 +76,8 @@ def outcomes(engine: str, only: str) -> dict[str, str]:
         (Path(folder) / "pytest.ini").write_text("[pytest]\n")
         (Path(folder) / "conftest.py").write_text(_CONFTEST)
         command += ["-c", str(Path(folder) / "pytest.ini"), f"--junitxml={report}"]
-        env = {**os.environ, ENGINE: engine, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": folder}
+        path = os.pathsep.join([folder, str(Path(__file__).parent)])
+        env = {**os.environ, ENGINE: engine, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": path}
         done = subprocess.run(command, env=env, cwd=folder, capture_output=True, check=False)
         if not report.exists():
             raise RuntimeError(f"pytest ended without a report:\n{done.stdout.decode()[-2000:]}")

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from compare.runner import Row
-from compare.tables import new_table
+from compare.execution.runner import Row
+from compare.output.tables import new_table
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:

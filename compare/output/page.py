@@ -8,14 +8,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compare import plots
 from compare.costs import Costs
-from compare.diagnose import Verdict
-from compare.divergence import Divergence
-from compare.environment import environment
-from compare.heat import Heat
-from compare.runner import Row
-from compare.script import ScriptVerdict
+from compare.diagnosis.diagnose import Verdict
+from compare.execution.runner import Row
+from compare.execution.script import ScriptVerdict
+from compare.location.divergence import Divergence
+from compare.location.heat import Heat
+from compare.output import plots
+from compare.release.environment import environment
 from compare.split import PARTS
 from compare.timing import figure
 
@@ -61,7 +61,7 @@ def write_page(path: Path, page: Page) -> None:
         page: What to show.
     """
     templates = Environment(
-        loader=PackageLoader("compare"),
+        loader=PackageLoader("compare.output"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compare.cli.doctor import Finding
 from compare.costs import GROWS, Cost, Costs
-from compare.doctor import Finding
-from compare.script import ScriptVerdict
+from compare.execution.script import ScriptVerdict
 from compare.split import PARTS
 from compare.timing import figure
 

@@ -18,8 +18,8 @@ import keras
 import tensorflow as tf
 
 import loop
-from compare.recorder import SEED, as_array, steps_taken, variables_of, wait_for_device
-from compare.script import ScriptCall
+from compare.execution.script import ScriptCall
+from compare.recording.recorder import SEED, as_array, steps_taken, variables_of, wait_for_device
 
 METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
