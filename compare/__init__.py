@@ -27,7 +27,7 @@ from compare.recording.recorder import WATCHED, Recorder, record
 from compare.recording.trace import Event, Trace
 from compare.scenario import Scenario
 from compare.scenarios import SCENARIOS, find
-from compare.throughput import Throughput, throughput
+from compare.timing.throughput import Throughput, throughput
 
 __all__ = [
     "SCENARIOS",

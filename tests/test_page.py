@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 
 from compare import Difference, Scenario
-from compare.costs import Costs
 from compare.diagnosis.diagnose import Verdict
-from compare.engine import Cost
 from compare.execution.runner import Row
 from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
 from compare.location.divergence import Divergence
 from compare.location.heat import Heat
 from compare.output.page import Page, write_page
 from compare.parity import Parity
-from compare.split import PARTS
-from compare.throughput import Throughput
+from compare.timing.costs import Cost, Costs
+from compare.timing.split import PARTS
+from compare.timing.throughput import Throughput
 
 EVIL = "<script>alert('x')</script>"
 

@@ -10,10 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.costs import Costs, costs
 from compare.diagnosis.diagnose import diagnose
-from compare.engine import Engine
 from compare.errors import Outcome
+from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
 from compare.execution.script import compare_script
 from compare.location.heat import heat_of
@@ -21,9 +20,12 @@ from compare.location.locate import locate
 from compare.output.as_json import write_json
 from compare.output.page import Page, write_page
 from compare.output.report import print_report, verdict, write_markdown
-from compare.output.tables import print_costs, print_script
+from compare.output.tables import print_script
 from compare.parity import parity
 from compare.scenario import Fit, Scenario
+from compare.timing.costs import Costs
+from compare.timing.engines import Engine
+from compare.timing.tables import print_costs
 
 
 def report(

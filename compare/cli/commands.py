@@ -11,11 +11,11 @@ import typer
 from compare.cli import answers
 from compare.cli import names as named
 from compare.cli.doctor import examine
-from compare.engine import Engine
 from compare.errors import CannotCompareError, Outcome
 from compare.output.tables import print_findings
 from compare.scenario import Scenario
 from compare.scenarios import find
+from compare.timing.engines import Engine
 from loop.types import PLANS
 
 EXIT_STATUS = """

@@ -22,7 +22,7 @@ from compare.execution.workers import Worker, workers
 from compare.parity import Parity, prove
 from compare.recording.recorder import empty_folder
 from compare.scenario import Fit, Scenario
-from compare.throughput import Throughput, throughput
+from compare.timing.throughput import Throughput, throughput
 
 T = TypeVar("T")
 

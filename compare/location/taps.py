@@ -24,7 +24,7 @@ from compare.errors import CannotCompareError
 from compare.location.capture import Album, Kept
 from compare.location.fingerprint import fingerprint
 from compare.recording.recorder import variables_by_name
-from compare.split import subclasses
+from compare.timing.split import subclasses
 
 ROWS, COLUMNS = 1024, 8192
 """How many steps are seen in one run, and how many tensors in each."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compare.costs import Costs
 from compare.diagnosis.diagnose import Verdict
 from compare.execution.runner import Row
 from compare.execution.script import ScriptVerdict
@@ -16,8 +15,9 @@ from compare.location.divergence import Divergence
 from compare.location.heat import Heat
 from compare.output import plots
 from compare.release.environment import environment
-from compare.split import PARTS
-from compare.timing import figure
+from compare.timing.clock import figure
+from compare.timing.costs import Costs
+from compare.timing.split import PARTS
 
 SHOWN = 12
 """Histories that are drawn where nothing differs, at most; those that part are all drawn."""

@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from compare.costs import GROWS, KERAS, Costs
 from compare.location.heat import Heat
-from compare.split import PARTS
+from compare.timing.costs import Costs
+from compare.timing.engines import MODEL_FIT
+from compare.timing.growth import GROWS
+from compare.timing.split import PARTS
 
 REFERENCE, CANDIDATE = "#d9822b", "#1f5f8b"
 STYLE = {
@@ -124,7 +126,7 @@ def scaling(what: str, by_engine: dict[str, dict[float, float]]) -> Picture:
     shown = Figure(figsize=(3.7, 3.0), layout="constrained")
     axes = shown.subplots()
     for name, by_factor in by_engine.items():
-        colour = REFERENCE if name == KERAS.name else None
+        colour = REFERENCE if name == MODEL_FIT.name else None
         axes.plot(list(by_factor), list(by_factor.values()), "o-", label=name, color=colour, ms=4)
     axes.set(xscale="log", yscale="log", xlabel=f"times the {GROWS[what]}", ylabel="us a step")
     factors = list(next(iter(by_engine.values())))

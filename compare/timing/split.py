@@ -1,7 +1,7 @@
-"""What a fit does with its time: waits for data, computes, reads, calls back, or runs Python.
+"""Where the time of a fit goes: data, compute, reads, callbacks, dispatch.
 
-TensorFlow's profiler says what ran when, from inside and outside of graphs. Marks of ours say where
-callbacks and reads begin and end; what happens within a mark belongs to it.
+TensorFlow's profiler records what runs when, inside and outside of graphs. Trace annotations of
+ours mark callbacks and reads; whatever runs within an annotation counts as that part.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ import keras
 import tensorflow as tf
 
 PARTS = ("data", "compute", "reads", "callbacks", "dispatch")
-"""The parts of a fit's time. Data: iterators made, waited for and torn down. Compute: compiled
-calls and single ops. Reads: tensors that Python reads, logs mostly. Callbacks: their hooks.
-Dispatch: all other Python, a generator's batches included."""
+"""The parts of a fit's time, in percent of it. Data: creating iterators, waiting for batches,
+deleting iterators. Compute: compiled calls and single ops. Reads: tensors converted to NumPy, logs
+mostly. Callbacks: their hooks. Dispatch: all other Python, a generator's batches included."""
 
 FIT = "glassfit fit"
 MARKS = {"glassfit reads": "reads", "glassfit callbacks": "callbacks"}
@@ -28,7 +28,7 @@ _WAITS_IN_GRAPH = "IteratorGetNextOp::DoCompute"
 
 
 class Event(NamedTuple):
-    """Something that ran on a thread, in picoseconds from the profiler's start."""
+    """An interval on a thread, in picoseconds since the profiler was started."""
 
     begin: int
     end: int
@@ -36,19 +36,19 @@ class Event(NamedTuple):
 
 
 def shares(train: Callable[[], object]) -> dict[str, float]:
-    """Which share of a training each of `PARTS` has; they add up to 1.
+    """Return the share of each of `PARTS` in the time of a training; they add up to 1.
 
     Args:
-        train: Trains once, warm.
+        train: Trains once; warm, or tracing counts as dispatch.
     """
     threads = _profiled(train)
-    (main,) = (one for one in threads if any(event.name == FIT for event in one))
+    (main,) = (thread for thread in threads if any(event.name == FIT for event in thread))
     (whole,) = (event for event in main if event.name == FIT)
     total = whole.end - whole.begin
     parts = by_part([event for event in main if event is not whole])
     # Other threads run the graphs' ops: while they wait for a batch, the compiled call waits too.
-    others = [event for one in threads if one is not main for event in one]
-    waiting = sum(one.end - one.begin for one in others if one.name == _WAITS_IN_GRAPH)
+    others = [event for thread in threads if thread is not main for event in thread]
+    waiting = sum(event.end - event.begin for event in others if event.name == _WAITS_IN_GRAPH)
     waiting = min(waiting, parts["compute"])
     parts["data"] += waiting
     parts["compute"] -= waiting
@@ -57,10 +57,10 @@ def shares(train: Callable[[], object]) -> dict[str, float]:
 
 
 def by_part(events: list[Event]) -> dict[str, int]:
-    """Adds up the events of one thread, each without those within it."""
+    """Add up the picoseconds of one thread by part, each event without the events within it."""
     parts = dict.fromkeys(PARTS, 0)
     around: list[tuple[int, str]] = []  # ends and parts of the events that are not over
-    for event in sorted(events, key=lambda one: (one.begin, -one.end)):
+    for event in sorted(events, key=lambda event: (event.begin, -event.end)):
         while around and around[-1][0] <= event.begin:
             around.pop()
         outer = around[-1][1] if around else "dispatch"
@@ -82,7 +82,7 @@ def _part(name: str, outer: str) -> str:
 
 
 def _profiled(train: Callable[[], object]) -> list[list[Event]]:
-    """The events of each thread while it trains."""
+    """Return the events of each thread during a training."""
     # There is no public name for the format that the profiler writes.
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -100,41 +100,40 @@ def _profiled(train: Callable[[], object]) -> list[list[Event]]:
         found = xplane_pb2.XSpace.FromString(path.read_bytes())
     return [
         [
-            Event(one.offset_ps, one.offset_ps + one.duration_ps, names[one.metadata_id])
-            for one in line.events
+            Event(event.offset_ps, event.offset_ps + event.duration_ps, names[event.metadata_id])
+            for event in line.events
         ]
         for plane in found.planes
-        for names in [{key: it.name.split("#")[0] for key, it in plane.event_metadata.items()}]
+        for names in [{key: of.name.split("#")[0] for key, of in plane.event_metadata.items()}]
         for line in plane.lines
     ]
 
 
 @contextlib.contextmanager
 def _marks() -> Iterator[None]:
-    """Marks the hooks of all callbacks, and the reads of all tensors."""
+    """Annotate the hooks of all callbacks, and the conversion of tensors to NumPy."""
     with contextlib.ExitStack() as stack:
 
-        def mark(owner: type, name: str, as_what: str) -> None:
-            honest = vars(owner)[name]
+        def mark(owner: type, name: str, annotation: str) -> None:
+            original = vars(owner)[name]
 
-            @functools.wraps(honest)
+            @functools.wraps(original)
             def marked(*args: Any, **arguments: Any) -> Any:
-                with tf.profiler.experimental.Trace(as_what):
-                    return honest(*args, **arguments)
+                with tf.profiler.experimental.Trace(annotation):
+                    return original(*args, **arguments)
 
             stack.enter_context(mock.patch.object(owner, name, marked))
 
         tensor = type(tf.constant(0))
-        mark(
-            next(one for one in tensor.__mro__ if "_numpy" in vars(one)), "_numpy", "glassfit reads"
-        )
-        for owner in subclasses(keras.callbacks.Callback):  # the hooks of itself do nothing
+        converts = next(base for base in tensor.__mro__ if "_numpy" in vars(base))
+        mark(converts, "_numpy", "glassfit reads")
+        for owner in subclasses(keras.callbacks.Callback):  # those of Callback itself do nothing
             for hook in [name for name in vars(owner) if name.startswith("on_")]:
                 mark(owner, hook, "glassfit callbacks")
         yield
 
 
 def subclasses(base: type) -> set[type]:
-    """Its subclasses, and theirs, but not itself."""
-    below: list[type] = base.__subclasses__()
-    return {one for sub in below for one in (sub, *subclasses(sub))}
+    """Return all subclasses of a class, direct and indirect, without the class itself."""
+    direct: list[type] = base.__subclasses__()
+    return {found for child in direct for found in (child, *subclasses(child))}

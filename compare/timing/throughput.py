@@ -1,21 +1,20 @@
-"""What a step costs under two engines: interleaved fits of the same scenario, warm.
+"""What a step costs under two engines: interleaved warm fits of the same scenario.
 
-A step's share of everything fit does is counted: batches, callbacks, validation, the boundary of
-the epoch. Tracing is not: both engines train once before the clock starts.
+Tracing is not timed: both engines train once before the clock starts.
 """
 
 import statistics
-import time
 from dataclasses import dataclass
 from functools import partial
 
 import keras
 
 import loop
-from compare.recording.recorder import empty_folder, prepare, steps_taken, wait_for_device
+from compare.recording.recorder import prepare, steps_taken
 from compare.recording.trials import blamed_on
-from compare.scenario import Fit, FitArguments, Scenario
-from compare.timing import Ratio, interleaved, ratio
+from compare.scenario import Fit, Scenario
+from compare.timing.clock import Ratio, interleaved, microseconds, ratio
+from compare.timing.training import seconds_of
 
 ROUNDS = 7
 SECONDS = 0.4
@@ -23,14 +22,14 @@ SECONDS = 0.4
 
 @dataclass(frozen=True)
 class Throughput:
-    """Times of one scenario, a sample for each round, warm-up apart.
+    """Times of one scenario, a value for each round, without the fits that warm up.
 
     Attributes:
         scenario: Its name.
         steps: Training steps in one fit of the reference.
-        reference: Microseconds per step of the reference, a sample a round.
-        candidate: Microseconds of the candidate for as many, a sample a round.
-        again: Microseconds per step of the reference, a second time in each round.
+        reference: Microseconds a step of the reference.
+        candidate: Microseconds a step of the candidate, by the steps of the reference.
+        again: Microseconds a step of the reference, timed a second time in each round.
     """
 
     scenario: str
@@ -41,25 +40,23 @@ class Throughput:
 
     @property
     def ratio(self) -> Ratio:
-        """How many times faster the candidate was, from the pairs of fits."""
+        """How many times as fast the candidate is: the median of the rounds' ratios."""
         return ratio(self.reference, self.candidate)
 
     @property
     def noise(self) -> Ratio:
-        """The reference against itself."""
+        """The ratio of the reference to itself."""
         return ratio(self.reference, self.again)
 
     @property
     def medians(self) -> tuple[float, float]:
-        """Microseconds per step of the reference and of the candidate."""
+        """Columns "fit us" and "loop us": see `compare.timing.clock.microseconds`."""
         return statistics.median(self.reference), statistics.median(self.candidate)
 
     @property
     def shown(self) -> tuple[str, str]:
-        """The ratio and its interval; where it is within the noise, the noise and no ratio."""
-        if self.ratio.is_within(self.noise):
-            return "noise", self.noise.interval
-        return self.ratio.speed, self.ratio.interval
+        """Columns "speed" and "95%", see `Ratio.cells`."""
+        return self.ratio.cells(self.noise)
 
     def __str__(self) -> str:
         before, after = self.medians
@@ -75,20 +72,20 @@ def throughput(
     reference: Fit | None = None,
     trained: tuple[keras.Model, keras.Model] | None = None,
 ) -> Throughput | None:
-    """Times a scenario under two engines, interleaved: what disturbs one round disturbs both.
+    """Time a scenario under two engines in interleaved rounds of warm fits.
 
     Args:
         scenario: What to train.
         candidate: Called as `candidate(model, **fit_arguments)`.
-        reference: The same; `keras.Model.fit` by default.
-        trained: Models that the reference and the candidate have trained already, each with its
-            own graphs traced; made and trained here where none are given.
+        reference: Called likewise; `keras.Model.fit` by default.
+        trained: Models that the reference and the candidate have trained already; by default two
+            new models are built, and each is trained once.
 
     Returns:
-        The samples; None for a scenario that trains no step.
+        The times; None for a scenario that trains no step.
 
     Raises:
-        CannotCompareError: One of them cannot train it.
+        CannotCompareError: The reference or the candidate cannot train it.
     """
     reference = reference or keras.Model.fit
 
@@ -113,14 +110,8 @@ def throughput(
     steps = (steps_taken(trained[0]) - before) // (2 * len(seconds["again"]))
     if not steps:
         return None
-    samples = {who: [1e6 * one / steps for one in of] for who, of in seconds.items()}
+    samples = {
+        who: [microseconds([taken], steps) for taken in of_rounds]
+        for who, of_rounds in seconds.items()
+    }
     return Throughput(scenario.name, steps, **samples)
-
-
-def seconds_of(fit: Fit, model: keras.Model, arguments: FitArguments) -> float:
-    """Seconds of one fit, in an empty folder and without its progress bars."""
-    with empty_folder():
-        begun = time.perf_counter()
-        fit(model, **{"verbose": 0, **arguments})
-        wait_for_device(model)
-        return time.perf_counter() - begun

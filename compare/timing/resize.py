@@ -1,4 +1,4 @@
-"""The same training, larger or smaller: more steps, larger batches, wider layers."""
+"""The same training in another size: more or fewer steps, larger batches, wider layers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +12,13 @@ from compare.scenario import FitArguments
 
 @dataclass(frozen=True)
 class Size:
-    """By how much a training grows.
+    """How much larger a training becomes.
 
     Attributes:
         steps: Factor for the steps of an epoch.
         batch: Factor for the samples of a batch.
         width: Factor for the units of all layers but the last ones.
-        epochs: How many epochs; as many as before for None.
+        epochs: How many epochs; None keeps the number.
     """
 
     steps: float = 1
@@ -27,12 +27,15 @@ class Size:
     epochs: int | None = None
 
 
+AS_IT_IS = Size()
+
+
 class FixedSizeError(Exception):
-    """A training that cannot be resized; says why."""
+    """Raised for a training that cannot be resized; the message says why."""
 
 
 def resized(arguments: FitArguments, size: Size) -> dict[str, Any]:
-    """The arguments of fit for another size: rows of the same arrays, repeated or left out.
+    """Return the arguments of fit for another size: rows of its arrays, repeated or left out.
 
     Raises:
         FixedSizeError: The data is no array, or the arguments fix the steps.
@@ -56,14 +59,16 @@ def resized(arguments: FitArguments, size: Size) -> dict[str, Any]:
 
 
 def wider(model: keras.Model, factor: float) -> keras.Model:
-    """The same compiled model with more units in all layers that something follows.
+    """Return a compiled clone with more units in all layers but those that end in an output.
+
+    A factor of 1 returns the model itself.
 
     Raises:
         FixedSizeError: Its layers cannot be cloned, or none of them has units.
     """
     if factor == 1:
         return model
-    last = {id(one) for one in keras.tree.flatten(model.outputs or [])}
+    last = {id(output) for output in keras.tree.flatten(model.outputs or [])}
     widened = []
 
     def cloned(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -1,8 +1,8 @@
-"""Clocks and statistics: interleaved rounds, paired ratios, bootstrap intervals."""
+"""Clocks and statistics: interleaved rounds, microseconds a step, paired ratios with intervals."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import bootstrap
@@ -13,12 +13,13 @@ Timed = Callable[[], float]
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster one way is than another.
+    """How many times as fast as a reference a candidate is: column "speed", without a unit.
 
     Attributes:
-        median: The median of the paired ratios.
-        low: The lower end of its 95% bootstrap interval.
-        high: The upper end.
+        median: The median of the paired ratios: seconds of the reference divided by seconds of
+            the candidate in the same round.
+        low: The lower end of the median's 95% bootstrap interval.
+        high: The upper end: column "95%" is low-high.
         rounds: How many pairs there were.
     """
 
@@ -32,26 +33,50 @@ class Ratio:
 
     @property
     def speed(self) -> str:
-        """The median, as tables have it."""
+        """The median as tables print it."""
         return f"{figure(self.median)}x"
 
     @property
     def interval(self) -> str:
-        """Both ends, as tables have them."""
+        """Both ends of the interval as tables print them."""
         return f"{figure(self.low)}-{figure(self.high)}"
 
     def is_within(self, noise: "Ratio") -> bool:
-        """Whether it cannot be told from the ratio of one way to itself: the intervals overlap."""
+        """Return whether this interval overlaps that of an engine against itself."""
         return self.low <= noise.high and self.high >= noise.low
+
+    def cells(self, noise: "Ratio | None" = None) -> tuple[str, str]:
+        """Return the columns "speed" and "95%".
+
+        Args:
+            noise: The reference against itself. A ratio within it is not printed: the cells then
+                are "noise" and the interval of the noise.
+        """
+        if noise and self.is_within(noise):
+            return "noise", noise.interval
+        return self.speed, self.interval
 
 
 def figure(value: float) -> str:
-    """A number with as many digits as a noisy clock is worth."""
+    """Format a number with as many digits as a noisy clock is worth: 0.98, 3.1, 101."""
     return f"{value:.0f}" if value >= 20 else f"{value:.1f}" if value >= 3 else f"{value:.2f}"
 
 
-def ratio(reference: list[float], candidate: list[float]) -> Ratio:
-    """How many times faster the candidate was, from seconds of the same rounds."""
+def microseconds(seconds: Sequence[float], steps: int) -> float:
+    """Return microseconds a step: 1e6 times the median of `seconds`, divided by `steps`.
+
+    Everything else that a fit does has its share in this figure: batches, callbacks, validation,
+    the end of the epoch.
+
+    Args:
+        seconds: Seconds of whole fits, one value for each round.
+        steps: Training steps in one fit.
+    """
+    return 1e6 * statistics.median(seconds) / max(steps, 1)
+
+
+def ratio(reference: Sequence[float], candidate: Sequence[float]) -> Ratio:
+    """Return how many times as fast the candidate was, from seconds of the same rounds."""
     pairs = [a / b for a, b in zip(reference, candidate, strict=True)]
     middle = statistics.median(pairs)
     if len(pairs) < 3 or len(set(pairs)) == 1:  # nothing to resample
@@ -66,12 +91,13 @@ def ratio(reference: list[float], candidate: list[float]) -> Ratio:
 def interleaved(
     timed: Mapping[str, Timed], rounds: int, seconds: float | None = None, fewest: int = 3
 ) -> dict[str, list[float]]:
-    """Rounds in which every way runs once, forwards and backwards in turn.
+    """Time every engine once a round, in turn forwards and backwards.
 
-    What disturbs a round disturbs all of it, so that ratios within a round hold.
+    Whatever disturbs the machine during a round disturbs all engines, so ratios within a round
+    hold.
 
     Args:
-        timed: The ways, by name.
+        timed: What to time, by the name of the engine.
         rounds: How many rounds, at most.
         seconds: Time after which no further round starts, once there are `fewest`.
         fewest: Rounds to run in any case.
