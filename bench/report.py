@@ -47,7 +47,7 @@ def _cells(workload: Workload, found: Costs, plan: str) -> list[str]:
         f"{found.microseconds(plan):,.0f}",
         f"[{colour}]{speed}[/]",
         interval,
-        f"{goal:g}x" if goal else "-",
+        f"{goal:g}" if goal else "-",
         found.engines[plan].exactness,
     ]
 
@@ -76,7 +76,7 @@ def print_front_page(console: Console, measured: Sequence[tuple[Workload, str, C
     """Print the rows of README as Markdown: workload, verbosity of the fits, both engines."""
     table = new_table("", "workload", "verbose", figures=["fit us", "loop us", "speed (95%)"])
     table.add_column("class")
-    table.box = box.MARKDOWN
+    table.box, table.show_edge = box.MARKDOWN, True
     for workload, verbose, found in measured:
         us = [f"{found.microseconds(name):,.0f}" for name in (MODEL_FIT.name, AUTO.name)]
         speed = str(found.speed(AUTO.name))

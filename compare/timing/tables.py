@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from compare.timing.costs import Cost, Costs
+from compare.timing.costs import Costs
 from compare.timing.growth import GROWS
 from compare.timing.split import PARTS
 
@@ -19,16 +19,17 @@ def new_table(title: str, *text: str, figures: Iterable[str] = ()) -> Table:
     """Return an empty table. Cells that are too long are folded, never cut.
 
     Args:
-        title: What stands above it.
+        title: What stands above it, after a blank line; may be empty.
         text: The heads of columns of words.
         figures: The heads of columns of numbers, to the right of those.
     """
     table = Table(
-        title=escape(title),
+        title=f"\n{escape(title)}" if title else None,
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        show_edge=False,
     )
     for head in text:
         table.add_column(head, overflow="fold")
@@ -40,8 +41,9 @@ def new_table(title: str, *text: str, figures: Iterable[str] = ()) -> Table:
 def print_costs(console: Console, found: Costs) -> None:
     """Print what each engine takes, where its time goes, and how the time of a step grows."""
     console.print(_whole_fits(found))
-    if any(cost.per_step is not None or cost.shares for cost in found.engines.values()):
-        console.print(_taken_apart(found))
+    console.print(_epochs_and_steps(found))
+    if any(cost.shares for cost in found.engines.values()):
+        console.print(_shares(found))
     for name, reason in found.failed.items():
         console.print(f"[red]{escape(f'{name}: {reason}')}[/]", highlight=False)
     if found.noise:
@@ -56,50 +58,40 @@ def print_costs(console: Console, found: Costs) -> None:
 
 
 def _whole_fits(found: Costs) -> Table:
-    heads = ["first s", "us/step", "speed", "95%", "class", "traces"]
-    with_memory = any(cost.peak is not None for cost in found.engines.values())
     table = new_table(
         f"{found.scenario}: whole fits of {found.steps:,} steps",
         "engine",
-        figures=[*heads, "MiB"] if with_memory else heads,
+        figures=["first s", "us/step", "speed", "95%", "class"],
     )
     for name, cost in found.engines.items():
-        memory = ["-" if cost.peak is None else f"{cost.peak / 2**20:,.0f}"] * with_memory
+        first, per_step = f"{cost.first:.1f}", f"{found.microseconds(name):,.0f}"
+        table.add_row(name, first, per_step, *found.shown(name), cost.exactness)
+    return table
+
+
+def _epochs_and_steps(found: Costs) -> Table:
+    with_bare_step = any(found.over_bare_step(name) for name in found.engines)
+    with_memory = any(cost.peak is not None for cost in found.engines.values())
+    heads = ["epoch ms", "step us", *["x bare"] * with_bare_step, "traces", *["MiB"] * with_memory]
+    table = new_table("an epoch and a step, each without the other", "engine", figures=heads)
+    for name, cost in found.engines.items():
         table.add_row(
             name,
-            f"{cost.first:.1f}",
-            f"{found.microseconds(name):,.0f}",
-            *found.shown(name),
-            cost.exactness,
+            _cell("{:.1f}", cost.per_epoch, 1e3),
+            _cell("{:,.0f}", cost.per_step, 1e6),
+            *[_cell("{:.2f}x", found.over_bare_step(name))] * with_bare_step,
             str(cost.traces),
-            *memory,
+            *[_cell("{:,.0f}", cost.peak, 2**-20)] * with_memory,
         )
     return table
 
 
-def _taken_apart(found: Costs) -> Table:
-    bare = any(found.over_bare_step(name) for name in found.engines)
-    profiled = any(cost.shares for cost in found.engines.values())
-    heads = ["epoch ms", "step us", *["x bare"] * bare, *PARTS * profiled]
-    table = new_table(
-        f"{found.scenario}: an epoch and a step, apart"
-        + ("; the share of each part in a fit" if profiled else ""),
-        "engine",
-        figures=heads,
-    )
+def _shares(found: Costs) -> Table:
+    table = new_table("the share of each part in the time of a fit", "engine", figures=PARTS)
     for name, cost in found.engines.items():
-        over = found.over_bare_step(name)
-        table.add_row(
-            name,
-            *_epoch_and_step(cost),
-            *["-" if over is None else f"{over:.2f}x"] * bare,
-            *(f"{cost.shares[part]:.0%}" for part in PARTS * profiled),
-        )
+        table.add_row(name, *(f"{cost.shares[part]:.0%}" for part in PARTS))
     return table
 
 
-def _epoch_and_step(cost: Cost) -> tuple[str, str]:
-    return (
-        "-" if cost.per_epoch is None else f"{1e3 * cost.per_epoch:.1f}",
-        "-" if cost.per_step is None else f"{1e6 * cost.per_step:,.0f}",
-    )
+def _cell(form: str, value: float | None, factor: float = 1) -> str:
+    return "-" if value is None else form.format(value * factor)
