@@ -1,6 +1,8 @@
 """`python -m bench`: what fits cost under each engine, in interleaved rounds, with intervals."""
 
-import compare  # noqa: F401 - keeps TensorFlow quiet while it is imported, so it comes first
+from compare.execution.quiet import import_tensorflow_quietly
+
+import_tensorflow_quietly()  # before anything else imports TensorFlow
 
 # isort: split
 import itertools

@@ -7,12 +7,15 @@
 The table of scenarios (`compare.scenarios`) drives the proof, the tests, the docs and the bench.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
 FitArguments = Mapping[str, Any]
 
@@ -44,7 +47,7 @@ class Scenario:
         """The class that is claimed: "exact" (`model.fit` as compiled) or "exact-xla"."""
         return "exact-xla" if self.xla else "exact"
 
-    def under_xla(self) -> "Scenario":
+    def under_xla(self) -> Scenario:
         """The same with the model compiled as by `jit_compile=True`: XLA's bits are compared."""
         return replace(self, build=partial(_with_xla, self.build), xla=True)
 

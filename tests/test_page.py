@@ -16,7 +16,7 @@ from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
 from compare.location.divergence import Divergence
 from compare.location.heat import Heat
 from compare.output.page import Page, write_page
-from compare.parity import Parity
+from compare.proof import Parity
 from compare.timing.costs import Cost, Costs
 from compare.timing.split import PARTS
 from compare.timing.throughput import Throughput

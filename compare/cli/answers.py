@@ -21,7 +21,7 @@ from compare.output.as_json import write_json
 from compare.output.page import Page, write_page
 from compare.output.report import print_report, verdict, write_markdown
 from compare.output.tables import print_script
-from compare.parity import parity
+from compare.proof import parity
 from compare.scenario import Fit, Scenario
 from compare.timing.costs import Costs
 from compare.timing.engines import Engine

@@ -1,4 +1,4 @@
-"""Imports TensorFlow without its greeting, so that tables and progress bars stay whole."""
+"""Keep what native code writes to standard error out of tables and progress bars."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Holds back what native code writes to standard error; shows it if the block fails."""
+    """Hold back what native code writes to standard error; show it if the block fails."""
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -23,3 +23,14 @@ def quietly() -> Iterator[None]:
         finally:
             os.dup2(before, 2)
             os.close(before)
+
+
+def import_tensorflow_quietly() -> None:
+    """Import TensorFlow without its messages; sets `TF_CPP_MIN_LOG_LEVEL` unless it is set.
+
+    For commands and test suites only: importing `compare` changes neither the environment nor
+    standard error.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with quietly():
+        import tensorflow  # noqa: F401

@@ -19,7 +19,7 @@ import keras
 import loop
 from compare.errors import CannotCompareError, CrashError, Outcome
 from compare.execution.workers import Worker, workers
-from compare.parity import Parity, prove
+from compare.proof import Parity, prove
 from compare.recording.recorder import empty_folder
 from compare.scenario import Fit, Scenario
 from compare.timing.throughput import Throughput, throughput

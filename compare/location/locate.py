@@ -19,7 +19,7 @@ from compare.location.capture import Kept
 from compare.location.divergence import Divergence, first_difference
 from compare.location.tapped import Tapped, both_tapped, run_tapped
 from compare.location.taps import ROWS
-from compare.parity import Parity, outcome_of, parity
+from compare.proof import Parity, outcome_of, parity
 from compare.recording.bits import Difference, differences, same
 from compare.recording.recorder import as_array
 from compare.recording.trace import Trace
