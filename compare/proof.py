@@ -7,13 +7,11 @@ the verdict, and no engine is blamed.
 import re
 from dataclasses import dataclass, field, replace
 
-import keras
-
 import loop
 from compare.errors import Outcome
 from compare.recording.bits import Difference, differences
 from compare.recording.trace import on_equal_terms
-from compare.recording.trials import by_candidate, by_reference, require_training
+from compare.recording.trials import Trainings, require_training
 from compare.scenario import Fit, Scenario
 
 
@@ -87,29 +85,29 @@ def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None 
         CannotCompareError: There are no two trainings to compare: the scenario cannot be built, the
             candidate raised, did not train, or returned something else.
     """
-    return prove(scenario, candidate, reference or keras.Model.fit)[0]
+    return prove(Trainings(scenario, candidate, reference))
 
 
-def prove(
-    scenario: Scenario, candidate: Fit, reference: Fit
-) -> tuple[Parity, tuple[keras.Model, keras.Model]]:
-    """The verdict, and the models that the reference and the candidate have trained unwatched."""
-    watched, _ = by_reference(scenario, reference)
-    again, model = by_reference(scenario, reference, "nothing")
-    _, unrepeatable = differences(watched.as_watched("nothing"), again)
-    seen_by_all = by_candidate(scenario, candidate)[0]
+def prove(trainings: Trainings) -> Parity:
+    """Return the verdict on the trainings of a scenario; `parity` says what is compared."""
+    scenario = trainings.scenario
+    watched, again = trainings.by_reference().trace, trainings.by_reference("nothing").trace
+    seen_by_all = trainings.by_candidate().trace
+    unwatched = trainings.by_candidate("nothing").trace
     compared, found = differences(*on_equal_terms(watched, seen_by_all))
-    unwatched, by_ours = by_candidate(scenario, candidate, "nothing")
     more, others = differences(*on_equal_terms(again, unwatched))
     found += [replace(one, where=f"unwatched/{one.where}") for one in others]
     if found:
         require_training(scenario, again, unwatched)
-    histories = again.history, unwatched.history
-    verdict = Parity(
-        scenario.name, scenario.exactness, compared + more, found, unrepeatable, histories
+    return Parity(
+        scenario.name,
+        scenario.exactness,
+        compared + more,
+        found,
+        trainings.unrepeatable(),
+        histories=(again.history, unwatched.history),
+        plain=again.is_plain or unwatched.is_plain,
     )
-    verdict.plain = again.is_plain or unwatched.is_plain
-    return verdict, (model, by_ours)
 
 
 def outcome_of(found: list[Difference]) -> Outcome:

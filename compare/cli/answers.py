@@ -10,18 +10,20 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.diagnose import diagnose_in
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
 from compare.execution.script import compare_script
-from compare.location.heat import heat_of
-from compare.location.locate import locate
+from compare.location.heat import heat_in
+from compare.location.locate import locate_in
+from compare.location.tapped import TappedTrainings
 from compare.output.as_json import write_json
 from compare.output.page import Page, write_page
 from compare.output.report import print_report, verdict, write_markdown
 from compare.output.tables import print_script
-from compare.proof import parity
+from compare.proof import prove
+from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
 from compare.timing.costs import Costs
 from compare.timing.engines import Engine
@@ -75,26 +77,28 @@ def explain(
     reasons: bool = False,
 ) -> NoReturn:
     """Prints and writes where two trainings part, and why; exits with its status."""
+    trainings = Trainings(scenario, candidate, reference)
+    tapped = TappedTrainings(trainings)
     terminal = console()
     with Console(stderr=True).status("training under both"):
-        place = locate(scenario, candidate, reference)
+        place = locate_in(tapped)
     outcome = place.outcome if place else Outcome.IDENTICAL
-    words = str(place) if place else f"{scenario.name}: nothing parts"
+    words = str(place) if place else f"{scenario.name}: nothing differs"
     terminal.print(words, markup=False, highlight=False, soft_wrap=True)
     found = []
     if place and reasons:
         with Console(stderr=True).status("breaking one rule after the other"):
-            found = diagnose(scenario, candidate, reference)
+            found = diagnose_in(trainings)
         explained = list(map(str, found)) or ["No rule that is known explains it."]
         if found and not found[0].exact:
-            explained.append("There is more to it: mend this, and ask again.")
+            explained.append("This is not all: fix it and run the command again.")
         terminal.print(*explained, sep="\n", markup=False, highlight=False, soft_wrap=True)
     if json:
         _written(json, write_json, scenario=scenario.name, place=place, verdicts=found)
     if html:
-        rows = [Row(scenario, parity(scenario, candidate, reference))]
-        heat = heat_of(scenario, candidate, reference) if place else None
-        title = f"{scenario.name}: where it parts" + ", and why" * reasons
+        rows = [Row(scenario, prove(trainings))]
+        heat = heat_in(tapped) if place else None
+        title = f"{scenario.name}: where it diverges" + ", and why" * reasons
         page = _page(title, outcome, words, place=place, reasons=found, heat=heat, rows=rows)
         _written(html, write_page, page)
     raise typer.Exit(outcome)

@@ -1,224 +1,247 @@
-"""The rules of fit that loops of one's own break, each with the line that they lack."""
+"""The rules of fit that hand-written loops break, each with the line that such a loop lacks."""
+
+from typing import Any
 
 import keras
 
 from compare.diagnosis import mistakes
-from compare.diagnosis.broken import Broken, replaced, told, without
-from loop import metrics, objective, step
+from compare.diagnosis.broken import (
+    BrokenRule,
+    in_steps,
+    in_test_step,
+    patched,
+    with_arguments,
+    without_arguments,
+)
+from loop import metrics, objective
 from loop.data import arrays
 
-RULES: tuple[Broken, ...] = (
-    Broken(
+RULES: tuple[BrokenRule, ...] = (
+    BrokenRule(
         "regularization_losses",
         "leaves out regularizers and what layers add with add_loss",
         "loss += keras.ops.sum(model.losses)",
         "keras.src.trainers.trainer.Trainer._aggregate_additional_loss",
-        replaced(objective, "added_losses", mistakes.nothing_added),
+        in_steps("added_losses", mistakes.nothing_added),
     ),
-    Broken(
+    BrokenRule(
         "validation_regularization",
         "leaves out regularizers in validation",
         "val_loss += keras.ops.sum(model.losses)",
         "keras.src.trainers.trainer.Trainer._aggregate_additional_loss",
-        replaced(step, "objective", mistakes.bare_validation),
+        in_test_step("added_losses", mistakes.nothing_added),
     ),
-    Broken(
+    BrokenRule(
         "batch_size_weights",
         "averages the losses of batches without their sizes",
         "loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        replaced(step, "track_loss", mistakes.unweighted_mean),
+        in_steps("track_loss", mistakes.unweighted_mean),
     ),
-    Broken(
+    BrokenRule(
         "epoch_mean",
         "logs the loss of the last batch as that of the epoch",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        replaced(step, "track_loss", mistakes.last_loss_only),
+        in_steps("track_loss", mistakes.last_loss_only),
     ),
-    Broken(
+    BrokenRule(
         "last_partial_batch",
         "drops the short last batch",
         "dataset.batch(batch_size, drop_remainder=False)",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
         mistakes.full_batches_only,
     ),
-    Broken(
+    BrokenRule(
         "training_flag",
         "trains with training=False: no dropout, stale batch statistics",
         "y_pred = model(x, training=True)",
         "keras.Model.train_step",
-        replaced(step, "forward", mistakes.never_training),
+        in_steps("forward", mistakes.never_training),
     ),
-    Broken(
+    BrokenRule(
         "validation_training_flag",
         "validates with training=True: dropout, and averages that move",
         "y_pred = model(x, training=False)",
         "keras.Model.test_step",
-        replaced(step, "forward", mistakes.always_training),
+        in_steps("forward", mistakes.always_training),
     ),
-    Broken(
+    BrokenRule(
         "one_forward_pass",
         "runs two forward passes in a step: seeds and moving averages advance twice",
         "y_pred = model(x, training=True)  # once; metrics see the same y_pred",
         "keras.Model.train_step",
-        replaced(step, "forward", mistakes.forward_twice),
+        in_steps("forward", mistakes.forward_twice),
     ),
-    Broken(
+    BrokenRule(
         "metrics_before_update",
         "shows metrics a second forward pass, after the update",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
-        replaced(step, "update_metrics", mistakes.metrics_of_a_second_forward),
+        in_steps("update_metrics", mistakes.metrics_of_a_second_forward),
     ),
-    Broken(
+    BrokenRule(
         "plain_metrics",
         "gives sample weights to plain metrics as well",
         "metric.update_state(y, y_pred)  # weights only for weighted_metrics",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        replaced(metrics, "output_metrics", mistakes.weights_in_all_metrics),
+        patched(metrics, "output_metrics", mistakes.weights_in_all_metrics),
     ),
-    Broken(
+    BrokenRule(
         "weighted_metrics",
         "forgets the sample weights in weighted_metrics",
         "weighted_metric.update_state(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        replaced(metrics, "output_metrics", mistakes.weights_in_no_metrics),
+        in_steps("update_metrics", mistakes.metrics_without_weights),
     ),
-    Broken(
+    BrokenRule(
         "class_weights",
         "forgets class_weight",
         "sample_weight = [class_weight[label] for label in y]",
         "keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights",
-        without("class_weight"),
+        without_arguments("class_weight"),
     ),
-    Broken(
+    BrokenRule(
         "sample_weights",
         "forgets sample and class weights in the loss",
         "loss = loss_fn(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileLoss.call",
-        replaced(objective, "data_loss", mistakes.loss_without_weights),
+        in_steps("data_loss", mistakes.loss_without_weights),
     ),
-    Broken(
+    BrokenRule(
         "weights_in_numerator_only",
         "divides the weighted loss by the sum of the weights",
         "loss = sum(weight * loss_of_sample) / number_of_samples",
         "keras.losses.Loss.__call__",
-        replaced(objective, "data_loss", mistakes.mean_by_weights),
+        in_steps("data_loss", mistakes.mean_by_weights),
     ),
-    Broken(
+    BrokenRule(
         "loss_weights",
         "forgets the loss weights of outputs",
         "loss = sum(weight * loss for weight, loss in zip(loss_weights, losses))",
         "keras.src.trainers.compile_utils.CompileLoss.call",
-        replaced(objective, "loss_terms", mistakes.without_loss_weights),
+        patched(objective, "loss_terms", mistakes.without_loss_weights),
     ),
-    Broken(
+    BrokenRule(
         "masks",
         "ignores the mask of the predictions",
         "mask = y_pred._keras_mask",
         "keras.losses.Loss.__call__",
-        replaced(objective, "data_loss", mistakes.without_masks),
+        in_steps("data_loss", mistakes.without_masks),
     ),
-    Broken(
+    BrokenRule(
         "same_rank",
         "subtracts [n] from [n, 1], which makes [n, n]",
         "y = y[:, None]",
         "keras.losses.Loss.__call__",
-        replaced(objective, "data_loss", mistakes.stretched),
+        in_steps("data_loss", mistakes.broadcast),
     ),
-    Broken(
+    BrokenRule(
         "shuffle",
         "does not shuffle",
         "fit shuffles arrays unless shuffle=False",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
-        replaced(arrays, "orders", mistakes.in_place),
+        with_arguments(shuffle=False),
     ),
-    Broken(
+    BrokenRule(
         "permutation",
         "shuffles with NumPy",
         "order = tf.random.shuffle(tf.range(n))  # in a map, under the global seed",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
-        replaced(arrays, "orders", mistakes.numpy_order),
+        patched(arrays, "orders", mistakes.numpy_order),
     ),
-    Broken(
+    BrokenRule(
         "metric_reset",
         "never resets the metrics",
         "model.reset_metrics()  # before every epoch and every validation",
         "keras.Model.fit",
-        replaced(keras.Model, "reset_metrics", mistakes.nothing),
+        patched(keras.Model, "reset_metrics", mistakes.nothing),
     ),
-    Broken(
+    BrokenRule(
         "final_averages",
         "never puts the averaged weights in place",
         "optimizer.finalize_variable_values(model.trainable_weights)  # after the last epoch",
         "keras.Model.fit",
-        replaced(keras.optimizers.Optimizer, "finalize_variable_values", mistakes.nothing),
+        patched(keras.optimizers.Optimizer, "finalize_variable_values", mistakes.nothing),
     ),
-    Broken(
+    BrokenRule(
         "optimizer_epsilon",
         "takes 1e-8 for the epsilon of the optimizer, as other libraries do",
         "keras.optimizers.Adam(epsilon=1e-7)",
         "keras.optimizers.Adam.update_step",
-        mistakes.of_optimizer(epsilon=1e-8),
+        mistakes.optimizer_settings(epsilon=1e-8),
     ),
-    Broken(
+    BrokenRule(
         "gradient_clipping",
         "does not clip gradients",
         "optimizer.apply_gradients(zip(gradients, weights))  # clips inside",
         "keras.optimizers.Optimizer.apply",
-        mistakes.of_optimizer(clipnorm=None, clipvalue=None, global_clipnorm=None),
+        mistakes.optimizer_settings(clipnorm=None, clipvalue=None, global_clipnorm=None),
     ),
-    Broken(
+    BrokenRule(
         "weight_decay",
         "does not decay weights",
         "optimizer.apply_gradients(zip(gradients, weights))  # decays inside",
         "keras.optimizers.Optimizer.apply",
-        mistakes.of_optimizer(weight_decay=None),
+        mistakes.optimizer_settings(weight_decay=None),
     ),
-    Broken(
+    BrokenRule(
         "loss_scaling",
         "does not scale the loss of half precision, and divides the gradients all the same",
         "gradients = tape.gradient(optimizer.scale_loss(loss), weights)",
         "keras.optimizers.LossScaleOptimizer.scale_loss",
-        mistakes.unscaled,
+        mistakes.unscaled_loss,
     ),
-    Broken(
+    BrokenRule(
         "validation_tail",
         "validates on the head of the data",
         "train, validation = data[:split], data[split:]  # before shuffling",
         "keras.src.trainers.data_adapters.array_slicing.train_validation_split",
         mistakes.validation_first,
     ),
-    Broken(
+    BrokenRule(
         "validation_batch_size",
         "validates on all samples in one batch",
         "validation_batch_size=batch_size",
         "keras.Model.fit",
-        told(validation_batch_size=2**20),
+        with_arguments(validation_batch_size=2**20),
     ),
-    Broken(
+    BrokenRule(
         "validation",
         "does not validate",
         "val_logs = evaluate(model, validation_data)",
         "keras.Model.fit",
-        without("validation_data", "validation_split"),
+        without_arguments("validation_data", "validation_split"),
     ),
-    Broken(
+    BrokenRule(
         "initial_epoch",
         "begins at epoch 0",
         "for epoch in range(initial_epoch, epochs):",
         "keras.Model.fit",
-        without("initial_epoch"),
+        without_arguments("initial_epoch"),
     ),
-    Broken(
+    BrokenRule(
         "callbacks",
         "does not call the callbacks",
         "callbacks.on_epoch_end(epoch, logs)",
         "keras.Model.fit",
-        without("callbacks"),
+        without_arguments("callbacks"),
     ),
 )
-"""Every rule that can be broken. Where two explain the same bits, the special one comes first."""
+"""Every rule that `diagnose` breaks. If two give the same bits, the more specific one is first."""
 
 BROKEN = {rule.rule: rule for rule in RULES}
+"""The same by name."""
+
+PATCHED: tuple[tuple[Any, str, str], ...] = (
+    (metrics, "output_metrics", "which metric sees weights is decided between metrics and compile"),
+    (objective, "loss_terms", "compile resolves the weights of losses; no argument changes them"),
+    (arrays, "orders", "no argument of fit carries a permutation, in validation neither"),
+    (arrays.Samples, "num_batches", "no argument of fit drops the short last batch of a pass"),
+    (keras.Model, "reset_metrics", "fit calls it between steps"),
+    (keras.optimizers.Optimizer, "finalize_variable_values", "fit calls it after the last step"),
+    (keras.optimizers.Optimizer, "scale_loss", "the optimizer's own; subclasses are patched alike"),
+)
+"""What is patched while a fit with a broken rule lasts: owner, attribute, and why it is patched.
+
+Everything else is passed to `loop.fit`, as arguments or as a step."""

@@ -21,6 +21,7 @@ from compare.errors import CannotCompareError, CrashError, Outcome
 from compare.execution.workers import Worker, workers
 from compare.proof import Parity, prove
 from compare.recording.recorder import empty_folder
+from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
 from compare.timing.throughput import Throughput, throughput
 
@@ -142,7 +143,9 @@ _trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what i
 
 def _prove(scenario: Scenario, candidate: Fit, reference: Fit) -> Parity:
     with contextlib.redirect_stdout(io.StringIO()):
-        verdict, models = prove(scenario, candidate, reference)
+        trainings = Trainings(scenario, candidate, reference)
+        verdict = prove(trainings)
+        models = trainings.by_reference("nothing").model, trainings.by_candidate("nothing").model
         _trained[scenario.name] = models
         if isinstance(candidate, partial) and candidate.func is loop.fit:
             reason = _why_one_by_one(scenario, models[1], candidate.keywords["plan"])

@@ -1,10 +1,10 @@
-"""The first place where two trainings part: what it is, and how it is found in two tapped runs."""
+"""The first place where two trainings diverge, and how it is found in two tapped runs."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from compare.errors import Outcome
-from compare.location.tapped import Tapped
+from compare.location.tapped import TappedRun
 from compare.location.taps import ROWS, stage_of
 
 STAGES = (
@@ -18,28 +18,29 @@ STAGES = (
     "weights",
     "metrics",
 )
-"""The stages of a step, in the order of cause and effect. Validation is what it made of the state
-as the epoch before ended, begun the state as the forward pass finds it, update the state of the
-optimizer."""
+"""The stages of a step, causes before effects.
+
+`validation` is the state after the validation that ended the previous epoch, `begun` the state
+before the forward pass, `update` the state of the optimizer after the step."""
 
 
 @dataclass(frozen=True)
 class Divergence:
-    """The first place where a candidate leaves the reference; prints as a sentence.
+    """The first place where a candidate diverges from the reference; prints as a sentence.
 
     Attributes:
-        epoch: The epoch, from 0; None where it happened outside of all epochs.
-        step: The step in its epoch, from 0; None where no single step is to blame.
+        epoch: The epoch, from 0; None outside of all epochs.
+        step: The step in its epoch, from 0; None if the divergence is not in a single step.
         stage: One of `STAGES`, or "between epochs" (callbacks, or what the loop itself does there),
-            "end" (after the last epoch), "steps" (one of them took more), "logs", or the part of
-            the record that differs when all of these agree.
+            "end" (after the last epoch), "steps" (the numbers of steps differ), "logs", or the
+            part of the trace that differs if all of these agree.
         name: The tensor, like `gradients/0`, or the log.
-        index: The element of the flattened tensor; None where it has no elements to compare.
-        reference: What the reference has there.
-        candidate: What the candidate has there.
-        ulps: How many representable numbers lie between them; None where that means nothing.
-        disturbed: Whether the taps themselves changed a run: then the place may be another.
-        outcome: What kind of difference it came to: other epochs, other logs, or other bits.
+        index: The element of the flattened tensor; None if there are no elements to compare.
+        reference: The value of the reference there.
+        candidate: The value of the candidate there.
+        ulps: The distance of the two values in ulps; None if they are not finite floats.
+        disturbed: Whether the taps changed the bits of a run: then the place may be wrong.
+        outcome: The kind of difference: other epochs, other logs, or other bits.
     """
 
     epoch: int | None
@@ -65,27 +66,28 @@ class Divergence:
         )
 
 
-def first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None:
-    """The first step, stage and name where the fingerprints of two runs differ."""
-    prints, others = one.taps.prints(), other.taps.prints()
-    ordered = _in_causal_order([name for name in prints if name in others])
-    steps = one.taps.steps, other.taps.steps
-    boundaries = {*one.ends, *other.ends}  # where metrics are reset
-    plain = one.trace.is_plain or other.trace.is_plain  # a loop may have metrics of its own
+def first_difference(theirs: TappedRun, ours: TappedRun) -> tuple[int, str, str] | None:
+    """Return the first step, stage and tap whose fingerprints differ, or None."""
+    reference, candidate = theirs.taps.prints(), ours.taps.prints()
+    ordered = _in_causal_order([name for name in reference if name in candidate])
+    steps = theirs.taps.steps, ours.taps.steps
+    epoch_ends = {*theirs.ends, *ours.ends}  # loops reset metrics here
+    plain = theirs.trace.is_plain or ours.trace.is_plain  # a loop may have metrics of its own
+    first, late = theirs.taps.first, theirs.taps.seen_late
 
     def differs(name: str, row: int) -> bool:
-        seen = prints[name][row : row + 1], others[name][row : row + 1]
-        return all(print_.any() for print_ in seen) and seen[0] != seen[1]
+        prints = reference[name][row : row + 1], candidate[name][row : row + 1]
+        return all(values.any() for values in prints) and prints[0] != prints[1]
 
-    for row in range(min(min(steps) - one.taps.first, ROWS)):
-        step = one.taps.first + row
+    for row in range(min(min(steps) - first, ROWS)):
+        step = first + row
         for stage, name in ordered:
-            reset = stage == "metrics" and (plain or step + 1 in boundaries)
-            if not reset and differs(name, row + (stage in one.taps.seen_late)):
-                between = stage == "begun" and step in boundaries
+            reset = stage == "metrics" and (plain or step + 1 in epoch_ends)
+            if not reset and differs(name, row + (stage in late)):
+                between = stage == "begun" and step in epoch_ends
                 return step, "between epochs" if between else stage, name
-    last = steps[0] - one.taps.first
-    if steps[0] == steps[1] and last < ROWS:  # the passes of the last validation
+    last = steps[0] - first
+    if steps[0] == steps[1] and last < ROWS:  # the forward passes of the last validation
         for stage, name in ordered:
             if stage in ("validation", "begun") and differs(name, last):
                 return steps[0], "validation", name
@@ -93,5 +95,6 @@ def first_difference(one: Tapped, other: Tapped) -> tuple[int, str, str] | None:
 
 
 def _in_causal_order(names: list[str]) -> list[tuple[str, str]]:
+    """Return pairs of stage and tap, by stage; taps of a stage stay in the order of tracing."""
     stages = [(stage_of(name), name) for name in names]
-    return sorted(stages, key=lambda one: STAGES.index(one[0]))  # stable: as they were traced
+    return sorted(stages, key=lambda stage_and_name: STAGES.index(stage_and_name[0]))

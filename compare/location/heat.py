@@ -1,32 +1,32 @@
-"""How far the weights of two trainings are apart, step by step: how a difference spreads."""
+"""How far the weights of two trainings are apart before each step."""
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 import loop
-from compare.location.capture import Album
-from compare.location.tapped import Tapped, both_tapped, run_tapped
+from compare.location.capture import CapturedSteps
+from compare.location.tapped import TappedTrainings
 from compare.recording.recorder import as_array
+from compare.recording.trials import Trainings
 from compare.recording.ulps import farthest
 from compare.scenario import Fit, Scenario
 
 ROWS = 64
-"""Steps that are kept, at most."""
+"""The largest number of steps to capture."""
 
 ELEMENTS = 2**24
-"""Numbers that are kept of one training, at most: 64 MiB of float32."""
+"""The largest number of elements to capture of one training: 64 MiB of float32."""
 
 
 @dataclass(frozen=True)
 class Heat:
-    """The largest distance in each variable before each of many steps.
+    """The largest distance between elements of each variable, before each captured step.
 
     Attributes:
-        variables: Their paths.
-        steps: Numbers of steps, from 0, of all that were trained.
-        ulps: `[variables, steps]`, infinite where floats are not finite.
+        variables: The paths of the variables.
+        steps: The numbers of the captured steps, from 0 over all epochs.
+        ulps: Distances in ulps, `[variables, steps]`; infinite where floats are not finite.
     """
 
     variables: list[str]
@@ -47,7 +47,7 @@ class Heat:
 def heat_of(
     scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None
 ) -> Heat | None:
-    """Trains a scenario under both with taps, and measures how far the weights are apart.
+    """Train a scenario under both with taps, and measure how far the weights are apart.
 
     Args:
         scenario: What to train.
@@ -55,38 +55,40 @@ def heat_of(
         reference: The same; `keras.Model.fit` by default.
 
     Returns:
-        The distances; None where a model has no weights, or more than can be kept, or a loop
-        takes no step that can be seen.
+        The distances; None if the model has no weights or more than `ELEMENTS`, or if the taps see
+        no step of one of the loops.
     """
-    fits = reference or keras.Model.fit, candidate
-    plain, other = both_tapped(scenario, fits)
-    steps = plain.taps.steps
+    return heat_in(TappedTrainings(Trainings(scenario, candidate, reference)))
+
+
+def heat_in(tapped: TappedTrainings) -> Heat | None:
+    """Do what `heat_of` does, with recorded trainings."""
+    theirs, ours = tapped.both()
+    steps = theirs.taps.steps
     weights = {
         f"begun/{name}": value
-        for name, value in plain.trace.variables.items()
-        if name.startswith("weights/") and f"begun/{name}" in plain.taps.dtypes
+        for name, value in theirs.trace.variables.items()
+        if name.startswith("weights/") and f"begun/{name}" in theirs.taps.dtypes
     }
     size = sum(value.size for value in weights.values())
-    if not size or size > ELEMENTS or not (steps and other.taps.steps):
+    if not size or size > ELEMENTS or not (steps and ours.taps.steps):
         return None
     rows = min(ROWS, steps, ELEMENTS // size)
     stride = -(-steps // rows)
     rows = -(-steps // stride)
-    albums = [Album(weights, rows, stride) for _ in fits]
-    runs = [
-        run_tapped(scenario, fit, keep=album, ends=plain.taps.ends)
-        for fit, album in zip(fits, albums, strict=True)
-    ]
-    return _heat(albums, runs)
+    captured = CapturedSteps(weights, rows, stride), CapturedSteps(weights, rows, stride)
+    runs = tapped.both_again(captured, theirs.taps.ends)
+    return _distances(captured, min(run.taps.steps for run in runs))
 
 
-def _heat(albums: list[Album], runs: list[Tapped]) -> Heat:
-    stride, steps = albums[0].stride, min(run.taps.steps for run in runs)
-    kept = [{name: as_array(value) for name, value in one.values.items()} for one in albums]
-    shown = list(range(0, steps, stride))
+def _distances(captured: tuple[CapturedSteps, CapturedSteps], steps: int) -> Heat:
+    theirs, ours = (
+        {name: as_array(value) for name, value in side.values.items()} for side in captured
+    )
+    shown = list(range(0, steps, captured[0].stride))
     ulps = [
-        [farthest(kept[0][name][row], kept[1][name][row]) for row in range(len(shown))]
-        for name in kept[0]
+        [farthest(theirs[name][row], ours[name][row]) for row in range(len(shown))]
+        for name in theirs
     ]
-    paths = [name.split("/", 3)[3] for name in kept[0]]
+    paths = [name.split("/", 3)[3] for name in theirs]
     return Heat(paths, shown, np.array(ulps).reshape(len(paths), len(shown)))
