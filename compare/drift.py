@@ -1,7 +1,8 @@
 """`python -m compare.drift`: what another release of Keras changes for us.
 
-Every function of ours that re-does one of Keras's names it (`Mirrors:`). This prints which of those
-differ from the release we mirror, and which scenarios part. `make drift KERAS=3.15.0` runs it.
+Functions of `loop` name the Keras function that they implement anew (`Mirrors:`). This prints which
+of those functions differ from the mirrored release, and which scenarios are not identical.
+`make drift KERAS=3.15.0` runs it.
 """
 
 import json
@@ -12,20 +13,22 @@ from typing import Annotated
 import keras
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import loop
 from compare.execution.runner import run
-from compare.output.tables import new_table
 from compare.release.mirrors import RECORDED, changed, fingerprint, mirrored, reference_release
 from compare.scenarios import find
+from compare.timing.tables import WIDTH, new_table
 
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Scenarios; all by default.")] = None,
-    record: Annotated[bool, typer.Option(help="Take this Keras as the one we mirror.")] = False,
+    record: Annotated[bool, typer.Option(help="Record this Keras as the mirrored one.")] = False,
 ) -> None:
-    """Says what the Keras that is installed changes for loop.fit."""
-    console = Console()
+    """Print what the installed Keras changes for loop.fit."""
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=WIDTH)
     if record:
         functions = {name: fingerprint(name) for name in mirrored()}
         found = {"keras": keras.__version__, "functions": functions}
@@ -39,20 +42,23 @@ def main(
     )
     for name in differing:
         console.print(f"  {name}", highlight=False)
-    raise typer.Exit(0 if _all_hold(console, names or []) else 1)
+    raise typer.Exit(0 if _all_identical(console, names or []) else 1)
 
 
-def _all_hold(console: Console, names: Sequence[str]) -> bool:
+def _all_identical(console: Console, names: Sequence[str]) -> bool:
+    """Prove scenarios under this Keras; print how many are identical, and which are not."""
     with console.status("proving"):
         rows = run(find(names), partial(loop.fit, plan="auto"), times=False)
-    parting = [row for row in rows if not row.holds]
-    console.print(f"{len(rows) - len(parting)} of {len(rows)} scenarios hold", highlight=False)
-    if parting:
-        table = new_table("what parts", "scenario", "how")
-        for row in parting:
-            table.add_row(row.scenario.name, str(row.error or row.parity).splitlines()[0][:90])
+    differing = [row for row in rows if not row.holds]
+    identical = len(rows) - len(differing)
+    console.print(f"{identical} of {len(rows)} scenarios are identical", highlight=False)
+    if differing:
+        table = new_table("scenarios that differ", "scenario", "first difference")
+        for row in differing:
+            name, _, how = str(row.error or row.parity).splitlines()[0].partition(": ")
+            table.add_row(row.scenario.name, escape(how or name))
         console.print(table)
-    return not parting
+    return not differing
 
 
 if __name__ == "__main__":

@@ -333,8 +333,13 @@ def test_a_model_with_a_step_of_its_own_keeps_it_when_a_rule_is_broken():
 
 
 def test_the_former_order_of_assert_same_still_works_and_warns():
-    with pytest.warns(DeprecationWarning, match=r"assert_same\(scenario, candidate\)"):
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
         assert_same(hand_written, PLAIN)
+    message = "assert_same(candidate, scenario) is now assert_same(scenario, candidate)"
+    (ours,) = [warning for warning in warned if str(warning.message) == message]
+    assert ours.category is DeprecationWarning
+    assert ours.filename == __file__
     with pytest.raises(TypeError, match="needs a Scenario as its first argument"):
         assert_same(hand_written, hand_written)
 

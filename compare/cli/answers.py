@@ -1,10 +1,11 @@
-"""What a command does and says: it trains, prints, writes files and ends with a status."""
+"""Carry out the commands: train, print, write files, exit with a status."""
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,20 +21,19 @@ from compare.location.locate import locate_in
 from compare.location.tapped import TappedTrainings
 from compare.output.as_json import write_json
 from compare.output.page import Page, write_page
-from compare.output.report import print_report, verdict, write_markdown
-from compare.output.tables import print_script
+from compare.output.report import print_report, print_script, verdict, write_markdown
 from compare.proof import prove
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
 from compare.timing.costs import Costs
 from compare.timing.engines import Engine
-from compare.timing.tables import print_costs
+from compare.timing.tables import WIDTH, print_costs
 
 
 def report(
     rows: list[Row], json: Path | None, html: Path | None, markdown: Path | None = None
 ) -> NoReturn:
-    """Prints and writes what was found about scenarios, and exits with its status."""
+    """Print and write the results of scenarios, and exit with their status."""
     print_report(console(), rows)
     outcomes = {row.outcome for row in rows} - {Outcome.IDENTICAL}
     outcome = Outcome.PARTED if len(outcomes) > 1 else next(iter(outcomes), Outcome.IDENTICAL)
@@ -48,10 +48,10 @@ def report(
     raise typer.Exit(outcome)
 
 
-def take_apart(
+def measure_costs(
     scenarios: list[Scenario], engine: Engine, device: str, json: Path | None, html: Path | None
 ) -> NoReturn:
-    """Takes the fits of scenarios apart; prints and writes where the time goes."""
+    """Measure where the time of fits goes; print and write it, and exit with a status."""
     found: list[Costs] = []
     for scenario in scenarios:
         with Console(stderr=True).status(scenario.name) as status:
@@ -67,7 +67,7 @@ def take_apart(
     raise typer.Exit(outcome)
 
 
-def explain(
+def show_divergence(
     scenario: Scenario,
     candidate: Fit,
     reference: Fit,
@@ -76,7 +76,7 @@ def explain(
     *,
     reasons: bool = False,
 ) -> NoReturn:
-    """Prints and writes where two trainings part, and why; exits with its status."""
+    """Print and write where two trainings diverge, and why; exit with their status."""
     trainings = Trainings(scenario, candidate, reference)
     tapped = TappedTrainings(trainings)
     terminal = console()
@@ -104,10 +104,10 @@ def explain(
     raise typer.Exit(outcome)
 
 
-def compare_calls(
+def compare_script_calls(
     file: Path, arguments: list[str], json: Path | None, html: Path | None
 ) -> NoReturn:
-    """Runs a script under both engines; prints and writes how its calls compare."""
+    """Run a script under both engines; print and write how its calls compare."""
     with Console(stderr=True).status(f"running {file} under both"):
         found = compare_script(file, arguments)
     print_script(console(), found)
@@ -127,23 +127,51 @@ def train(
     proofs: bool = True,
     times: bool = False,
 ) -> list[Row]:
-    """Proves and times scenarios, with a bar that shows how far it is."""
+    """Prove and time scenarios, and show the progress on standard error."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        lines = ProgressLines(len(scenarios))
+        return run(
+            scenarios, candidate, reference, proofs=proofs, times=times, on_progress=lines.count
+        )
     columns = (
-        TextColumn("{task.description:40}"),
-        BarColumn(),
+        TextColumn("{task.description:34}"),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    errors = Console(stderr=True)
-    if not errors.is_terminal:
-        print(f"scenarios: {len(scenarios)}; the table comes at the end", file=sys.stderr)
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("starting", total=len(scenarios) * (proofs + times))
 
-        def advance(what: str) -> None:
-            progress.update(task, advance=1, description=what)
+        def advance(step: str, row: Row) -> None:
+            progress.update(task, advance=1, description=f"{step} {row.scenario.name}")
 
         return run(scenarios, candidate, reference, proofs=proofs, times=times, on_progress=advance)
+
+
+class ProgressLines:
+    """Progress where standard error is no terminal: a line for every ten scenarios.
+
+    The lines look like `30 of 106 scenarios, 30 identical, 1:24` and `30 of 106 timed, 4:02`.
+    """
+
+    def __init__(self, total: int):
+        self._total = total
+        self._begun = time.monotonic()
+        self._done = {"proved": 0, "timed": 0}
+        self._identical = 0
+
+    def count(self, step: Literal["proved", "timed"], row: Row) -> None:
+        """Count a scenario that was proved or timed; print a line if it is due."""
+        self._done[step] += 1
+        done = self._done[step]
+        self._identical += step == "proved" and row.holds
+        if done % 10 and done < self._total:
+            return
+        minutes, seconds = divmod(int(time.monotonic() - self._begun), 60)
+        what = f"scenarios, {self._identical} identical" if step == "proved" else "timed"
+        line = f"{done} of {self._total} {what}, {minutes}:{seconds:02}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def _page(title: str, outcome: Outcome, words: str, **shown: Any) -> Page:
@@ -157,6 +185,6 @@ def _written(path: Path, write: Callable[..., None], *what: Any, **more: Any) ->
 
 
 def console() -> Console:
-    """The terminal; into a file or a pipe, a table is as wide as it needs to be."""
+    """Return the terminal; a file or a pipe gets 80 columns, which all tables fit."""
     terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=160)
+    return terminal if terminal.is_terminal else Console(width=WIDTH)

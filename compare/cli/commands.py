@@ -10,9 +10,8 @@ import typer
 
 from compare.cli import answers
 from compare.cli import names as named
-from compare.cli.doctor import examine
+from compare.cli.doctor import examine, print_findings
 from compare.errors import CannotCompareError, Outcome
-from compare.output.tables import print_findings
 from compare.scenario import Scenario
 from compare.scenarios import find
 from compare.timing.engines import Engine
@@ -128,7 +127,7 @@ def throughput(
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
         raise typer.BadParameter("there is no GPU here: nothing was measured")
     engine = Engine("candidate" if candidate else plan, fit)
-    answers.take_apart(scenarios, engine, device, json, html)
+    answers.measure_costs(scenarios, engine, device, json, html)
 
 
 @app.command("locate")
@@ -143,7 +142,7 @@ def locate_first(
     """Where does a loop leave model.fit? The first step, stage and element."""
     (scenario,) = _under(plan, [named.scenario(name)], candidate)
     fits = named.loop_of(candidate, plan), named.reference(reference)
-    answers.explain(scenario, *fits, json, html)
+    answers.show_divergence(scenario, *fits, json, html)
 
 
 @app.command("diagnose")
@@ -158,7 +157,7 @@ def diagnose_rules(
     """Why does it? The rule of fit that it breaks, and the line that it lacks."""
     (scenario,) = _under(plan, [named.scenario(name)], candidate)
     fits = named.loop_of(candidate, plan), named.reference(reference)
-    answers.explain(scenario, *fits, json, html, reasons=True)
+    answers.show_divergence(scenario, *fits, json, html, reasons=True)
 
 
 @app.command(context_settings=TAKES_ALL)
@@ -167,7 +166,7 @@ def script(context: typer.Context, file: Script, json: Json = None, html: Html =
 
     What stands behind FILE is passed on to the script; --json and --html stand before it.
     """
-    answers.compare_calls(file, context.args, json, html)
+    answers.compare_script_calls(file, context.args, json, html)
 
 
 @app.command("run", context_settings=TAKES_ALL)
@@ -182,25 +181,29 @@ def doctor() -> None:
     """What do bits and times depend on here? Versions, devices, threads, flags."""
     findings = examine()
     print_findings(answers.console(), findings)
-    raise typer.Exit(Outcome.PARTED if any(one.is_ill for one in findings) else Outcome.IDENTICAL)
+    raise typer.Exit(
+        Outcome.PARTED if any(finding.is_wrong for finding in findings) else Outcome.IDENTICAL
+    )
 
 
 @app.command("list")
 def list_scenarios() -> None:
     """Lists the scenarios and what each one shows."""
+    terminal = answers.console()
     for scenario in find():
-        answers.console().print(f"[bold]{scenario.name:32}[/] {scenario.shows}", highlight=False)
+        line = f"[bold]{scenario.name:27}[/] {scenario.shows}"
+        terminal.print(line, highlight=False, soft_wrap=True)
 
 
 def _under(plan: str, scenarios: list[Scenario], candidate: str | None) -> list[Scenario]:
-    """Under XLA it is XLA's bits that are compared."""
+    """Return the scenarios; for plan `xla`, compiled with XLA, so that XLA's bits are compared."""
     if plan == "xla" and not candidate:
-        return [one.under_xla() for one in scenarios]
+        return [scenario.under_xla() for scenario in scenarios]
     return scenarios
 
 
 def main() -> None:
-    """Runs the command line; what cannot be compared has a status of its own."""
+    """Run the command line; each `CannotCompareError` has an exit status."""
     try:
         app()
     except CannotCompareError as error:

@@ -1,18 +1,19 @@
-"""Runs scenarios in worker processes: proofs side by side, times one after the other.
+"""Run scenarios in worker processes: proofs in parallel, then timings one after the other.
 
-A worker keeps the models it has proved, traced and warm. When no proof runs any more, each is timed
-where it lives, and nothing else runs meanwhile.
+A worker keeps the models of its proofs, with their traced graphs. Timing starts when all proofs are
+done: each scenario is timed in the worker that proved it, while the other workers wait.
 """
 
 import contextlib
 import io
 import os
 import queue
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import keras
 
@@ -28,9 +29,18 @@ from compare.timing.throughput import Throughput, throughput
 T = TypeVar("T")
 
 
+OnProgress = Callable[[Literal["proved", "timed"], "Row"], None]
+"""Called with each row after its proof and after its timing, by one thread at a time."""
+
+
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no verdict, as text, and the exit status it stands for."""
+    """Why there is no verdict.
+
+    Attributes:
+        text: The reason.
+        outcome: The exit status.
+    """
 
     text: str
     outcome: Outcome = Outcome.CANDIDATE_FAILED
@@ -41,7 +51,7 @@ class Failure:
 
 @dataclass
 class Row:
-    """What was found out about one scenario: a verdict, times, or what went wrong."""
+    """The results for one scenario: a verdict, times, or why there are none."""
 
     scenario: Scenario
     parity: Parity | None = None
@@ -50,7 +60,7 @@ class Row:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended."""
+        """How the comparison ended."""
         if self.error:
             return self.error.outcome
         return self.parity.outcome if self.parity else Outcome.IDENTICAL
@@ -68,66 +78,74 @@ def run(
     *,
     proofs: bool = True,
     times: bool = True,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: OnProgress = lambda _step, _row: None,
 ) -> list[Row]:
-    """Proves and times scenarios.
+    """Prove and time scenarios.
 
     Args:
-        scenarios: What to train, in processes of their own.
+        scenarios: What to train, in worker processes.
         candidate: The engine to compare.
         reference: The engine to compare it with.
         proofs: Whether to compare bits.
         times: Whether to time.
-        on_progress: Told what was finished, once for each proof and for each timing.
+        on_progress: See `OnProgress`.
 
     Returns:
         A row for each scenario, in their order.
     """
-    rows = _by_name(scenarios)
-    homes: dict[str, Worker] = {}
+    rows = _new_rows(scenarios)
+    fits = candidate, reference
     ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
-    waiting: queue.SimpleQueue[Scenario] = queue.SimpleQueue()
-    for scenario in scenarios if proofs else ():
-        waiting.put(scenario)
+    try:
+        proved_by = _prove_all(rows, fits, ready, on_progress) if proofs else {}
+        for row in rows if times else ():
+            if row.error is None:
+                worker = proved_by.get(row.scenario.name, ready[0])
+                row.throughput, row.error = _result_of(worker, _time, row.scenario, fits)
+            on_progress("timed", row)
+    finally:
+        for worker in ready:
+            worker.close()
+    return rows
+
+
+def _new_rows(scenarios: Sequence[Scenario]) -> list[Row]:
+    if len({scenario.name for scenario in scenarios}) < len(scenarios):
+        raise ValueError("every scenario needs a name of its own")
+    return [Row(scenario) for scenario in scenarios]
+
+
+def _prove_all(
+    rows: list[Row], fits: tuple[Fit, Fit], ready: list[Worker], on_progress: OnProgress
+) -> dict[str, Worker]:
+    """Prove all rows, each worker taking the next one; return which worker proved which."""
+    proved_by: dict[str, Worker] = {}
+    waiting: queue.SimpleQueue[Row] = queue.SimpleQueue()
+    for row in rows:
+        waiting.put(row)
+    one_at_a_time = threading.Lock()
 
     def prove_next(worker: Worker) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                scenario = waiting.get_nowait()
-                homes[scenario.name] = worker
-                row = rows[scenario.name]
-                row.parity, row.error = _asked(worker, _prove, scenario, (candidate, reference))
-                on_progress(f"proved {scenario.name}")
+                row = waiting.get_nowait()
+                proved_by[row.scenario.name] = worker
+                row.parity, row.error = _result_of(worker, _prove, row.scenario, fits)
+                with one_at_a_time:
+                    on_progress("proved", row)
 
-    try:
-        with ThreadPoolExecutor(len(ready)) as threads:
-            list(threads.map(prove_next, ready))
-        for row in rows.values() if times else ():
-            if row.error is None:
-                home = homes.get(row.scenario.name, ready[0])
-                row.throughput, row.error = _asked(
-                    home, _time, row.scenario, (candidate, reference)
-                )
-            on_progress(f"timed {row.scenario.name}")
-    finally:
-        for worker in ready:
-            worker.close()
-    return list(rows.values())
+    with ThreadPoolExecutor(len(ready)) as threads:
+        list(threads.map(prove_next, ready))
+    return proved_by
 
 
-def _by_name(scenarios: Sequence[Scenario]) -> dict[str, Row]:
-    rows = {scenario.name: Row(scenario) for scenario in scenarios}
-    if len(rows) < len(scenarios):
-        raise ValueError("every scenario needs a name of its own")
-    return rows
-
-
-def _asked(
+def _result_of(
     worker: Worker,
     work: Callable[[Scenario, Fit, Fit], T],
     scenario: Scenario,
     fits: tuple[Fit, Fit],
 ) -> tuple[T | None, Failure | None]:
+    """Return what a worker returns, or why it failed."""
     try:
         return worker.ask(work, scenario, *fits), None
     except CrashError as error:
@@ -138,7 +156,7 @@ def _asked(
         return None, Failure(f"{scenario.name}: {type(error).__name__}: {error}")
 
 
-_trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: what it has proved
+_trained: dict[str, tuple[keras.Model, keras.Model]] = {}  # in a worker: models of its proofs
 
 
 def _prove(scenario: Scenario, candidate: Fit, reference: Fit) -> Parity:

@@ -1,4 +1,4 @@
-"""The table of scenarios: on the terminal, and as Markdown."""
+"""Verdicts as tables: in the terminal and as Markdown."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,19 +9,21 @@ from rich.markup import escape
 from rich.table import Table
 
 from compare.execution.runner import Row
-from compare.output.tables import new_table
+from compare.execution.script import ScriptVerdict
+from compare.timing.clock import figure
+from compare.timing.tables import new_table
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
-    """Prints a row for each scenario, then the first differences of each, then the verdict."""
+    """Print a row for each scenario, the first differences of each, and the verdict."""
     console.print(_table(rows))
     for row in rows:
         if row.error:
             console.print(f"[bold red]{escape(str(row.error))}[/]", highlight=False)
         elif row.parity and not row.parity.identical:
             console.print(f"[bold red]{escape(str(row.parity))}[/]", highlight=False)
-            for one in (row.parity.unrepeatable or row.parity.differences)[1:5]:
-                console.print(f"    {escape(str(one))}", highlight=False)
+            for difference in (row.parity.unrepeatable or row.parity.differences)[1:5]:
+                console.print(f"    {escape(str(difference))}", highlight=False)
     for row in rows:
         if row.parity and row.parity.identical and row.parity.plain:
             console.print(str(row.parity), markup=False, highlight=False)
@@ -34,27 +36,21 @@ def print_report(console: Console, rows: Sequence[Row]) -> None:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    times = "; times are of whole fits, per step; noise: model.fit against itself"
-    table = new_table(
-        "the reference and the candidate from the same seeds"
-        + (times if any(row.throughput for row in rows) else ""),
-        "scenario",
-        "class",
-    )
-    for column in ("values", "diff", "fit us", "loop us", "speed", "95%"):
-        table.add_column(column, justify="right", no_wrap=True)
+    timed = any(row.throughput for row in rows)
+    heads = ["values", "diff", *(["fit us", "loop us", "speed", "95%"] if timed else [])]
+    about_times = "; microseconds a step, in whole fits" if timed else ""
+    title = f"reference and candidate from the same seeds{about_times}"
+    table = new_table(title, "scenario", figures=heads)
     for row in rows:
-        table.add_row(
-            row.scenario.name,
-            _class(row),
-            *(f"[{'green' if row.holds else 'red'}]{cell}[/]" for cell in _proof_cells(row)),
-            *_time_cells(row),
-        )
+        name = row.scenario.name + " (XLA)" * row.scenario.xla
+        colour = "green" if row.holds else "red"
+        proof = [f"[{colour}]{cell}[/]" for cell in _proof_cells(row)]
+        table.add_row(name, *proof, *(_time_cells(row) if timed else ()))
     return table
 
 
 def _class(row: Row) -> str:
-    """The class of exactness that was proved, not the one that was claimed."""
+    """Return the class of exactness if it was proved, else a dash."""
     return row.scenario.exactness if row.parity and row.parity.identical else "-"
 
 
@@ -75,15 +71,15 @@ def _time_cells(row: Row) -> tuple[str, str, str, str]:
 
 
 def verdict(rows: Sequence[Row]) -> str:
-    """All rows in a sentence."""
+    """Return a sentence about all rows."""
     proved = [row.parity for row in rows if row.parity]
-    good = sum(one.identical for one in proved)
+    identical = sum(parity.identical for parity in proved)
     parts = []
     if proved or any(row.error for row in rows):
-        compared = sum(one.compared for one in proved)
-        differing = sum(len(one.differences) for one in proved)
+        compared = sum(parity.compared for parity in proved)
+        differing = sum(len(parity.differences) for parity in proved)
         parts.append(
-            f"{good} of {len(rows)} scenarios identical: {compared:,} values compared, "
+            f"{identical} of {len(rows)} scenarios identical: {compared:,} values compared, "
             f"{differing:,} differ"
         )
     if ratios := [row.throughput.ratio.median for row in rows if row.throughput]:
@@ -91,8 +87,33 @@ def verdict(rows: Sequence[Row]) -> str:
     return "; ".join(parts)
 
 
+def print_script(console: Console, found: ScriptVerdict) -> None:
+    """Print a row for each call of a script, and the verdict."""
+    table = new_table(
+        f"{found.script} under Keras and under glassfit, call by call",
+        "call",
+        "line",
+        figures=("steps", "values", "differ", "Keras s", "ours s", "speed"),
+    )
+    table.columns[0].no_wrap = True
+    for call in found.calls:
+        table.add_row(
+            call.reference.method,
+            call.reference.place,
+            str(call.reference.steps),
+            f"{call.compared:,}",
+            f"[{'red' if call.differences else 'green'}]{len(call.differences):,}[/]",
+            f"{call.reference.seconds:.2f}",
+            f"{call.candidate.seconds:.2f}",
+            f"{figure(call.speed)}x",
+        )
+    console.print(table)
+    colour = "red" if found.outcome else "green"
+    console.print(f"[bold {colour}]{escape(str(found))}[/]", highlight=False)
+
+
 def write_markdown(path: Path, rows: Sequence[Row]) -> None:
-    """Writes the table of proof: what was compared, what differs, what each scenario shows."""
+    """Write a Markdown table: how many values were compared and differ, what a scenario shows."""
     lines = ["| scenario | class | values | differ | what it shows |", "|---|---|---:|---:|---|"]
     for row in rows:
         compared, differing = _proof_cells(row)
