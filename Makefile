@@ -38,10 +38,11 @@ drift: setup  ## what another release changes: make drift KERAS=3.15.0
 	$(PIP) install --quiet --no-deps --upgrade --target build/drift/$(KERAS) keras==$(KERAS)
 	PYTHONPATH=build/drift/$(KERAS) $(BIN)/python -m compare.drift $(SCENARIOS)
 
-check: setup  ## format, lint, types
+check: setup  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup  ## put the code in order
 	$(BIN)/ruff format .
