@@ -57,8 +57,8 @@ def measure_costs(
         with Console(stderr=True).status(scenario.name) as status:
             found.append(costs(scenario, engine, device=device, on_progress=status.update))
         print_costs(console(), found[-1])
-    words = "; ".join(one.in_words(engine.name) for one in found)
-    failed = any(engine.name in one.failed for one in found)
+    words = "; ".join(measured.in_words(engine.name) for measured in found)
+    failed = any(engine.name in measured.failed for measured in found)
     outcome = Outcome.CANDIDATE_FAILED if failed else Outcome.IDENTICAL
     if json:
         _written(json, write_json, costs=found)

@@ -74,7 +74,7 @@ def everything(
     markdown: Markdown = None,
     plan: Plan = "auto",
 ) -> None:
-    """Proves and times every scenario."""
+    """Prove and time every scenario."""
     if context.invoked_subcommand is None:
         fit = candidate_of(None, plan)
         scenarios = _under(plan, scenarios_of([]), None)
@@ -189,7 +189,7 @@ def doctor() -> None:
 
 @app.command("list")
 def list_scenarios() -> None:
-    """Lists the scenarios and what each one shows."""
+    """List the scenarios and what each of them shows."""
     terminal = answers.console()
     for scenario in find():
         line = f"[bold]{scenario.name:27}[/] {scenario.shows}"

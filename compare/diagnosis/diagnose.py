@@ -148,11 +148,11 @@ def _history_and_weights(trace: Trace) -> Trace:
     return Trace(history=trace.history, variables=weights)
 
 
-def distance(one: Trace, other: Trace) -> float:
+def distance(first: Trace, second: Trace) -> float:
     """Return the mean relative distance of logs and weights, 0 to 1."""
     pairs: list[tuple[dict, dict]] = [
-        (one.history, other.history),
-        (one.variables, other.variables),
+        (first.history, second.history),
+        (first.variables, second.variables),
     ]
     distances = [
         _relative(a[name], b[name]) if name in a and name in b else 1.0
@@ -162,12 +162,12 @@ def distance(one: Trace, other: Trace) -> float:
     return float(np.mean(distances)) if distances else 0.0
 
 
-def _relative(one: Any, other: Any) -> float:
+def _relative(first: Any, second: Any) -> float:
     """Return the distance of two logs or arrays relative to their size, 0 to 1."""
     try:
-        a, b = (np.asarray(value, np.float64).ravel() for value in (one, other))
+        a, b = (np.asarray(value, np.float64).ravel() for value in (first, second))
     except (TypeError, ValueError):  # no numbers
-        return float(one != other)
+        return float(first != second)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return 0.0 if np.array_equal(a, b, equal_nan=True) else 1.0
     size = np.linalg.norm(a) + np.linalg.norm(b)

@@ -234,13 +234,25 @@ BROKEN = {rule.rule: rule for rule in RULES}
 """The same by name."""
 
 PATCHED: tuple[tuple[Any, str, str], ...] = (
-    (metrics, "output_metrics", "which metric sees weights is decided between metrics and compile"),
-    (objective, "loss_terms", "compile resolves the weights of losses; no argument changes them"),
-    (arrays, "orders", "no argument of fit carries a permutation, in validation neither"),
+    (
+        metrics,
+        "output_metrics",
+        "compile decides which metric sees sample weights; no argument changes it",
+    ),
+    (objective, "loss_terms", "compile resolves the loss weights; no argument of fit changes them"),
+    (arrays, "orders", "no argument of fit is a permutation of the samples"),
     (arrays.Samples, "num_batches", "no argument of fit drops the short last batch of a pass"),
-    (keras.Model, "reset_metrics", "fit calls it between steps"),
-    (keras.optimizers.Optimizer, "finalize_variable_values", "fit calls it after the last step"),
-    (keras.optimizers.Optimizer, "scale_loss", "the optimizer's own; subclasses are patched alike"),
+    (keras.Model, "reset_metrics", "fit calls it before each epoch, not in a step"),
+    (
+        keras.optimizers.Optimizer,
+        "finalize_variable_values",
+        "fit calls it after the last epoch, not in a step",
+    ),
+    (
+        keras.optimizers.Optimizer,
+        "scale_loss",
+        "the step calls it on the optimizer, of whatever subclass",
+    ),
 )
 """What is patched while a fit with a broken rule lasts: owner, attribute, and why it is patched.
 

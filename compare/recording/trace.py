@@ -68,6 +68,8 @@ class Trace:
         return replace(self, events=[event for event in self.events if "batch" not in event.hook])
 
 
-def on_equal_terms(one: Trace, other: Trace) -> tuple[Trace, Trace]:
+def on_equal_terms(reference: Trace, candidate: Trace) -> tuple[Trace, Trace]:
     """Return both traces; if one of them is plain, both as plain."""
-    return (one.as_plain(), other.as_plain()) if one.is_plain or other.is_plain else (one, other)
+    if reference.is_plain or candidate.is_plain:
+        return reference.as_plain(), candidate.as_plain()
+    return reference, candidate

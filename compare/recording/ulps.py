@@ -5,32 +5,32 @@ from typing import Any
 import numpy as np
 
 
-def ulps_between(one: Any, other: Any) -> int | None:
+def ulps_between(a: Any, b: Any) -> int | None:
     """Return the distance of two floats in ulps; None if they are not finite floats of one dtype.
 
     Python floats are logs, most of which were float32: if both fit in float32, its ulps count.
     """
-    if isinstance(one, float) and isinstance(other, float):
-        narrow = all(float(np.float32(value)) == value for value in (one, other))
-        one, other = np.array([one, other], np.float32 if narrow else np.float64)
-    one, other = np.asarray(one), np.asarray(other)
-    if one.dtype != other.dtype or one.dtype.kind != "f" or not np.isfinite([one, other]).all():
+    if isinstance(a, float) and isinstance(b, float):
+        narrow = all(float(np.float32(value)) == value for value in (a, b))
+        a, b = np.array([a, b], np.float32 if narrow else np.float64)
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype != b.dtype or a.dtype.kind != "f" or not np.isfinite([a, b]).all():
         return None
-    return abs(int(_ranks(one)) - int(_ranks(other)))
+    return abs(int(_ranks(a)) - int(_ranks(b)))
 
 
-def farthest(one: np.ndarray, other: np.ndarray) -> float:
+def farthest(a: np.ndarray, b: np.ndarray) -> float:
     """Return the largest distance in ulps between elements; 1 for -0.0 and 0.0.
 
     Infinite if bits differ that have no distance: integers, NaN, another shape or dtype.
     """
-    if one.shape != other.shape or one.dtype != other.dtype:
+    if a.shape != b.shape or a.dtype != b.dtype:
         return np.inf
-    if one.tobytes() == other.tobytes():
+    if a.tobytes() == b.tobytes():
         return 0.0
-    if one.dtype.kind != "f" or not (np.isfinite(one).all() and np.isfinite(other).all()):
+    if a.dtype.kind != "f" or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return np.inf
-    return max(1.0, np.abs(_ranks(one).astype(float) - _ranks(other).astype(float)).max())
+    return max(1.0, np.abs(_ranks(a).astype(float) - _ranks(b).astype(float)).max())
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
