@@ -48,13 +48,16 @@ class BatchHooks(NamedTuple):
             together: Steps in one execution. Of an execution of several steps, Keras calls hooks
                 for the last one alone, so logs of the steps between are recorded for nobody.
         """
-        listeners, readers = self.listeners, self.readers
-        if readers and together > 1:
+        listeners = self.listeners
+        record = any(reads_logs_only(callback) for callback in listeners)
+        if record and together > 1:
             return Horizon(step, MAX_SECONDS)
         last, seconds = next_control(listeners, step, MAX_SECONDS)
-        others = [callback for callback in listeners if callback not in readers]
-        always = any(cadence_of(callback) is every_batch for callback in others)
-        return Horizon(last, seconds, record=bool(readers), every_step=always)
+        every_step = any(
+            cadence_of(callback) is every_batch and not reads_logs_only(callback)
+            for callback in listeners
+        )
+        return Horizon(last, seconds, record, every_step)
 
     def begin(self, step: int) -> None:
         """Call the hooks before a call; `step` is the first one it runs."""

@@ -185,7 +185,8 @@ class Runner:
                 finished.append(logs | {f"val_{name}": log for name, log in validated.items()})
             trained = rows[-1]
             span = _rest(span, progress)
-            orders = orders[min(progress.epochs, len(orders) - 1) :]
+            if len(orders) > 1:  # otherwise one row serves all epochs
+                orders = orders[progress.epochs :]
         return finished
 
     def _call(self, orders: tf.Tensor, span: Span, seconds: float) -> tuple[Progress, Logs, Logs]:
