@@ -31,17 +31,18 @@ faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, l
 	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
-	$(BIN)/python -m compare.keras_suite
+	$(BIN)/python tests/support/keras_suite.py
 
 drift: setup  ## what another release changes: make drift KERAS=3.15.0
 	@test -n "$(KERAS)" || { echo "which release? make drift KERAS=3.15.0"; exit 1; }
 	$(PIP) install --quiet --no-deps --upgrade --target build/drift/$(KERAS) keras==$(KERAS)
 	PYTHONPATH=build/drift/$(KERAS) $(BIN)/python -m compare.drift $(SCENARIOS)
 
-check: setup  ## format, lint, types
+check: setup  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup  ## put the code in order
 	$(BIN)/ruff format .

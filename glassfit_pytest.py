@@ -11,14 +11,14 @@ import pytest
 
 @pytest.fixture
 def same_as_fit() -> Callable[..., None]:
-    """`same_as_fit(my_fit, scenario)` fails unless the two train to the same bits, and says where.
+    """`same_as_fit(scenario, my_fit)` fails unless the two train to the same bits, and says where.
 
     It is `compare.assert_same`; TensorFlow is imported when a test asks for it, and not before.
     """
 
-    def check(candidate: Any, scenario: Any, reference: Any = None) -> None:
+    def check(scenario: Any, candidate: Any, reference: Any = None) -> None:
         from compare import assert_same
 
-        assert_same(candidate, scenario, reference)
+        assert_same(scenario, candidate, reference)
 
     return check

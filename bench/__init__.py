@@ -1,1 +1,1 @@
-"""What a fit costs: workloads under engines, measured with the clocks of `compare.timing`."""
+"""Workloads, goals and reports over `compare.timing`, which measures."""

@@ -1,25 +1,32 @@
-"""What must not grow: the time per step with the length of an epoch, memory beyond the data."""
+"""What must not grow: the time of a step with the length of an epoch, memory beyond the data."""
 
-import statistics
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from bench.engines import ready, seconds_of
-from bench.workloads import WORKLOADS
+import keras
+import numpy as np
 
-SAMPLES = 400_000
-FEATURES = 100
+from bench.workloads import find
+from compare.execution.ladder import peak_memory_of
+from compare.scenario import Scenario
+from compare.timing.clock import microseconds
+from compare.timing.engines import AUTO, MODEL_FIT
+from compare.timing.growth import grown
+from compare.timing.resize import Size
+from compare.timing.training import new_training
+
+SAMPLES, FEATURES = 400_000, 100
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What was found.
+    """How the time of a step and memory grow.
 
     Attributes:
-        microseconds: Per step under `auto`, by steps in an epoch.
-        peak: Most memory held, in bytes, by engine; each in a process of its own.
+        microseconds: Microseconds a step of `mlp` under `auto`, by steps in an epoch: the quickest
+            of three warm fits, divided by its steps.
+        peak: The most memory that a process held which trained, in bytes, by engine.
         data: Bytes of the data those processes trained on.
     """
 
@@ -29,38 +36,28 @@ class Limits:
 
 
 def limits(epochs_of: Sequence[int]) -> Limits:
-    """Measures both, the time per step for epochs of so many steps each."""
-    (mlp,) = (workload for workload in WORKLOADS if workload.name == "mlp")
-    model, fit = ready("auto", mlp)
+    """Measure both; the time of a step in epochs of so many steps each."""
+    (mlp,) = find(["mlp"])
+    training = new_training(mlp.scenario, AUTO)
+    as_it_is = len(mlp.scenario.data()["x"]) // mlp.scenario.data()["batch_size"]
     found = {}
     for steps in epochs_of:
-        arguments = mlp.fit_arguments(steps, max(1, 1000 // steps))
-        seconds_of(fit, model, arguments)
-        taken = statistics.median(seconds_of(fit, model, arguments) for _ in range(3))
-        found[steps] = 1e6 * taken / (steps * arguments["epochs"])
-    peak = {engine: _peak(engine) for engine in ("keras", "auto")}
+        timed = grown(training, Size(steps / as_it_is, epochs=max(1, 1000 // steps)))
+        assert timed, "arrays can be resized"
+        found[steps] = microseconds([timed[0]], timed[1])
+    peak = {engine.name: peak_memory_of(LARGE, engine) for engine in (MODEL_FIT, AUTO)}
     return Limits(found, peak, SAMPLES * (FEATURES + 1) * 4)
 
 
-def _peak(engine: str) -> int:
-    """The most memory that a process held which trained under an engine, in bytes."""
-    command = [sys.executable, "-c", _TRAIN.format(engine=engine, n=SAMPLES, features=FEATURES)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout.splitlines()[-1])
+def _model() -> keras.Model:
+    model = keras.Sequential([keras.Input((FEATURES,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
 
 
-_TRAIN = """
-import os, pathlib, re
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import keras, loop, numpy as np
-x = np.ones(({n}, {features}), "float32"); y = np.ones({n}, "float32")
-model = keras.Sequential([keras.Input(({features},)), keras.layers.Dense(1)])
-model.compile("sgd", "mse")
-arguments = dict(batch_size=1000, epochs=2, verbose=0)
-if "{engine}" == "keras":
-    model.fit(x, y, **arguments)
-else:
-    loop.fit(model, x, y, plan="{engine}", **arguments)
-status = pathlib.Path("/proc/self/status").read_text()
-print(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]))  # of this process alone
-"""
+def _data() -> dict[str, Any]:
+    x, y = np.ones((SAMPLES, FEATURES), "float32"), np.ones(SAMPLES, "float32")
+    return {"x": x, "y": y, "batch_size": 1000, "epochs": 2}
+
+
+LARGE = Scenario("large", "the memory of a training is that of its data", _model, _data)

@@ -6,24 +6,20 @@ make bench                                             # or, for one workload:
 
 import pytest
 
-from bench.engines import ready, seconds_of
 from bench.workloads import WORKLOADS
+from compare.timing.engines import AUTO, FASTEST, MODEL_FIT, STEP
+from compare.timing.training import new_training
 
 PAIRS = [
-    pytest.param(workload, engine, id=f"{workload.name}-{engine}")
+    pytest.param(workload.scenario, engine, id=f"{workload.name}-{engine.name}")
     for workload in WORKLOADS
-    for engine in ("keras", "step", "auto", "fastest")
-    if not workload.cold and (engine != "fastest" or engine in workload.goals)
+    for engine in (MODEL_FIT, STEP, AUTO, FASTEST)
+    if not workload.cold and (engine != FASTEST or engine.name in workload.goals)
 ]
 
 
-@pytest.mark.parametrize(("workload", "engine"), PAIRS)
-def test_fit(benchmark, workload, engine):
-    benchmark.group = workload.name
-    model, fit = ready(engine, workload)
-
-    def arguments():
-        return (fit, model, workload.fit_arguments()), {}
-
-    benchmark.pedantic(seconds_of, setup=arguments, rounds=5, warmup_rounds=2)
-    benchmark.extra_info["steps_in_a_fit"] = workload.steps * workload.epochs
+@pytest.mark.parametrize(("scenario", "engine"), PAIRS)
+def test_fit(benchmark, scenario, engine):
+    benchmark.group = scenario.name
+    training = new_training(scenario, engine)
+    benchmark.pedantic(training.seconds, rounds=5, warmup_rounds=2)

@@ -1,58 +1,55 @@
 """The trainings that are timed.
 
-From a small network, where the loop costs more than the mathematics, to a residual network, where
-it costs nothing.
+From a small network, where the loop takes more time than the mathematics, to a residual network,
+where it takes hardly any.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
+from compare.scenario import Scenario
 from loop.callbacks import logs_only
 
 BATCH = 32
 
+Arguments = Callable[[int], dict[str, Any]]
+"""Makes the arguments of fit for so many steps an epoch, new objects at each call."""
+
 
 @dataclass(frozen=True)
 class Workload:
-    """One training to time.
+    """A scenario that is timed, and what the project wants of it.
 
     Attributes:
-        name: How it is called.
-        shows: What it stands for.
-        build: Makes the compiled model.
-        arguments: The arguments of fit for so many steps an epoch, new objects at each call.
-        steps: Steps in an epoch.
-        epochs: Epochs in a fit.
-        goals: How many times as fast as `model.fit` each plan should be, as the project has it.
-        cold: Whether the model is new for each fit: tracing and compiling are on the clock.
+        scenario: What is trained.
+        goals: How many times as fast as `model.fit` each plan is to be. `python -m bench` marks
+            what falls short; nothing else depends on it.
+        cold: Whether first fits are timed: a new model each, traced and compiled on the clock.
     """
 
-    name: str
-    shows: str
-    build: Callable[[], keras.Model]
-    arguments: Callable[[int], dict[str, Any]]
-    steps: int
-    epochs: int = 1
-    goals: dict[str, float] = field(default_factory=dict)
+    scenario: Scenario
+    goals: dict[str, float]
     cold: bool = False
 
     @property
+    def name(self) -> str:
+        """What the command line and tables call it."""
+        return self.scenario.name
+
+    @property
     def is_plain(self) -> bool:
-        """Whether it trains on arrays and asks for nothing else."""
-        return self.arguments(1).keys() == {"x", "y"} and not self.cold
-
-    def fit_arguments(self, steps: int | None = None, epochs: int | None = None) -> dict[str, Any]:
-        """All arguments of fit, `x` with `[steps * 32, ...]` samples."""
-        arguments = self.arguments(steps or self.steps)
-        return {"epochs": epochs or self.epochs, "batch_size": BATCH, "verbose": 0, **arguments}
+        """Whether it trains on arrays and nothing else, and warm."""
+        return not self.cold and self.scenario.data().keys() == {"x", "y", "batch_size", "epochs"}
 
 
-def _random(shape: tuple[int, ...], classes: int) -> Callable[[int], dict[str, Any]]:
+def _random(shape: tuple[int, ...], classes: int) -> Arguments:
     def arguments(steps: int) -> dict[str, Any]:
         random = np.random.default_rng(7)
         samples = steps * BATCH
@@ -137,7 +134,7 @@ def resnet() -> keras.Model:
 _mlp_data = _random((10,), 2)
 
 
-def _with_validation(samples: int) -> Callable[[int], dict[str, Any]]:
+def _with_validation(samples: int) -> Arguments:
     def arguments(steps: int) -> dict[str, Any]:
         x = np.random.default_rng(8).uniform(size=(samples, 10)).astype("float32")
         return {**_mlp_data(steps), "validation_data": (x, (x.sum(1) > 5).astype("int64"))}
@@ -146,18 +143,16 @@ def _with_validation(samples: int) -> Callable[[int], dict[str, Any]]:
 
 
 def _from_tf_data(steps: int) -> dict[str, Any]:
-    import tensorflow as tf
-
     arrays = _mlp_data(steps)
     dataset = tf.data.Dataset.from_tensor_slices((arrays["x"], arrays["y"])).batch(BATCH)
     return {"x": dataset, "batch_size": None, "shuffle": False}
 
 
 class Watching(keras.callbacks.Callback):
-    """Looks at the loss of every batch."""
+    """Reads the loss of every batch."""
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Keeps the loss."""
+        """Store the loss."""
         self.loss = logs["loss"]
 
 
@@ -173,18 +168,52 @@ def _goals(auto: float, fastest: float | None = None) -> dict[str, float]:
     return {"auto": auto} | ({"fastest": fastest} if fastest else {})
 
 
+def _workload(
+    name: str,
+    shows: str,
+    build: Callable[[], keras.Model],
+    arguments: Arguments,
+    steps: int,
+    epochs: int,
+    goals: dict[str, float],
+    cold: bool = False,
+) -> Workload:
+    scenario = Scenario(name, shows, build, partial(_data, arguments, steps, epochs))
+    return Workload(scenario, goals, cold)
+
+
+def _data(arguments: Arguments, steps: int, epochs: int) -> dict[str, Any]:
+    return {"epochs": epochs, "batch_size": BATCH, **arguments(steps)}
+
+
 WORKLOADS = (
-    Workload("mlp", "10-16-1", mlp, _mlp_data, 1000, 1, _goals(9, 80)),
-    Workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, _random((784,), 10), 150, 1, _goals(2.7, 2.7)),
-    Workload("cnn", "two convolutions, 28x28", cnn, _random((28, 28, 1), 10), 60, 1, _goals(1.8, 1.8)),
-    Workload("lstm", "32 units, 28 time steps", lstm, _random((28, 28), 10), 60, 1, _goals(1.5, 4)),
-    Workload("gru", "16 units, 8 time steps, unrolled", gru, _random((8, 8), 10), 100, 1, _goals(1.9, 6)),
-    Workload("transformer", "two blocks, 32 tokens of 32", transformer, _random((32, 32), 10), 30, 1, _goals(1.25, 2.4)),
-    Workload("resnet", "three residual blocks, 32x32x3", resnet, _random((32, 32, 3), 10), 8, 1, _goals(1.0, 1.0)),
-    Workload("seed", "mlp, 10 epochs of 25 steps, validation", mlp, _with_validation(200), 25, 10, _goals(12, 60)),
-    Workload("seed_cold", "the same, tracing included", mlp, _with_validation(200), 25, 10, _goals(2), cold=True),
-    Workload("tf_data", "mlp from tf.data", mlp, _from_tf_data, 500, 1, _goals(3.5)),
-    Workload("watched", "mlp, a callback looks at every batch", mlp, _watched, 500, 1, _goals(2.5)),
-    Workload("read", "mlp, a callback reads the logs of every batch", mlp, _read, 500, 1, _goals(6)),
-    Workload("tiny_validation", "mlp, 100 steps an epoch, validation on 8", mlp, _with_validation(8), 100, 4, _goals(8)),
+    _workload("mlp", "10-16-1", mlp, _mlp_data, 1000, 1, _goals(9, 80)),
+    _workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, _random((784,), 10), 150, 1, _goals(2.7, 2.7)),
+    _workload("cnn", "two convolutions, 28x28", cnn, _random((28, 28, 1), 10), 60, 1, _goals(1.8, 1.8)),
+    _workload("lstm", "32 units, 28 time steps", lstm, _random((28, 28), 10), 60, 1, _goals(1.5, 4)),
+    _workload("gru", "16 units, 8 time steps, unrolled", gru, _random((8, 8), 10), 100, 1, _goals(1.9, 6)),
+    _workload("transformer", "two blocks, 32 tokens of 32", transformer, _random((32, 32), 10), 30, 1, _goals(1.25, 2.4)),
+    _workload("resnet", "three residual blocks, 32x32x3", resnet, _random((32, 32, 3), 10), 8, 1, _goals(1.0, 1.0)),
+    _workload("seed", "mlp, 10 epochs of 25 steps, validation", mlp, _with_validation(200), 25, 10, _goals(12, 60)),
+    _workload("seed_cold", "the same, tracing included", mlp, _with_validation(200), 25, 10, _goals(2), cold=True),
+    _workload("tf_data", "mlp from tf.data", mlp, _from_tf_data, 500, 1, _goals(3.5)),
+    _workload("watched", "mlp, a callback that reads every batch", mlp, _watched, 500, 1, _goals(2.5)),
+    _workload("read", "mlp, a callback that only reads logs", mlp, _read, 500, 1, _goals(6)),
+    _workload("tiny_validation", "mlp, 100 steps an epoch, validation on 8", mlp, _with_validation(8), 100, 4, _goals(8)),
 )  # fmt: skip
+
+
+FRONT_PAGE = ("mlp", "seed", "mnist_mlp", "cnn", "transformer")
+"""The rows of README."""
+
+
+def find(names: list[str]) -> list[Workload]:
+    """Return the workloads of these names, all of them for an empty list.
+
+    Raises:
+        KeyError: There is no such workload; the message lists them.
+    """
+    known = {workload.name: workload for workload in WORKLOADS}
+    if unknown := sorted(set(names) - set(known)):
+        raise KeyError(f"expected some of {list(known)}, got {unknown}")
+    return [known[name] for name in names or known]

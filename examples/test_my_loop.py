@@ -43,4 +43,4 @@ def data():
 
 
 def test_my_loop_is_model_fit(same_as_fit):
-    same_as_fit(my_fit, Scenario("mine", "a regularizer and a short last batch", build, data))
+    same_as_fit(Scenario("mine", "a regularizer and a short last batch", build, data), my_fit)

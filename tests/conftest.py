@@ -1,6 +1,8 @@
 """One process for the suite: TensorFlow takes seconds to import, graphs are what tests wait for."""
 
-import compare  # noqa: F401 - imports TensorFlow quietly, before anything else does
+from compare.execution.quiet import import_tensorflow_quietly
+
+import_tensorflow_quietly()  # before anything else imports TensorFlow
 
 # isort: split
 import gc

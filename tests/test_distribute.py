@@ -9,7 +9,7 @@ TRAIN = """
 import sys
 import compare
 import keras, loop, numpy as np, tensorflow as tf
-from compare.recorder import as_array
+from compare.recording.recorder import as_array
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

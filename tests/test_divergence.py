@@ -1,5 +1,6 @@
 """Where two loops part, and why: of loops as people write them."""
 
+import contextlib
 import dataclasses
 import pydoc
 import runpy
@@ -15,17 +16,17 @@ from keras import layers
 
 import loop
 from compare import Recorder, assert_same, find, parity, record
-from compare.bits import same
-from compare.broken import fit_with, replaced
-from compare.diagnose import diagnose
-from compare.fingerprint import fingerprint
-from compare.heat import heat_of
-from compare.locate import locate
-from compare.outcome import ScenarioError
-from compare.rules import BROKEN, RULES
+from compare.diagnosis.broken import FitCall, fit_with, in_steps
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.rules import BROKEN, PATCHED, RULES
+from compare.errors import ScenarioError
+from compare.location.fingerprint import fingerprint
+from compare.location.heat import heat_of
+from compare.location.locate import locate
+from compare.location.tapped import run_tapped
+from compare.recording.bits import same
+from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
-from compare.ulps import farthest, ulps_between
-from loop import step
 
 
 def build_lean():
@@ -73,7 +74,7 @@ def test_the_weights_of_two_trainings_are_compared_step_by_step():
     assert (kernel[1:] > 0).all()
     (seeds,) = (heat.ulps[i] for i, one in enumerate(heat.variables) if "seed" in one)
     assert not seeds.any()
-    assert "part before step 1, in sequential/dense/kernel first" in str(heat)
+    assert "differ before step 1, in sequential/dense/kernel first" in str(heat)
 
 
 def test_what_is_the_same_has_no_place_and_no_verdict():
@@ -108,11 +109,11 @@ PLAIN = Scenario("plain", "a loop of one's own", plain, of_plain)
 
 
 def test_a_loop_that_returns_plain_lists_is_held_to_history_and_weights():
-    assert_same(hand_written, PLAIN)
+    assert_same(PLAIN, hand_written)
     assert "of history, weights and optimizer" in str(parity(PLAIN, hand_written))
     shuffled = dataclasses.replace(PLAIN, data=lambda: {**of_plain(), "shuffle": True})
     with pytest.raises(AssertionError, match="epoch 0, step 0, batch: batch/x/0"):
-        assert_same(hand_written, shuffled)
+        assert_same(shuffled, hand_written)
 
 
 def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
@@ -192,7 +193,7 @@ def test_callbacks_that_are_not_called_are_missed_between_epochs():
 
 def test_a_reference_that_returns_plain_lists_is_as_good():
     assert locate(PLAIN, loop.fit, hand_written) is None
-    assert_same(loop.fit, PLAIN, hand_written)
+    assert_same(PLAIN, loop.fit, hand_written)
 
 
 def test_a_reference_that_returns_nothing_is_no_training():
@@ -204,13 +205,11 @@ def test_two_mistakes_about_the_same_part_add_up():
     seen = []
 
     def noted(name):
-        def mistake(honest, *of):
+        def mistake(original, *arguments):
             seen.append(name)
-            return honest(*of)
+            return original(*arguments)
 
-        return dataclasses.replace(
-            BROKEN["epoch_mean"], breaks=replaced(step, "track_loss", mistake)
-        )
+        return dataclasses.replace(BROKEN["epoch_mean"], breaks=in_steps("track_loss", mistake))
 
     same_as_none = record(LEAN, partial(fit_with, (noted("one"), noted("other"))), "epochs")[0]
     assert seen == ["other", "one"]
@@ -218,7 +217,7 @@ def test_two_mistakes_about_the_same_part_add_up():
 
 
 def test_a_rule_that_a_scenario_cannot_do_without_is_told():
-    def impossible(model, arguments):
+    def impossible(call):
         raise ValueError("no such model")
 
     rule = dataclasses.replace(BROKEN["shuffle"], breaks=impossible)
@@ -298,3 +297,63 @@ def test_ulps_are_steps_between_numbers():
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.rule)
 def test_what_a_rule_mirrors_exists(rule):
     assert pydoc.locate(rule.mirrors) is not None
+
+
+@pytest.mark.parametrize(("owner", "name", "reason"), PATCHED)
+def test_what_is_patched_while_a_rule_is_broken_exists(owner, name, reason):
+    assert callable(getattr(owner, name)) or isinstance(vars(owner)[name], property)
+    assert reason
+
+
+def test_only_what_is_listed_is_patched_while_a_rule_is_broken(monkeypatch):
+    listed = [(owner, name) for owner, name, _ in PATCHED]
+    seen = []
+    monkeypatch.setattr(FitCall, "patch", lambda call, owner, name, _: seen.append((owner, name)))
+    for rule in RULES:
+        rule.breaks(FitCall(build_lean(), data_lean(), contextlib.ExitStack()))
+    assert len(seen) == len(listed)
+    for owner, name in seen:
+        kinds = [of for of, listed_name in listed if listed_name == name]
+        assert any(owner is of or issubclass(owner, of) for of in kinds), f"{name} is not listed"
+
+
+def test_a_model_with_a_step_of_its_own_keeps_it_when_a_rule_is_broken():
+    class Own(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    def build_own():
+        model = Own([keras.Input((6,)), layers.Dense(1)])
+        model.compile("sgd", "mse", run_eagerly=True)
+        return model
+
+    own = dataclasses.replace(PLAIN, build=build_own)
+    trace = record(own, BROKEN["training_flag"].fit, "epochs")[0]
+    assert same(trace, record(own, keras.Model.fit, "epochs")[0])
+
+
+def test_the_former_order_of_assert_same_still_works_and_warns():
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert_same(hand_written, PLAIN)
+    message = "assert_same(candidate, scenario) is now assert_same(scenario, candidate)"
+    (ours,) = [warning for warning in warned if str(warning.message) == message]
+    assert ours.category is DeprecationWarning
+    assert ours.filename == __file__
+    with pytest.raises(TypeError, match="needs a Scenario as its first argument"):
+        assert_same(hand_written, hand_written)
+
+
+def test_a_gradient_that_is_a_product_is_tapped_without_changing_the_update():
+    # Grappler multiplies the learning rate into the factors of gamma's gradient.
+    def build_normalized():
+        model = keras.Sequential(
+            [keras.Input((6,)), layers.BatchNormalization(), layers.Dense(8), layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True), "mse")
+        return model
+
+    (wine,) = find(["wine"])
+    for scenario in (wine, dataclasses.replace(LEAN, build=build_normalized)):
+        untapped = record(scenario, keras.Model.fit, "epochs")[0]
+        assert same(untapped, run_tapped(scenario, keras.Model.fit).trace)

@@ -4,14 +4,14 @@ import json
 
 import keras
 
-from compare import drift
+from compare.release import mirrors
 
 
 def test_every_mirrored_function_is_what_it_was_when_it_was_recorded():
-    recorded = json.loads(drift.RECORDED.read_text())
+    recorded = json.loads(mirrors.RECORDED.read_text())
     assert recorded["keras"] == keras.__version__
-    assert sorted(recorded["functions"]) == drift.mirrored(), "python -m compare.drift --record"
-    assert drift.changed() == []
+    assert sorted(recorded["functions"]) == mirrors.mirrored(), "python -m compare.drift --record"
+    assert mirrors.changed() == []
     assert "gone" not in recorded["functions"].values()
 
 
@@ -25,12 +25,12 @@ def test_a_fingerprint_sees_code_and_neither_layout_nor_words(tmp_path, monkeypa
     for name, text in texts.items():
         (tmp_path / f"{name}_for_a_fingerprint.py").write_text(text)
     plain, reworded, another = (
-        drift.fingerprint(f"{name}_for_a_fingerprint.step") for name in texts
+        mirrors.fingerprint(f"{name}_for_a_fingerprint.step") for name in texts
     )
     assert plain == reworded
     assert plain != another
 
 
 def test_a_function_that_is_gone_counts_as_changed():
-    assert drift.fingerprint("keras.Model.no_such_method") == "gone"
-    assert drift.fingerprint("keras.no_such_module.function") == "gone"
+    assert mirrors.fingerprint("keras.Model.no_such_method") == "gone"
+    assert mirrors.fingerprint("keras.no_such_module.function") == "gone"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from compare import engine
-from compare.costs import KERAS, LADDER
-from compare.engine import again, begin, grown, taken_apart
-from compare.resized import FixedSizeError, Size, resized, wider
 from compare.scenario import Scenario
-from compare.split import PARTS, Event, by_part, shares
+from compare.timing.costs import in_full, per_epoch_and_step
+from compare.timing.engines import AUTO, MODEL_FIT
+from compare.timing.growth import grown
+from compare.timing.resize import FixedSizeError, Size, resized, wider
+from compare.timing.split import PARTS, Event, by_part, shares
+from compare.timing.training import first_fits, new_training
 
 
 def build():
@@ -90,35 +91,34 @@ def test_a_wider_model_has_the_outputs_it_had():
         wider(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 2)
 
 
-@pytest.mark.parametrize("rung", [KERAS, LADDER[3]], ids=lambda rung: rung.name)
-def test_an_engine_is_taken_apart(rung):
-    first = begin(SMALL, rung, "cpu")
+@pytest.mark.parametrize("engine", [MODEL_FIT, AUTO], ids=lambda engine: engine.name)
+def test_an_engine_is_taken_apart(engine):
+    training = new_training(SMALL, engine)
+    first = first_fits(training)
     assert first.steps == 12
-    cost = taken_apart(first, [again(), again(), again()])
+    cost = in_full(training, first, [training.seconds() for _ in range(3)])
     assert 1 <= cost.traces <= 3
     assert cost.first > max(cost.seconds)
     assert cost.per_step is None or 0 < cost.per_step < cost.first
     assert cost.peak > 2**27
-    seconds, steps = grown(Size(batch=4, epochs=2))
+    assert set(cost.shares) == set(PARTS)
+    seconds, steps = grown(training, Size(batch=4, epochs=2))
     assert steps == 12
     assert seconds > 0
 
 
-def test_an_epoch_and_a_step_are_told_apart_where_the_last_batch_is_short(monkeypatch):
-    def data_of_50():
-        return data() | {"x": np.ones((50, 6), np.float32), "y": np.ones((50, 1), np.float32)}
+@pytest.mark.parametrize("shorter", [1, 0.25])
+def test_an_epoch_and_a_step_are_told_apart_where_the_last_batch_is_short(shorter):
+    def quickest(size):
+        data_of_50 = {"x": np.ones((50, 6), np.float32), "batch_size": 8}
+        samples = len(resized(data_of_50, size)["x"])
+        steps = size.epochs * -(-samples // 8)
+        return size.epochs * 0.5 + 0.01 * steps, steps
 
-    def fit(model, x, y, batch_size, epochs, **_):
-        model.optimizer.iterations.assign_add(epochs * -(-len(x) // batch_size))
-
-    def again(size, model):
-        arguments = resized(data_of_50(), size)
-        fit(model, **arguments)
-        steps = -(-len(arguments["x"]) // 8)
-        return size.epochs * (0.5 + 0.01 * steps)
-
-    monkeypatch.setattr(engine, "again", again)
-    per_epoch, per_step = engine._per_epoch_and_step(build())
+    per_epoch, per_step = per_epoch_and_step(quickest, shorter)
     assert (per_epoch, per_step) == (pytest.approx(0.5), pytest.approx(0.01))
-    monkeypatch.setattr(engine, "steps_taken", lambda model: 0)
-    assert engine._per_epoch_and_step(build()) == (None, None), "a loop that does not count"
+
+
+def test_an_epoch_and_a_step_are_not_told_apart_by_noise_or_where_no_step_is_counted():
+    assert per_epoch_and_step(lambda size: (float(size.epochs), 0)) == (None, None)
+    assert per_epoch_and_step(lambda size: (1.0, 8 * size.epochs * size.steps)) == (None, None)

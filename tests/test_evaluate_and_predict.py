@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import loop
 from compare import SCENARIOS, find
-from compare.recorder import prepare
+from compare.recording.recorder import prepare
 
 ONE_OF_EACH = [
     "random_labels", "digits_cnn", "diabetes", "dict_losses", "dict_outputs", "dict_of_inputs",

@@ -9,11 +9,11 @@ import keras
 import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
+from support.drawn import trainings
 
 import loop
 from compare import WATCHED, differences, record
-from compare.bits import same
-from compare.drawn import trainings
+from compare.recording.bits import same
 
 
 @pytest.mark.timeout(0)

@@ -11,7 +11,7 @@ import pytest
 
 import compare
 import loop
-from compare.mirrors import resolve
+from compare.release.mirrors import resolve
 
 ROOT = Path(__file__).parent.parent
 LOOP = sorted((ROOT / "loop").rglob("*.py"))

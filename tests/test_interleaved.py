@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import loop
-from compare.recorder import as_array
+from compare.recording.recorder import as_array
 
 X = np.random.default_rng(3).normal(size=(30, 4)).astype("float32")
 Y = (X.sum(1) > 0).astype("int64")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import loop
 from compare import find
-from compare.recorder import SEED, as_array
+from compare.recording.recorder import SEED, as_array
 
 
 def new_model(name="last_partial_batch"):

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 
 from compare import Difference, Scenario
-from compare.costs import Costs
-from compare.diagnose import Verdict
-from compare.divergence import Divergence
-from compare.engine import Cost
-from compare.heat import Heat
-from compare.page import Page, write_page
-from compare.parity import Parity
-from compare.runner import Row
-from compare.script import ComparedCall, ScriptCall, ScriptVerdict
-from compare.split import PARTS
-from compare.throughput import Throughput
+from compare.diagnosis.diagnose import Verdict
+from compare.execution.runner import Row
+from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
+from compare.location.divergence import Divergence
+from compare.location.heat import Heat
+from compare.output.page import Page, write_page
+from compare.proof import Parity
+from compare.timing.costs import Cost, Costs
+from compare.timing.split import PARTS
+from compare.timing.throughput import Throughput
 
 EVIL = "<script>alert('x')</script>"
 
@@ -95,7 +94,7 @@ def test_every_picture_says_in_words_what_it_shows(page):
     tags.feed(page.read_text())
     words = [of["alt"] for tag, of in tags.seen if tag == "img"]
     assert len(words) == 3 + 1 + 1 + 1  # histories, heat, split, scaling
-    assert any("part before step 1, in dense/kernel first" in one for one in words)
+    assert any("differ before step 1, in dense/kernel first" in one for one in words)
     assert any("loss ends at 0.5 in the reference, at 0.7 in the candidate" in one for one in words)
 
 

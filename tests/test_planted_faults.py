@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import loop
 from compare import find, parity
-from compare.outcome import CannotCompareError
+from compare.errors import CannotCompareError
 from compare.scenario import Scenario
 from loop import metrics, objective, schedule, step
 from loop._keras import loss_tracker, output_metrics

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from compare.outcome import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
-from compare.script import compare_script
+from compare.errors import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
+from compare.execution.script import compare_script
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

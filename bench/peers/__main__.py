@@ -11,7 +11,7 @@ from bench.peers.measure import measure
 from bench.peers.peers import find
 from bench.peers.process import Settings
 from bench.peers.report import print_report, write_json
-from compare.environment import environment
+from compare.release.environment import environment
 
 BATCH_SIZE = 32
 WIDTH = 80

@@ -1,7 +1,6 @@
-"""Rounds in which every engine trains once, and what they amount to."""
+"""Rounds in which every engine trains once, and the record of each engine."""
 
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,24 +8,24 @@ from pathlib import Path
 
 from bench.peers.peers import Peer
 from bench.peers.process import Settings, Worker, WorkerError
-from compare.timing import Ratio, ratio
+from compare.timing.clock import Ratio, microseconds, ratio
 
 SEED = 7
 
 
 @dataclass
 class Result:
-    """What became of a peer.
+    """What was measured of a peer.
 
     Attributes:
-        peer: Who.
-        failed: Why it could not go on; None if it could.
-        versions: Of its packages.
-        import_seconds: What importing the framework took.
-        first_seconds: From nothing but the import to the end of the first fit.
-        seconds: Of each round's fit.
-        losses: Of each round's last epoch.
-        peak_bytes: The most memory it held.
+        peer: The engine.
+        failed: Why it stopped early; None where it did not.
+        versions: The versions of its packages.
+        import_seconds: Seconds to import the framework: column "import s".
+        first_seconds: Seconds from there to the end of the first fit: column "first s".
+        seconds: Seconds of a warm fit, a value for each round.
+        losses: The loss of the last epoch of each round; the last of them is column "loss".
+        peak_bytes: The most memory that its process held, in bytes: column "MB" in 1e6 bytes.
     """
 
     peer: Peer
@@ -39,15 +38,15 @@ class Result:
     peak_bytes: int = 0
 
     def microseconds(self, steps: int) -> float:
-        """The median fit's microseconds per step."""
-        return 1e6 * statistics.median(self.seconds) / steps
+        """Return the column "us/step", see `compare.timing.clock.microseconds`."""
+        return microseconds(self.seconds, steps)
 
     def ratio(self, reference: "Result") -> Ratio:
-        """How many times as fast as the reference it was, round by round."""
+        """Return the columns "speed" and "95%", from pairs of the same round."""
         return ratio(reference.seconds, self.seconds)
 
     def away(self, reference: "Result") -> float:
-        """The furthest that its loss was from the reference's after as many fits."""
+        """Return the largest distance of its loss from the reference's, over all rounds."""
         pairs = zip(self.losses, reference.losses, strict=True)
         return max(abs(mine - theirs) for mine, theirs in pairs)
 
@@ -59,15 +58,15 @@ def measure(
     logs: Path,
     on_progress: Callable[[str], None],
 ) -> list[Result]:
-    """Starts every peer, one after the other, then has them take turns.
+    """Start every peer, one after the other, then time one fit of each in every round.
 
-    Only one works at a time; the others wait for a line on their standard input. The order is
-    another one in each round, so that nobody always follows the same neighbour.
+    Only one process works at a time; all others wait for a line on their standard input. The order
+    is shuffled in each round, so that no engine always runs after the same engine.
 
     Args:
-        peers: Who takes part.
-        settings: What is the same for all.
-        rounds: How many fits each is timed on.
+        peers: Which engines take part.
+        settings: What is the same for all of them.
+        rounds: How many fits of each are timed.
         logs: The folder for what the frameworks print.
         on_progress: Called with what is being done.
 
@@ -94,7 +93,7 @@ def measure(
 
 
 def _start(result: Result, settings: Settings, logs: Path, stack: ExitStack) -> Worker | None:
-    """Runs a peer's first fit; None, and the reason in the result, if it cannot."""
+    """Run a peer's first fit; return None, with the reason in the result, where it fails."""
     try:
         worker = stack.enter_context(Worker(result.peer, settings, logs))
         answer = worker.answer()

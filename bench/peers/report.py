@@ -1,4 +1,4 @@
-"""The table for people, sorted by speed, and the JSON with every sample."""
+"""The table for the terminal, sorted by speed, and the JSON with every value."""
 
 import json
 from collections.abc import Sequence
@@ -12,16 +12,17 @@ from rich.table import Table
 
 from bench.peers.measure import Result
 from bench.peers.process import Settings
-from compare.tables import new_table
-from compare.timing import figure
+from compare.timing.clock import figure
+from compare.timing.tables import new_table
 
 FURTHEST = 1e-2
 """Losses further apart than this do not come from the same training."""
 
 
 def print_report(console: Console, results: Sequence[Result], settings: Settings) -> None:
-    """Prints a row for each peer, the fastest first, then what is wrong with any of them."""
+    """Print a row for each peer, the fastest first, their versions, and what went wrong."""
     console.print(_table(results, settings))
+    console.print(_versions(results), highlight=False)
     reference = results[0]
     for result in results:
         name = f"[bold]{result.peer.title}[/]"
@@ -37,9 +38,8 @@ def _table(results: Sequence[Result], settings: Settings) -> Table:
         f"{settings.steps:,} steps of {settings.batch_size} samples in "
         f"{settings.epochs} epochs, {settings.threads} threads",
         "engine",
+        figures=["us/step", "speed", "95%", "first s", "import s", "MB", "loss"],
     )
-    for column in ("us/step", "speed", "95%", "import s", "first s", "MB", "loss", "version"):
-        table.add_column(column, justify="right", no_wrap=True)
     ran = [result for result in results if result.failed is None]
     for result in sorted(ran, key=lambda result: result.microseconds(settings.steps)):
         table.add_row(result.peer.title, *_cells(result, results[0], settings))
@@ -54,25 +54,30 @@ def _cells(result: Result, reference: Result, settings: Settings) -> tuple[str, 
     if result is reference:
         speed = "1.00x"
     elif reference.failed is None:
-        ratio = result.ratio(reference)
-        speed = f"{figure(ratio.median)}x"
-        spread = f"{figure(ratio.low)}-{figure(ratio.high)}"
+        speed, spread = result.ratio(reference).cells()
     return (
         figure(result.microseconds(settings.steps)),
         speed,
         spread,
-        f"{result.import_seconds:.1f}",
         f"{result.first_seconds:.1f}",
+        f"{result.import_seconds:.1f}",
         f"{result.peak_bytes / 1e6:,.0f}",
         f"{result.losses[-1]:.4f}",
-        result.versions[result.peer.packages[0]].split("+")[0],
     )
+
+
+def _versions(results: Sequence[Result]) -> str:
+    """Return the first package of every peer that ran, with its version."""
+    ran = [result for result in results if result.failed is None]
+    first = [(result.peer.packages[0], result.versions) for result in ran]
+    found = [f"{package} {versions[package].split('+')[0]}" for package, versions in first]
+    return "versions: " + ", ".join(dict.fromkeys(found))
 
 
 def write_json(
     path: Path, results: Sequence[Result], settings: Settings, environment: dict[str, Any]
 ) -> None:
-    """Writes every sample, in seconds a fit, and what the figures depend on."""
+    """Write every value, in seconds a fit, and what the figures depend on."""
     document = {
         "environment": environment,
         "settings": {**asdict(settings), "steps": settings.steps, "variables": settings.variables},

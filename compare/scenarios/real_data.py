@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from compare.scenario import FitArguments, Scenario
 
@@ -23,6 +22,8 @@ def _digits_cnn() -> keras.Model:
 
 
 def _digits() -> FitArguments:
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     return {
         "x": digits.images[..., np.newaxis] / 16,
@@ -46,6 +47,8 @@ def _breast_cancer_model() -> keras.Model:
 
 
 def _breast_cancer() -> FitArguments:
+    from sklearn.datasets import load_breast_cancer
+
     x, y = load_breast_cancer(return_X_y=True)
     stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
     counts = np.bincount(y)
@@ -75,6 +78,8 @@ def _diabetes_model() -> keras.Model:
 
 
 def _diabetes() -> FitArguments:
+    from sklearn.datasets import load_diabetes
+
     x, y = load_diabetes(return_X_y=True)
     y = (y - y.mean()) / y.std()
     weight = np.exp(-np.abs(y))
@@ -106,6 +111,8 @@ def _wine_model() -> keras.Model:
 
 
 def _wine() -> FitArguments:
+    from sklearn.datasets import load_wine
+
     x, y = load_wine(return_X_y=True)
     shuffled = np.random.default_rng(9).permutation(len(x))  # the file is sorted by class
     return {

@@ -7,8 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
-import scipy.sparse
 import tensorflow as tf
 
 from compare.scenario import FitArguments, Scenario
@@ -59,12 +57,16 @@ def _tensors() -> FitArguments:
 
 
 def _frames() -> FitArguments:
+    import pandas as pd
+
     x, y = uniform(100)
     frame = pd.DataFrame(x, columns=[f"feature_{i}" for i in range(10)])
     return {"x": frame, "y": pd.Series(y), "epochs": 2, "validation_split": 0.2}
 
 
 def _mixed_frame() -> FitArguments:
+    import pandas as pd
+
     x, y = uniform(100)
     frame = pd.DataFrame(x.astype("float32")).assign(count=np.arange(100, dtype="int32"))
     even = pd.DataFrame({"even": y % 2 == 0, "share": x[:, 0]})  # a bool beside a float64
@@ -210,6 +212,8 @@ def _sparse() -> FitArguments:
 
 def _of_scipy() -> FitArguments:
     x, y = _mostly_zeros()
+    import scipy.sparse
+
     return {"x": scipy.sparse.csr_matrix(x), "y": y, "epochs": 3, "validation_split": 0.2}
 
 

@@ -1,0 +1,190 @@
+"""Carry out the commands: train, print, write files, exit with a status."""
+
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from compare.diagnosis.diagnose import diagnose_in
+from compare.errors import Outcome
+from compare.execution.ladder import costs
+from compare.execution.runner import Row, run
+from compare.execution.script import compare_script
+from compare.location.heat import heat_in
+from compare.location.locate import locate_in
+from compare.location.tapped import TappedTrainings
+from compare.output.as_json import write_json
+from compare.output.page import Page, write_page
+from compare.output.report import print_report, print_script, verdict, write_markdown
+from compare.proof import prove
+from compare.recording.trials import Trainings
+from compare.scenario import Fit, Scenario
+from compare.timing.costs import Costs
+from compare.timing.engines import Engine
+from compare.timing.tables import WIDTH, print_costs
+
+
+def report(
+    rows: list[Row], json: Path | None, html: Path | None, markdown: Path | None = None
+) -> NoReturn:
+    """Print and write the results of scenarios, and exit with their status."""
+    print_report(console(), rows)
+    outcomes = {row.outcome for row in rows} - {Outcome.IDENTICAL}
+    outcome = Outcome.DIFFERENT if len(outcomes) > 1 else next(iter(outcomes), Outcome.IDENTICAL)
+    if json:
+        _written(json, write_json, scenarios=rows)
+    if html:
+        _written(
+            html, write_page, _page("Parity and throughput", outcome, verdict(rows), rows=rows)
+        )
+    if markdown:
+        _written(markdown, write_markdown, rows)
+    raise typer.Exit(outcome)
+
+
+def measure_costs(
+    scenarios: list[Scenario], engine: Engine, device: str, json: Path | None, html: Path | None
+) -> NoReturn:
+    """Measure where the time of fits goes; print and write it, and exit with a status."""
+    found: list[Costs] = []
+    for scenario in scenarios:
+        with Console(stderr=True).status(scenario.name) as status:
+            found.append(costs(scenario, engine, device=device, on_progress=status.update))
+        print_costs(console(), found[-1])
+    words = "; ".join(measured.in_words(engine.name) for measured in found)
+    failed = any(engine.name in measured.failed for measured in found)
+    outcome = Outcome.CANDIDATE_FAILED if failed else Outcome.IDENTICAL
+    if json:
+        _written(json, write_json, costs=found)
+    if html:
+        _written(html, write_page, _page("Throughput", outcome, words, costs=found))
+    raise typer.Exit(outcome)
+
+
+def show_divergence(
+    scenario: Scenario,
+    candidate: Fit,
+    reference: Fit,
+    json: Path | None,
+    html: Path | None,
+    *,
+    reasons: bool = False,
+) -> NoReturn:
+    """Print and write where two trainings diverge, and why; exit with their status."""
+    trainings = Trainings(scenario, candidate, reference)
+    tapped = TappedTrainings(trainings)
+    terminal = console()
+    with Console(stderr=True).status("training under both"):
+        place = locate_in(tapped)
+    outcome = place.outcome if place else Outcome.IDENTICAL
+    words = str(place) if place else f"{scenario.name}: nothing differs"
+    terminal.print(words, markup=False, highlight=False, soft_wrap=True)
+    found = []
+    if place and reasons:
+        with Console(stderr=True).status("breaking one rule after the other"):
+            found = diagnose_in(trainings)
+        explained = list(map(str, found)) or ["No rule that is known explains it."]
+        if found and not found[0].exact:
+            explained.append("This is not all: fix it and run the command again.")
+        terminal.print(*explained, sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if json:
+        _written(json, write_json, scenario=scenario.name, place=place, verdicts=found)
+    if html:
+        rows = [Row(scenario, prove(trainings))]
+        heat = heat_in(tapped) if place else None
+        title = f"{scenario.name}: where it diverges" + ", and why" * reasons
+        page = _page(title, outcome, words, place=place, reasons=found, heat=heat, rows=rows)
+        _written(html, write_page, page)
+    raise typer.Exit(outcome)
+
+
+def compare_script_calls(
+    file: Path, arguments: list[str], json: Path | None, html: Path | None
+) -> NoReturn:
+    """Run a script under both engines; print and write how its calls compare."""
+    with Console(stderr=True).status(f"running {file} under both"):
+        found = compare_script(file, arguments)
+    print_script(console(), found)
+    if json:
+        _written(json, write_json, outcome=found.outcome.name, **vars(found))
+    if html:
+        title = f"The script {file.name}"
+        _written(html, write_page, _page(title, found.outcome, str(found), script=found))
+    raise typer.Exit(found.outcome)
+
+
+def train(
+    scenarios: list[Scenario],
+    candidate: Fit,
+    reference: Fit,
+    *,
+    proofs: bool = True,
+    times: bool = False,
+) -> list[Row]:
+    """Prove and time scenarios, and show the progress on standard error."""
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
+        lines = ProgressLines(len(scenarios))
+        return run(
+            scenarios, candidate, reference, proofs=proofs, times=times, on_progress=lines.count
+        )
+    columns = (
+        TextColumn("{task.description:34}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("starting", total=len(scenarios) * (proofs + times))
+
+        def advance(step: str, row: Row) -> None:
+            progress.update(task, advance=1, description=f"{step} {row.scenario.name}")
+
+        return run(scenarios, candidate, reference, proofs=proofs, times=times, on_progress=advance)
+
+
+class ProgressLines:
+    """Progress where standard error is no terminal: a line for every ten scenarios.
+
+    The lines look like `30 of 106 scenarios, 30 identical, 1:24` and `30 of 106 timed, 4:02`.
+    """
+
+    def __init__(self, total: int):
+        self._total = total
+        self._begun = time.monotonic()
+        self._done = {"proved": 0, "timed": 0}
+        self._identical = 0
+
+    def count(self, step: Literal["proved", "timed"], row: Row) -> None:
+        """Count a scenario that was proved or timed; print a line if it is due."""
+        self._done[step] += 1
+        done = self._done[step]
+        self._identical += step == "proved" and row.holds
+        if done % 10 and done < self._total:
+            return
+        minutes, seconds = divmod(int(time.monotonic() - self._begun), 60)
+        what = f"scenarios, {self._identical} identical" if step == "proved" else "timed"
+        line = f"{done} of {self._total} {what}, {minutes}:{seconds:02}"
+        print(line, file=sys.stderr, flush=True)
+
+
+def _page(title: str, outcome: Outcome, words: str, **shown: Any) -> Page:
+    command = shlex.join(["glassfit", *sys.argv[1:]])
+    return Page(title, words, outcome is Outcome.IDENTICAL, command, **shown)
+
+
+def _written(path: Path, write: Callable[..., None], *what: Any, **more: Any) -> None:
+    write(path, *what, **more)
+    console().print(f"Written to {path}", highlight=False)
+
+
+def console() -> Console:
+    """Return the terminal; a file or a pipe gets 80 columns, which all tables fit."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=WIDTH)

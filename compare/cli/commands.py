@@ -1,0 +1,212 @@
+"""The command line: `glassfit`, or `python -m compare`."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tensorflow as tf
+import typer
+
+from compare.cli import answers
+from compare.cli.doctor import examine, print_findings
+from compare.cli.names import candidate_of, reference_of, scenario_of, scenarios_of
+from compare.errors import CannotCompareError, Outcome
+from compare.scenario import Scenario
+from compare.scenarios import find
+from compare.timing.engines import Engine
+from loop.types import PLANS
+
+EXIT_STATUS = """
+Exit status: 0 identical · 1 different · 2 wrong usage · 3 the scenario cannot be built or trained ·
+4 the candidate raised · 5 it never trained · 6 it returned no history · 7 other epochs ·
+8 other logs · 9 Keras does not repeat itself · 10 unreadable script · 11 the script fails.
+"""
+
+app = typer.Typer(
+    help=f"""Is your training loop `model.fit`, to the last bit? Where does it diverge, and why?
+
+`glassfit parity random_labels` trains a scenario with model.fit and with loop.fit.
+
+`glassfit locate mine:scenario --candidate mine:fit` finds where a loop of yours diverges.
+
+`glassfit diagnose mine:scenario --candidate mine:fit` says which rule of fit it breaks.
+
+`glassfit script train.py` runs a script under both engines and compares every call.
+
+`glassfit run train.py` just runs it on this engine.
+
+Without a command: proves and times every scenario of the table.
+
+{EXIT_STATUS}""",
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Scenarios, or module:scenario; else the whole table.")
+]
+Name = Annotated[str, typer.Argument(help="A scenario of the table, or module:scenario.")]
+Candidate = Annotated[
+    str | None, typer.Option(help="Your loop, module:function; loop.fit by default.")
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(help="The fit to compare with, module:function; model.fit by default."),
+]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
+Html = Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")]
+Markdown = Annotated[Path | None, typer.Option(help="Write the table of proof to this file.")]
+Plan = Annotated[str, typer.Option(help=f"The plan of loop.fit: {', '.join(PLANS)}.")]
+Script = Annotated[Path, typer.Argument(help="A Python script that trains a Keras model.")]
+TAKES_ALL = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "allow_interspersed_args": False,  # what stands behind the script is the script's
+}
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    json: Json = None,
+    html: Html = None,
+    markdown: Markdown = None,
+    plan: Plan = "auto",
+) -> None:
+    """Prove and time every scenario."""
+    if context.invoked_subcommand is None:
+        fit = candidate_of(None, plan)
+        scenarios = _under(plan, scenarios_of([]), None)
+        rows = answers.train(scenarios, fit, reference_of(None), times=True)
+        answers.report(rows, json, html, markdown)
+    elif json or html or markdown or plan != "auto":
+        raise typer.BadParameter(f"put it behind the command: {context.invoked_subcommand} ...")
+
+
+@app.command()
+def parity(
+    names: Names = None,
+    candidate: Candidate = None,
+    reference: Reference = None,
+    plan: Plan = "auto",
+    json: Json = None,
+    html: Html = None,
+    markdown: Markdown = None,
+) -> None:
+    """Are two loops the same, to the last bit of all that they leave behind?"""
+    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    rows = answers.train(scenarios, candidate_of(candidate, plan), reference_of(reference))
+    answers.report(rows, json, html, markdown)
+
+
+@app.command()
+def throughput(
+    names: Names = None,
+    candidate: Candidate = None,
+    reference: Reference = None,
+    plan: Plan = "auto",
+    detail: Annotated[
+        bool, typer.Option(help="Where the time goes, engine by engine, and how it grows.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu or gpu, for --detail.")] = "cpu",
+    json: Json = None,
+    html: Html = None,
+) -> None:
+    """How fast are two loops? Interleaved warm fits; with --detail, where the time goes."""
+    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    fit = candidate_of(candidate, plan)
+    if not detail:
+        rows = answers.train(scenarios, fit, reference_of(reference), proofs=False, times=True)
+        answers.report(rows, json, html)
+    if reference:
+        raise typer.BadParameter("--detail compares with model.fit: leave out --reference")
+    if device not in ("cpu", "gpu"):
+        raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
+    if not names:
+        raise typer.BadParameter("--detail takes minutes for each scenario: name them")
+    if device == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise typer.BadParameter("TensorFlow sees no GPU here: nothing was measured")
+    engine = Engine("candidate" if candidate else plan, fit)
+    answers.measure_costs(scenarios, engine, device, json, html)
+
+
+@app.command("locate")
+def locate_first(
+    name: Name,
+    candidate: Candidate = None,
+    reference: Reference = None,
+    plan: Plan = "auto",
+    json: Json = None,
+    html: Html = None,
+) -> None:
+    """Where does a loop diverge from model.fit? The first step, stage and element."""
+    (scenario,) = _under(plan, [scenario_of(name)], candidate)
+    fits = candidate_of(candidate, plan), reference_of(reference)
+    answers.show_divergence(scenario, *fits, json, html)
+
+
+@app.command("diagnose")
+def diagnose_rules(
+    name: Name,
+    candidate: Candidate = None,
+    reference: Reference = None,
+    plan: Plan = "auto",
+    json: Json = None,
+    html: Html = None,
+) -> None:
+    """Why does it diverge? The rule of fit that it breaks, and the line that it lacks."""
+    (scenario,) = _under(plan, [scenario_of(name)], candidate)
+    fits = candidate_of(candidate, plan), reference_of(reference)
+    answers.show_divergence(scenario, *fits, json, html, reasons=True)
+
+
+@app.command(context_settings=TAKES_ALL)
+def script(context: typer.Context, file: Script, json: Json = None, html: Html = None) -> None:
+    """Does a script give the same under Keras and here? Compares every fit, evaluate, predict.
+
+    What stands behind FILE is passed on to the script; --json and --html stand before it.
+    """
+    answers.compare_script_calls(file, context.args, json, html)
+
+
+@app.command("run", context_settings=TAKES_ALL)
+def run_script(context: typer.Context, file: Script) -> None:
+    """Runs a script as Python would, with model.fit and its friends on this engine."""
+    sys.argv = ["loop", str(file), *context.args]
+    runpy.run_module("loop", run_name="__main__")
+
+
+@app.command()
+def doctor() -> None:
+    """What do bits and times depend on here? Versions, devices, threads, flags."""
+    findings = examine()
+    print_findings(answers.console(), findings)
+    raise typer.Exit(
+        Outcome.DIFFERENT if any(finding.is_wrong for finding in findings) else Outcome.IDENTICAL
+    )
+
+
+@app.command("list")
+def list_scenarios() -> None:
+    """List the scenarios and what each of them shows."""
+    terminal = answers.console()
+    for scenario in find():
+        line = f"[bold]{scenario.name:27}[/] {scenario.shows}"
+        terminal.print(line, highlight=False, soft_wrap=True)
+
+
+def _under(plan: str, scenarios: list[Scenario], candidate: str | None) -> list[Scenario]:
+    """Return the scenarios; for plan `xla`, compiled with XLA, so that XLA's bits are compared."""
+    if plan == "xla" and not candidate:
+        return [scenario.under_xla() for scenario in scenarios]
+    return scenarios
+
+
+def main() -> None:
+    """Run the command line; each `CannotCompareError` has an exit status."""
+    try:
+        app()
+    except CannotCompareError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        raise SystemExit(error.outcome) from None

@@ -1,0 +1,78 @@
+"""Find the scenarios and loops that a command line names, in the table or in a user's module."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import typer
+
+import loop
+from compare.scenario import Fit, Scenario
+from compare.scenarios import find
+from loop.types import PLANS
+
+
+def scenarios_of(names: Sequence[str]) -> list[Scenario]:
+    """Return scenarios by name or as `module:scenario`; without names, the whole table.
+
+    Raises:
+        typer.BadParameter: A scenario does not exist, or two have the same name.
+    """
+    found = [scenario_of(name) for name in names] if names else find()
+    if len({scenario.name for scenario in found}) < len(found):
+        raise typer.BadParameter("two scenarios have the same name")
+    return found
+
+
+def scenario_of(name: str) -> Scenario:
+    """Return a scenario by name or as `module:scenario`; raises as `scenarios_of`."""
+    if ":" in name:
+        found = _imported(name)
+        if not isinstance(found, Scenario):
+            raise typer.BadParameter(f"{name} has to be a compare.Scenario, got {type(found)}")
+        return found
+    try:
+        return find([name])[0]
+    except KeyError as error:
+        raise typer.BadParameter(str(error.args[0])) from None
+
+
+def candidate_of(name: str | None, plan: str) -> Fit:
+    """Return the candidate: `module:function`, or `loop.fit` with a plan.
+
+    Raises:
+        typer.BadParameter: The plan or the function does not exist.
+    """
+    if plan not in PLANS:
+        raise typer.BadParameter(f"no plan {plan!r}; the plans are {', '.join(PLANS)}")
+    return function_of(name) if name else partial(loop.fit, plan=plan)
+
+
+def reference_of(name: str | None) -> Fit:
+    """Return the reference: `module:function`, or `keras.Model.fit`."""
+    return function_of(name) if name else keras.Model.fit
+
+
+def function_of(name: str) -> Fit:
+    """Return the function that `module:function` names."""
+    found = _imported(name)
+    if not callable(found):
+        raise typer.BadParameter(f"{name} cannot be called; it is {found!r}")
+    return found
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the current folder, as for python -m
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # a user's module may raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise typer.BadParameter(f"cannot import {name!r}, a module:name: {what}") from None
+    if not hasattr(found, attribute):
+        raise typer.BadParameter(f"{name!r}: {module} has no {attribute!r}")
+    return getattr(found, attribute)

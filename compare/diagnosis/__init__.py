@@ -1,0 +1,1 @@
+"""Why two trainings diverge: which rule of fit the candidate breaks."""

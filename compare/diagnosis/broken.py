@@ -1,0 +1,190 @@
+"""Train with `loop.fit`, with one rule of fit or several of them broken.
+
+    BROKEN["regularization_losses"].fit(model, x, y, ...)   # trains without them
+
+`compare.diagnose` looks for the rule that gives a candidate's bits when broken. Rules are broken
+with what `loop.fit` takes: other arguments, or a step of other parts. `PATCHED` in
+`compare.diagnosis.rules` lists what cannot be passed and is patched while the fit lasts.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+from unittest import mock
+
+import keras
+import tensorflow as tf
+
+import loop
+from loop.metrics import track_loss, update_metrics
+from loop.objective import added_losses, data_loss, objective
+from loop.step import forward
+from loop.types import Batch, Logs, StepFunction
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """The functions that a training or test step is made of; by default those of `loop`."""
+
+    forward: Callable[..., Any] = forward
+    data_loss: Callable[..., Any] = data_loss
+    added_losses: Callable[..., Any] = added_losses
+    track_loss: Callable[..., Any] = track_loss
+    update_metrics: Callable[..., Any] = update_metrics
+
+    def with_mistake(self, part: str, mistake: Callable[..., Any]) -> "StepParts":
+        """Return the parts with one replaced by `mistake`, which is passed the part it replaces."""
+        return replace(self, **{part: partial(mistake, vars(self)[part])})
+
+    def train_step(self, model: keras.Model, batch: Batch) -> Logs:
+        """Run `loop.train_step` with these parts."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        with tf.GradientTape() as tape:
+            y_pred = self.forward(model, x, training=True)
+            loss = self._objective(model, x, y, y_pred, sample_weight, training=True)
+            self.track_loss(model, loss, x)
+            scaled = loss if model.optimizer is None else model.optimizer.scale_loss(loss)
+        weights = model.trainable_weights
+        if weights:
+            gradients = tape.gradient(scaled, weights)
+            model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        else:
+            warnings.warn("The model does not have any trainable weights.", stacklevel=2)
+        return self.update_metrics(model, x, y, y_pred, sample_weight)
+
+    def test_step(self, model: keras.Model, batch: Batch) -> Logs:
+        """Run `loop.test_step` with these parts."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+        y_pred = self.forward(model, x, training=False)
+        loss = self._objective(model, x, y, y_pred, sample_weight, training=False)
+        self.track_loss(model, loss, x)
+        return self.update_metrics(model, x, y, y_pred, sample_weight)
+
+    def _objective(
+        self, model: keras.Model, x: Any, y: Any, y_pred: Any, weight: Any, training: bool
+    ) -> Any:
+        """Return the objective of a batch, a scalar, as `loop.objective.objective` does."""
+        if not _inherits(model, "compute_loss"):
+            return objective(model, x, y, y_pred, weight, training)
+        on_data = self.data_loss(model, y, y_pred, weight)
+        losses = [*([] if on_data is None else [on_data]), *self.added_losses(model)]
+        if not losses:
+            raise ValueError("no loss is left to minimize")
+        return losses[0] if len(losses) == 1 else keras.ops.sum(losses)
+
+
+@dataclass
+class FitCall:
+    """A call of `loop.fit` before it is made; a broken rule changes it.
+
+    Attributes:
+        model: The model to train, compiled.
+        arguments: The arguments of fit.
+        stack: Undoes the patches once the fit has returned.
+        train: The parts of the training step.
+        test: The parts of the test step.
+    """
+
+    model: keras.Model
+    arguments: dict[str, Any]
+    stack: contextlib.ExitStack
+    train: StepParts = field(default_factory=StepParts)
+    test: StepParts = field(default_factory=StepParts)
+
+    def patch(self, owner: Any, name: str, value: Any) -> None:
+        """Replace an attribute while the fit lasts."""
+        self.stack.enter_context(mock.patch.object(owner, name, value))
+
+    def run(self) -> keras.callbacks.History:
+        """Train step by step; a model that overrides a step keeps its own."""
+        steps: dict[str, StepFunction] = {}
+        if self.train != StepParts() and _inherits(self.model, "train_step"):
+            steps["train_step"] = self.train.train_step
+        if self.test != StepParts() and _inherits(self.model, "test_step"):
+            steps["test_step"] = self.test.test_step
+        return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})
+
+
+Break = Callable[[FitCall], None]
+"""Changes a call of fit such that one rule is broken."""
+
+
+@dataclass(frozen=True)
+class BrokenRule:
+    """A rule of fit and the common mistake of breaking it.
+
+    Attributes:
+        rule: The short name of the rule.
+        mistake: What a loop that breaks it does.
+        line: The line that such a loop lacks.
+        mirrors: The Keras function that has it.
+        breaks: How to break it in a call of fit.
+    """
+
+    rule: str
+    mistake: str
+    line: str
+    mirrors: str
+    breaks: Break
+
+    def fit(self, model: keras.Model, **arguments: Any) -> keras.callbacks.History:
+        """Train as `loop.fit` does, with this rule broken."""
+        return fit_with((self,), model, **arguments)
+
+
+def fit_with(
+    rules: tuple[BrokenRule, ...], model: keras.Model, **arguments: Any
+) -> keras.callbacks.History:
+    """Train as `loop.fit` does, with these rules broken; the later ones wrap the earlier ones."""
+    with contextlib.ExitStack() as stack:
+        call = FitCall(model, arguments, stack)
+        for rule in rules:
+            rule.breaks(call)
+        return call.run()
+
+
+def in_steps(part: str, mistake: Callable[..., Any]) -> Break:
+    """Replace a part of the training step and of the test step by a mistake."""
+
+    def breaks(call: FitCall) -> None:
+        call.train = call.train.with_mistake(part, mistake)
+        call.test = call.test.with_mistake(part, mistake)
+
+    return breaks
+
+
+def in_test_step(part: str, mistake: Callable[..., Any]) -> Break:
+    """Replace a part of the test step by a mistake."""
+
+    def breaks(call: FitCall) -> None:
+        call.test = call.test.with_mistake(part, mistake)
+
+    return breaks
+
+
+def without_arguments(*names: str) -> Break:
+    """Leave out arguments of fit."""
+
+    def breaks(call: FitCall) -> None:
+        for name in names:
+            call.arguments.pop(name, None)
+
+    return breaks
+
+
+def with_arguments(**values: Any) -> Break:
+    """Pass other arguments to fit."""
+    return lambda call: call.arguments.update(values)
+
+
+def patched(owner: Any, name: str, mistake: Callable[..., Any]) -> Break:
+    """Replace an attribute by a mistake, which is passed what it replaces."""
+    return lambda call: call.patch(owner, name, partial(mistake, getattr(owner, name)))
+
+
+def _inherits(model: keras.Model, method: str) -> bool:
+    """Return whether a model has Keras's own method, overridden neither by class nor instance."""
+    return getattr(getattr(model, method), "__func__", None) is getattr(keras.Model, method)

@@ -1,0 +1,1 @@
+"""Where trainings run: in worker processes, or inside a user's own script."""

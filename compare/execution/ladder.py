@@ -1,0 +1,115 @@
+"""What a scenario costs on every rung of the ladder, each engine in a process of its own.
+
+With models, graphs and memory of their own, engines cannot disturb each other's figures. The
+processes are asked in turn: while one works, the others wait.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import tensorflow as tf
+
+from compare.execution.workers import Worker, workers
+from compare.scenario import Scenario
+from compare.timing.costs import Costs, in_full, measure
+from compare.timing.engines import AGAIN, EAGER, LADDER, MODEL_FIT, Engine
+from compare.timing.growth import grown, scaling
+from compare.timing.memory import peak_memory
+from compare.timing.training import First, Training, first_fits, new_training
+
+T = TypeVar("T")
+
+ROUNDS = 9
+SECONDS = 20
+
+
+class OwnProcesses:
+    """Every engine trains in a process of its own. Close it when the measuring is over."""
+
+    def __init__(self, engines: list[Engine], device: str = "cpu") -> None:
+        begun = workers(len(engines))
+        names = [engine.name for engine in engines]
+        self._workers: dict[str, Worker] = dict(zip(names, begun, strict=True))
+        self._device = device
+
+    def begin(self, scenario: Scenario, engine: Engine) -> First:
+        """Build a new model in the engine's process, and train it twice."""
+        return self._workers[engine.name].ask(_begin, scenario, engine, self._device)
+
+    def call(self, engine: str, work: Callable[..., T], *about: Any) -> T:
+        """Call `work(training, *about)` in the engine's process."""
+        return self._workers[engine].ask(_call, work, *about)
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers.values():
+            worker.close()
+
+
+def costs(
+    scenario: Scenario,
+    another: Engine | None = None,
+    *,
+    device: str = "cpu",
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Costs:
+    """Measure a scenario under every rung of the ladder and one more engine.
+
+    Args:
+        scenario: What to train.
+        another: One more engine; it takes the place of a rung of its name.
+        device: "cpu" or "gpu".
+        on_progress: Called with what is being done.
+
+    Raises:
+        ScenarioError: `model.fit` cannot train it.
+        CandidateError: An engine failed after its first fits.
+    """
+    by_name = {engine.name: engine for engine in LADDER}
+    engines = [*(by_name | ({another.name: another} if another else {})).values(), AGAIN]
+    place = OwnProcesses(engines, device)
+    try:
+        found = measure(
+            scenario,
+            engines,
+            place,
+            rounds=ROUNDS,
+            seconds=SECONDS,
+            take_apart=in_full,
+            on_progress=on_progress,
+        )
+        names = [name for name in found.engines if name != EAGER.name]  # grows as model.fit does
+        names.sort(key=lambda name: name != MODEL_FIT.name)
+        by_size = scaling(names, lambda name, size: place.call(name, grown, size), on_progress)
+        return replace(found, scaling=by_size)
+    finally:
+        place.close()
+
+
+def peak_memory_of(scenario: Scenario, engine: Engine) -> int:
+    """Return the most memory, in bytes, that a new process holds which trains a scenario twice."""
+    place = OwnProcesses([engine])
+    try:
+        place.begin(scenario, engine)
+        return place.call(engine.name, _peak)
+    finally:
+        place.close()
+
+
+def _peak(_: Training) -> int:
+    return peak_memory()
+
+
+_here: list[Training] = []  # in a worker: what it trains
+
+
+def _begin(scenario: Scenario, engine: Engine, device: str) -> First:
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    _here[:] = [new_training(scenario, engine)]
+    return first_fits(_here[0])
+
+
+def _call(work: Callable[..., T], *about: Any) -> T:
+    return work(_here[0], *about)

@@ -1,0 +1,66 @@
+"""Worker processes for training: each keeps its models, and a crash ends only one of them."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+import cloudpickle
+
+from compare.errors import CrashError
+from compare.execution.quiet import quietly
+
+T = TypeVar("T")
+
+
+class Worker:
+    """A worker process; after a crash it is replaced by a new one."""
+
+    def __init__(self) -> None:
+        self._pool = _new_pool()
+
+    def greet(self) -> Future:
+        """Start the process."""
+        return self._pool.submit(os.getpid)
+
+    def ask(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Call a function in the process and return its result; lambdas can be passed.
+
+        Raises:
+            CrashError: The process ended.
+            Exception: Whatever the function raised.
+        """
+        packed = cloudpickle.dumps((work, arguments))
+        try:
+            return self._pool.submit(_unpacked, packed).result()  # type: ignore[return-value]
+        except BrokenProcessPool:
+            self._pool.shutdown()
+            self._pool = _new_pool()
+            raise CrashError(
+                "the process that trained it ended: a crash in native code, or no memory left"
+            ) from None
+
+    def close(self) -> None:
+        """End the process."""
+        self._pool.shutdown()
+
+
+def workers(count: int) -> list[Worker]:
+    """Start `count` workers, at least one."""
+    begun = [Worker() for _ in range(max(count, 1))]
+    with quietly():  # workers inherit this standard error for good; errors come back as exceptions
+        for greeting in [worker.greet() for worker in begun]:
+            greeting.result()
+    return begun
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
+    return ProcessPoolExecutor(1, mp_context=spawn)
+
+
+def _unpacked(packed: bytes) -> object:
+    work, arguments = cloudpickle.loads(packed)
+    return work(*arguments)

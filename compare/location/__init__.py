@@ -1,0 +1,1 @@
+"""Where two trainings diverge: epoch, step, stage and element."""

@@ -1,0 +1,107 @@
+"""Train a scenario with taps in its model: every step of any loop, recorded from inside."""
+
+import bisect
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from compare.location.capture import Capture
+from compare.location.taps import ENDS, Taps
+from compare.recording.recorder import record
+from compare.recording.trace import Trace
+from compare.recording.trials import Trainings
+from compare.scenario import Fit, Scenario
+
+
+@dataclass
+class TappedRun:
+    """One training with taps.
+
+    Attributes:
+        trace: What the training left behind.
+        taps: What the taps recorded.
+        ends: How many steps were done at the end of each epoch, from `on_epoch_end`.
+        epochs: The numbers of these epochs.
+    """
+
+    trace: Trace
+    taps: Taps
+    ends: list[int] = field(default_factory=list)
+    epochs: list[int] = field(default_factory=list)
+
+    def place(self, step: int) -> tuple[int | None, int]:
+        """Return the epoch of a step, and the number of the step in that epoch."""
+        passed = bisect.bisect_right(self.ends, step)
+        begun = self.ends[passed - 1] if passed else 0
+        return (self.epochs[passed] if passed < len(self.epochs) else None), step - begun
+
+
+def run_tapped(
+    scenario: Scenario,
+    fit: Fit,
+    first: int = 0,
+    keep: Capture | None = None,
+    ends: str = ENDS[0],
+) -> TappedRun:
+    """Train a scenario with taps in the model.
+
+    Args:
+        scenario: What to train.
+        fit: Called as `fit(model, **arguments)`.
+        first: The first step to record.
+        keep: Where to capture tensors, if anywhere.
+        ends: What ends a step, one of `taps.ENDS`.
+    """
+    run = TappedRun(Trace(), Taps(first, keep, ends))
+
+    def tapped_fit(model: keras.Model, **arguments: Any) -> Any:
+        class EpochEnds(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+                run.taps.see_state(model, "validation/")
+                run.ends.append(run.taps.steps)
+                run.epochs.append(epoch)
+
+        # First in the list: the other callbacks have not changed the model yet.
+        arguments["callbacks"] = [EpochEnds(), *arguments["callbacks"]]
+        with run.taps.on(model):
+            return fit(model, **arguments)
+
+    run.trace = record(scenario, tapped_fit, "epochs")[0]
+    return run
+
+
+class TappedTrainings:
+    """The trainings of a scenario by a reference and a candidate, with taps.
+
+    The runs that record from the first step on are kept: `locate` and `heat_of` share them.
+    """
+
+    def __init__(self, trainings: Trainings):
+        self.trainings = trainings
+        self._first_runs: tuple[TappedRun, TappedRun] | None = None
+
+    def both(self, first: int = 0) -> tuple[TappedRun, TappedRun]:
+        """Return the runs of reference and candidate, recorded from step `first` on."""
+        if first:
+            return self._run(first)
+        if self._first_runs is None:
+            self._first_runs = self._run(0)
+        return self._first_runs
+
+    def both_again(self, keep: tuple[Capture, Capture], ends: str) -> tuple[TappedRun, TappedRun]:
+        """Train both again and capture tensors."""
+        reference, candidate = self.trainings.reference, self.trainings.candidate
+        return (
+            run_tapped(self.trainings.scenario, reference, keep=keep[0], ends=ends),
+            run_tapped(self.trainings.scenario, candidate, keep=keep[1], ends=ends),
+        )
+
+    def _run(self, first: int) -> tuple[TappedRun, TappedRun]:
+        scenario = self.trainings.scenario
+        for ends in ENDS:  # until both trainings have steps that end in this way
+            theirs = run_tapped(scenario, self.trainings.reference, first, ends=ends)
+            ours = run_tapped(scenario, self.trainings.candidate, first, ends=ends)
+            if theirs.taps.steps and ours.taps.steps:
+                break
+        return theirs, ours

@@ -1,0 +1,233 @@
+"""Taps: fingerprints of the tensors in every step of a training, taken inside its graphs.
+
+    taps = Taps()
+    with taps.on(model):
+        my_fit(model, ...)              # any loop, compiled or not
+    taps.prints()                       # {"batch/x/0": one number for each step, ...}
+
+Every loop calls the model, the losses, the tape and the optimizer; taps wrap these four. They write
+a fingerprint of every tensor into one variable, a row for each step, so they work inside a loop in
+a graph, too. In a second run they can capture the tensors of one step (`compare.location.capture`).
+"""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from compare.errors import CannotCompareError
+from compare.location.capture import Capture
+from compare.location.fingerprint import fingerprint, recomputed
+from compare.recording.recorder import variables_by_name
+
+ROWS, COLUMNS = 1024, 8192
+"""How many steps are recorded in one run, and at most how many tensors in each."""
+
+ENDS = ("own optimizer", "any optimizer", "gradient")
+"""What ends a step: the model's own optimizer applies gradients, any optimizer does, or (for loops
+that update weights by hand) a tape computes gradients."""
+
+
+class Taps:
+    """The tensors in the steps of one training, as fingerprints.
+
+    If a step has two forward passes, the last one is recorded. The state before the forward pass is
+    named `begun/...`. Weights and optimizer are recorded after the update, metrics at the start of
+    the next forward pass, which may be one of validation.
+
+    Attributes:
+        first: The first step to record; `ROWS` steps are recorded.
+        keep: Where to capture tensors besides their fingerprints, if anywhere.
+        ends: What ends a step, one of `ENDS`.
+        columns: The column of each tap, in the order of tracing.
+        dtypes: The dtype of each tap's tensor.
+        sizes: The largest number of elements of each tap's tensor, once the training is over.
+    """
+
+    def __init__(
+        self,
+        first: int = 0,
+        keep: Capture | None = None,
+        ends: str = ENDS[0],
+    ):
+        self.first = first
+        self.keep = keep
+        self.ends = ends
+        self.columns: dict[str, int] = {}
+        self.dtypes: dict[str, tf.DType] = {}
+        with tf.device("CPU"):
+            self._steps = tf.Variable(0, dtype=tf.int64)
+            empty = tf.zeros([ROWS + 1, COLUMNS], tf.int64)
+            self._prints = tf.Variable(empty, shape=[None, None])
+            self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
+        self._read = np.zeros([0, 0], np.int64)
+        self.sizes: dict[str, int] = {}
+        self._losses = 0
+        self._depth = 0  # how many optimizers are inside each other's `apply` now
+
+    @property
+    def seen_late(self) -> tuple[str, ...]:
+        """The stages of a step that are recorded only when the next forward pass begins."""
+        return ("weights", "metrics") if self.ends == "gradient" else ("metrics",)
+
+    @property
+    def steps(self) -> int:
+        """How many steps have ended so far."""
+        return int(self._steps.numpy())
+
+    def prints(self) -> dict[str, np.ndarray]:
+        """Return the fingerprints of each tap, int64 `[steps + 1]`; the last step is unfinished."""
+        rows = self._read[: min(self.steps + 1 - self.first, ROWS)]
+        return {name: rows[:, column] for name, column in self.columns.items()}
+
+    @contextlib.contextmanager
+    def on(self, model: keras.Model) -> Iterator[None]:
+        """Tap a model while the context lasts; graphs traced before are not tapped."""
+        with contextlib.ExitStack() as stack:
+            patch = mock.patch.object
+            stack.enter_context(patch(model, "call", self._around_call(model)))
+            by_loss = self._around_loss(keras.losses.Loss.__call__)
+            stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
+            gradient = self._around_gradient(tf.GradientTape.gradient)
+            stack.enter_context(patch(tf.GradientTape, "gradient", gradient))
+            for owner in _optimizers_with_apply():
+                stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
+            yield
+            self._read = self._prints.numpy()[:, : len(self.columns)].copy()
+            self.sizes = dict(zip(self.columns, self._sizes.numpy().tolist(), strict=False))
+            # Keras never frees some of its graphs, and these hold this variable: shrink it.
+            self._prints.assign(tf.zeros([0, 0], tf.int64))
+
+    def see_state(self, model: keras.Model, when: str = "") -> None:
+        """Record weights and, if it ends the steps, the optimizer, as far as they are built.
+
+        Metrics are left out: loops reset them at different places between epochs.
+        """
+        state = variables_by_name(model) if model.built else {}
+        kinds = ("weights", "update") if self.ends == "own optimizer" else ("weights",)
+        self.see_all(
+            {when + name: variable for name, variable in state.items() if stage_of(name) in kinds}
+        )
+
+    def see(self, name: str, value: Any) -> None:
+        """Record the tensors of a structure as `name/0`, `name/1`, ...; None has no tensors."""
+        leaves = [part for leaf in keras.tree.flatten(value) for part in _parts(leaf)]
+        self.see_all({f"{name}/{place}": leaf for place, leaf in enumerate(leaves)})
+
+    def see_all(self, values: dict[str, Any], first: bool = False) -> None:
+        """Record tensors or variables: their last value in a step, or (`first`) their first."""
+        if not values:
+            return
+        tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
+        columns = [self.columns.setdefault(name, len(self.columns)) for name in values]
+        if len(self.columns) > COLUMNS:
+            raise CannotCompareError(f"a step of this model has more than {COLUMNS:,} tensors")
+        row = self._steps - self.first
+        row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # steps not recorded share a last row
+        places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
+        prints = tf.stack([fingerprint(tensor) for tensor in tensors])
+        if first:
+            seen = tf.gather(tf.gather(self._prints, row), columns)  # XLA cannot gather_nd here
+            prints = tf.where(seen == 0, prints, seen)
+        self._prints.scatter_nd_update(places, prints)
+        sizes = tf.stack([tf.size(tensor, tf.int64) for tensor in tensors])
+        sizes = tf.maximum(sizes, tf.gather(self._sizes, columns))
+        self._sizes.scatter_nd_update([[column] for column in columns], sizes)
+        for name, tensor in zip(values, tensors, strict=True):
+            self.dtypes[name] = tensor.dtype
+            if self.keep is not None and self.keep.wants(name):
+                self.keep.see(name, tensor, self._steps, first)
+
+    def _around_call(self, model: keras.Model) -> Any:
+        call = model.call
+
+        @functools.wraps(call)
+        def tapped(*inputs: Any, **more: Any) -> Any:
+            self._losses = 0
+            late = variables_by_name(model) if model.built else {}
+            stages = self.seen_late
+            late = {name: state for name, state in late.items() if stage_of(name) in stages}
+            self.see_all(late, first=True)
+            self.see_state(model, "begun/")
+            self.see("batch/x", inputs)
+            outputs = call(*inputs, **more)
+            self.see("prediction", outputs)
+            return outputs
+
+        return tapped
+
+    def _around_loss(self, call: Any) -> Any:
+        @functools.wraps(call)
+        def tapped(
+            loss: keras.losses.Loss, y_true: Any, y_pred: Any, sample_weight: Any = None
+        ) -> Any:
+            number, self._losses = self._losses, self._losses + 1
+            self.see(f"batch/y/{number}", y_true)
+            self.see(f"batch/sample_weight/{number}", sample_weight)
+            value = call(loss, y_true, y_pred, sample_weight)
+            self.see(f"loss/{number}/{loss.name}", value)
+            return value
+
+        return tapped
+
+    def _around_gradient(self, gradient: Any) -> Any:
+        @functools.wraps(gradient)
+        def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
+            self.see("loss/objective", target)
+            gradients = gradient(tape, target, *sources, **more)
+            if self.ends == "gradient":
+                self.see("gradients", [recomputed(leaf) for leaf in keras.tree.flatten(gradients)])
+                self._steps.assign_add(1)
+            return gradients
+
+        return tapped
+
+    def _around_apply(self, model: keras.Model, apply: Any) -> Any:
+        @functools.wraps(apply)
+        def tapped(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
+            counts = self.ends == "any optimizer" or (
+                self.ends == "own optimizer" and optimizer is getattr(model, "optimizer", None)
+            )
+            if self._depth or not counts:
+                return apply(optimizer, grads, trainable_variables)
+            self.see("gradients", [recomputed(gradient) for gradient in grads])
+            self._depth += 1
+            try:
+                done = apply(optimizer, grads, trainable_variables)
+            finally:
+                self._depth -= 1
+            self.see_state(model)
+            self._steps.assign_add(1)
+            return done
+
+        return tapped
+
+
+def _optimizers_with_apply() -> set[Any]:
+    """Return the optimizer classes that define a method `apply`."""
+    base = keras.optimizers.Optimizer
+    return {kind for kind in (*base.__mro__, *_subclasses(base)) if "apply" in vars(kind)}
+
+
+def _subclasses(base: type) -> set[type]:
+    """Return all direct and indirect subclasses."""
+    below: list[type] = base.__subclasses__()
+    return {kind for sub in below for kind in (sub, *_subclasses(sub))}
+
+
+def stage_of(name: str) -> str:
+    """Return the stage of a step in which a tap records, one of `divergence.STAGES`."""
+    kind = name.split("/")[0]
+    return {"optimizer": "update"}.get(kind, kind)
+
+
+def _parts(leaf: Any) -> list[Any]:
+    """Return the tensor in a list; for a sparse or ragged tensor, its components."""
+    if isinstance(leaf, tf.SparseTensor | tf.RaggedTensor):
+        return tf.nest.flatten(leaf, expand_composites=True)
+    return [] if leaf is None else [leaf]

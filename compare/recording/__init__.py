@@ -1,0 +1,1 @@
+"""What a training leaves behind, and whether two of them are the same to the last bit."""

@@ -1,0 +1,310 @@
+"""The measuring core: each column comes from one function, and no table is ever cut."""
+
+import ast
+import dataclasses
+import io
+import math
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+import bench.limits
+import bench.peers.measure
+import bench.report
+from bench.engines import engines_for
+from bench.peers.measure import Result
+from bench.peers.peers import ALL
+from bench.peers.process import Settings
+from bench.peers.report import print_report
+from bench.workloads import WORKLOADS, Workload
+from compare.errors import ScenarioError
+from compare.scenario import Scenario
+from compare.timing import clock, costs, tables
+from compare.timing.closeness import State, class_of
+from compare.timing.costs import Cost, Costs, ThisProcess, measure, measure_cold
+from compare.timing.engines import (
+    AGAIN,
+    ARRAYS_ONLY,
+    AUTO,
+    BARE_STEP,
+    EAGER,
+    FASTEST,
+    HAND_WRITTEN,
+    MODEL_FIT,
+    Engine,
+)
+from compare.timing.growth import GROWS
+from compare.timing.split import PARTS
+from compare.timing.training import new_training, seconds_of
+from compare.timing.tuned import tuned
+
+ROOT = Path(__file__).parent.parent
+
+
+def build():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8, "relu"), layers.Dense(1, "sigmoid")]
+    )
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    return model
+
+
+def data():
+    x = np.random.default_rng(2).normal(size=(48, 6)).astype("float32")
+    return {"x": x, "y": (x.sum(1) > 0).astype("float32"), "batch_size": 8, "epochs": 2}
+
+
+SMALL = Scenario("small", "six steps an epoch", build, data)
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+# One formula for each column.
+
+
+def test_bench_and_compare_compute_a_column_by_the_same_function():
+    assert bench.report.Costs is tables.Costs is costs.Costs
+    assert bench.report.microseconds is bench.limits.microseconds is clock.microseconds
+    assert bench.peers.measure.microseconds is costs.microseconds is clock.microseconds
+    assert bench.peers.measure.ratio is costs.ratio is clock.ratio
+    assert bench.report.print_costs is tables.print_costs
+
+
+def test_bench_has_no_clock_and_no_statistics_of_its_own():
+    for path in sorted((ROOT / "bench").glob("*.py")):
+        used = {imported.split(".")[0] for imported in imports(path)}
+        assert not used & {"time", "timeit", "statistics", "scipy", "resource", "subprocess"}, path
+
+
+def test_the_core_uses_only_public_names_of_loop_and_nothing_that_stands_above_it():
+    above = ("bench", "tests", "compare.execution", "compare.output", "compare.cli")
+    for path in sorted((ROOT / "compare/timing").glob("*.py")):
+        for imported in imports(path):
+            assert not imported.startswith(("loop.", *above)), f"{path.name} imports {imported}"
+
+
+def test_a_step_takes_the_median_of_whole_fits_divided_by_the_steps():
+    found = Costs("any", 40, {MODEL_FIT.name: Cost(1.0, [3.0, 1.0, 2.0])})
+    assert found.microseconds(MODEL_FIT.name) == clock.microseconds([3.0, 1.0, 2.0], 40) == 50_000
+
+
+def test_what_is_over_the_bare_step_is_divided_by_it():
+    engines = {AUTO.name: Cost(1.0, [1.0], per_step=3e-4), BARE_STEP.name: Cost(1.0, [1.0])}
+    assert Costs("any", 1, engines).over_bare_step(AUTO.name) is None
+    engines[BARE_STEP.name] = dataclasses.replace(engines[BARE_STEP.name], per_step=2e-4)
+    assert Costs("any", 1, engines).over_bare_step(AUTO.name) == pytest.approx(1.5)
+
+
+def test_the_class_is_that_of_the_variables_of_the_models_that_were_timed():
+    def state(*values, steps=3, dtype=np.float32):
+        return State([np.array(values, dtype)], steps)
+
+    reference = state(3.0, 4.0)
+    assert class_of(state(3.0, 4.0), reference) == "exact"
+    assert class_of(state(3.0, 4.0), reference, exact="exact-xla") == "exact-xla"
+    assert class_of(state(3.0, 4.5), reference, under_xla=state(3.0, 4.5)) == "exact-xla"
+    assert class_of(state(3.0, 4.5), reference, under_xla=state(3.0, 4.6)) == "close, 1e-01"
+    assert class_of(state(3.0, math.nan), reference) == "close, nan"
+    assert class_of(state(3.0, 4.0, steps=4), reference) == "-"
+    assert class_of(state(3.0), reference) == "-"
+    assert class_of(state(3.0, 4.0, dtype=np.float64), reference) == "-"
+
+
+# What is timed.
+
+
+def fails(model, **_):
+    raise RuntimeError("no such engine")
+
+
+def test_engines_are_measured_side_by_side_and_a_failure_of_one_spares_the_others():
+    engines = [MODEL_FIT, EAGER, AUTO, BARE_STEP, Engine("broken", fails), AGAIN]
+    found = measure(SMALL, engines, ThisProcess(), rounds=3, seconds=1.0)
+    assert list(found.engines) == [MODEL_FIT.name, EAGER.name, AUTO.name, BARE_STEP.name]
+    assert found.failed == {"broken": "RuntimeError: no such engine"}
+    assert found.steps == 12
+    assert found.noise.rounds == len(found.again) == len(found.engines[AUTO.name].seconds) == 3
+    exactness = {name: cost.exactness for name, cost in found.engines.items()}
+    assert exactness[MODEL_FIT.name] == exactness[AUTO.name] == "exact"
+    assert exactness[BARE_STEP.name] == "-", "it trains on one batch"
+    assert found.engines[EAGER.name].traces == 24, "once a step"
+    assert found.engines[AUTO.name].traces <= 3
+
+
+def test_without_the_reference_there_is_nothing_to_measure():
+    broken = dataclasses.replace(SMALL, data=lambda: data() | {"y": np.ones(3)})
+    with pytest.raises(ScenarioError, match=r"small: model\.fit raised ValueError"):
+        measure(broken, [MODEL_FIT, AUTO], ThisProcess(), rounds=3, seconds=1.0)
+
+
+def test_a_model_fit_that_does_not_repeat_itself_is_not_called_exact():
+    def build_at_random():
+        model = build()
+        model.layers[0].bias.assign(tf.random.normal([8], seed=next(seeds)))
+        return model
+
+    seeds = iter(range(10))
+    scenario = dataclasses.replace(SMALL, build=build_at_random)
+    found = measure(scenario, [MODEL_FIT, AGAIN], ThisProcess(), rounds=3, seconds=1.0)
+    assert found.engines[MODEL_FIT.name].exactness.startswith("close, ")
+
+
+def test_cold_fits_train_a_new_model_every_round_and_trace_it_on_the_clock():
+    built = []
+
+    def build_and_count():
+        built.append(build())
+        return built[-1]
+
+    scenario = dataclasses.replace(SMALL, build=build_and_count)
+    found = measure_cold(scenario, [MODEL_FIT, AUTO], rounds=3)
+    assert len(built) == 6
+    assert found.steps == 12
+    assert found.engines[AUTO.name].exactness == "exact"
+    assert found.engines[AUTO.name].first in found.engines[AUTO.name].seconds
+
+
+@pytest.mark.parametrize("engine", ARRAYS_ONLY, ids=lambda engine: engine.name)
+def test_loops_without_a_fit_take_the_steps_of_a_fit_and_trace_the_model_once_or_twice(engine):
+    training = new_training(SMALL, engine)
+    for fits in (1, 2):
+        training.seconds()
+        assert int(training.model.optimizer.iterations) == 12 * fits
+    assert costs.first_fits(new_training(SMALL, engine)).traces <= 3
+
+
+def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
+    first_batch = {"x": data()["x"][:8], "y": data()["y"][:8], "batch_size": 8, "epochs": 5}
+    scenario = dataclasses.replace(SMALL, data=lambda: first_batch)
+    bare, fitted = (new_training(scenario, engine) for engine in (BARE_STEP, AUTO))
+    before = bare.model.get_weights()[0]
+    for training in (bare, fitted):
+        training.seconds()
+    assert np.abs(bare.model.get_weights()[0] - before).max() > 1e-3
+    for ours, theirs in zip(bare.model.get_weights(), fitted.model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_tuned_model_is_new_and_set_as_one_of_the_choices():
+    model = tuned(SMALL)
+    assert model.steps_per_execution in (1, 6)
+    assert not model.optimizer.built
+    assert int(model.optimizer.iterations) == 0
+
+
+def test_a_fit_with_a_progress_bar_is_timed_without_a_terminal(capfd):
+    training = new_training(SMALL, AUTO)
+    for fit in (MODEL_FIT.fit, AUTO.fit):
+        assert seconds_of(fit, training.model, data() | {"verbose": "auto"}) > 0
+    assert capfd.readouterr().out == ""
+
+
+def test_seconds_are_those_of_the_fit_without_making_its_data():
+    def slow_data():
+        time.sleep(1.5)
+        return data()
+
+    scenario = dataclasses.replace(SMALL, data=slow_data)
+    training = new_training(scenario, Engine("idle", lambda model, **_: None))
+    assert training.seconds() < 1
+
+
+def test_quick_times_plans_with_goals_and_plain_workloads_meet_every_engine():
+    by_name = {workload.name: workload for workload in WORKLOADS}
+    names = {name: [engine.name for engine in engines_for(by_name[name], True)] for name in by_name}
+    assert names["mlp"] == [MODEL_FIT.name, AUTO.name, FASTEST.name, BARE_STEP.name]
+    assert names["tf_data"] == [MODEL_FIT.name, AUTO.name]
+    for name in ("cnn", "watched"):
+        everything = engines_for(by_name[name], False)
+        assert (HAND_WRITTEN in everything) is (BARE_STEP in everything) is (name == "cnn")
+
+
+# Tables.
+
+
+def rendered(show, width=80):
+    written = io.StringIO()
+    show(Console(file=written, width=width))
+    text = written.getvalue()
+    assert "…" not in text, text
+    assert max(map(len, text.splitlines())) <= width, text
+    return text
+
+
+LONGEST = Cost(123.4, [12.3, 13.5, 14.9], 0.1234, 0.0987654, dict.fromkeys(PARTS, 1.0), 2**35, 1234)
+LONGEST = dataclasses.replace(LONGEST, exactness="close, 3e-07")
+
+
+def longest_costs():
+    names = ("model.fit, eager", "model.fit, tuned", MODEL_FIT.name, "hand-written", BARE_STEP.name)
+    engines = dict.fromkeys(names, LONGEST)
+    growth = {what: {MODEL_FIT.name: {1: 123456.0, 4: 1e6, 16: 1e7}} for what in GROWS}
+    again = [12.4, 13.4, 14.7]
+    return Costs(
+        "metrics_of_all_kinds", 123, engines, again, {"xla": "Error: " + "a " * 99}, growth
+    )
+
+
+def test_tables_of_costs_are_whole_at_80_columns():
+    found = longest_costs()
+    text = rendered(lambda console: tables.print_costs(console, found))
+    for head in ("first s", "us/step", "95%", "traces", "MiB", "epoch ms", "x bare", *PARTS):
+        assert f" {head}" in text
+    whole, apart, shares = [
+        line for line in text.splitlines() if line.startswith("model.fit, eager")
+    ]
+    assert whole.split()[2:] == ["123.4", "109,756", "noise", "0.99-1.01", "close,", "3e-07"]
+    assert apart.split()[2:] == ["123.4", "98,765", "1.00x", "1234", "32,768"]
+    assert shares.split()[2:] == ["100%"] * len(PARTS)
+
+
+def test_tables_of_bench_are_whole_at_80_columns():
+    engines = {MODEL_FIT.name: LONGEST, AUTO.name: LONGEST, FASTEST.name: LONGEST}
+    engines[BARE_STEP.name] = LONGEST
+    found = Costs("tiny_validation", 123, engines, [], {"xla": "ValueError: no"})
+    workload = Workload(dataclasses.replace(SMALL, name="tiny_validation"), {AUTO.name: 1.25})
+    text = rendered(lambda console: bench.report.print_goals(console, [(workload, found)]))
+    assert "109,756" in text
+    assert " 1.25 " in text
+    assert "tiny_validation under xla failed: ValueError: no" in text
+    grown = bench.limits.Limits({100: 197.0, 100_000: 244.0}, {"model.fit": 2**30}, 2**27)
+    told = rendered(lambda console: bench.report.print_limits(console, grown, [(workload, found)]))
+    assert "100: 197, 100,000: 244" in told
+    assert "auto takes 1.00x" in told
+    assert text.count("tiny_validation ") == 3
+    usual = dataclasses.replace(LONGEST, seconds=[1.23, 1.35, 1.49])
+    found = Costs("tiny_validation", 123, dict.fromkeys(engines, usual))
+    page = [(workload, "0", found), (workload, "auto", found)]
+    rows = rendered(lambda console: bench.report.print_front_page(console, page)).splitlines()
+    assert rows[-1].replace(" ", "").startswith("|`tiny_validation`|auto|10,976|10,976|")
+
+
+def test_the_table_of_peers_is_whole_at_80_columns():
+    versions = {"keras": "3.15.1", "tf-models-official": "2.19.1", "pytorch-lightning": "2.5.5"}
+    results = [
+        Result(peer, None, versions, 12.3, 45.6, [1.0, 2.0, 3.3], [0.6931] * 3, 2**31)
+        for peer in ALL
+    ]
+    for result in results:
+        result.versions = dict.fromkeys(result.peer.packages, "12.13.14+cpu")
+    results[-1].failed = "WorkerError: " + "no answer " * 20
+    settings = Settings(32_000, 2, 32, 128)
+    text = rendered(lambda console: print_report(console, results, settings))
+    for head in ("us/step", "speed", "95%", "import s", "first s", "MB", "loss"):
+        assert head in text
+    for result in results:
+        assert result.peer.title in text
+    assert "12.13.14" in text
+    assert "0.6931" in text
