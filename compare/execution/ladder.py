@@ -87,8 +87,8 @@ def costs(
         place.close()
 
 
-def peak_memory_of(scenario: Scenario, engine: Engine) -> int:
-    """Return the most memory, in bytes, that a new process holds which trains a scenario twice."""
+def peak_memory_of(scenario: Scenario, engine: Engine) -> int | None:
+    """Return the peak memory, in bytes, of a new process that trains a scenario twice."""
     place = OwnProcesses([engine])
     try:
         place.begin(scenario, engine)
@@ -97,7 +97,7 @@ def peak_memory_of(scenario: Scenario, engine: Engine) -> int:
         place.close()
 
 
-def _peak(_: Training) -> int:
+def _peak(_: Training) -> int | None:
     return peak_memory()
 
 
