@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import io
 import math
 import time
@@ -25,6 +26,7 @@ from bench.workloads import WORKLOADS, Workload
 from compare.errors import ScenarioError
 from compare.scenario import Scenario
 from compare.timing import clock, costs, tables
+from compare.timing import tuned as tuning
 from compare.timing.closeness import State, class_of
 from compare.timing.costs import Cost, Costs, ThisProcess, measure, measure_cold
 from compare.timing.engines import (
@@ -41,7 +43,6 @@ from compare.timing.engines import (
 from compare.timing.growth import GROWS
 from compare.timing.split import PARTS
 from compare.timing.training import new_training, seconds_of
-from compare.timing.tuned import tuned
 
 ROOT = Path(__file__).parent.parent
 
@@ -197,10 +198,18 @@ def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_tuned_model_is_new_and_set_as_one_of_the_choices():
-    model = tuned(SMALL)
-    assert model.steps_per_execution in (1, 6)
-    assert not model.optimizer.built
+def test_a_tuned_model_is_new_and_has_the_settings_of_the_quickest_third_fit(monkeypatch):
+    tried = []
+
+    def third(scenario, together, jit):
+        tried.append((together, jit))
+        return timed(scenario, together, jit) if (together, jit) == (6, False) else math.inf
+
+    timed = tuning._third
+    monkeypatch.setattr(tuning, "_third", third)
+    model = tuning.tuned(SMALL)
+    assert set(tried) == {(1, False), (1, True), (6, False), (6, True)}
+    assert (model.steps_per_execution, model.jit_compile) == (6, False)
     assert int(model.optimizer.iterations) == 0
 
 
@@ -213,12 +222,12 @@ def test_a_fit_with_a_progress_bar_is_timed_without_a_terminal(capfd):
 
 def test_seconds_are_those_of_the_fit_without_making_its_data():
     def slow_data():
-        time.sleep(1.5)
+        time.sleep(0.5)
         return data()
 
     scenario = dataclasses.replace(SMALL, data=slow_data)
     training = new_training(scenario, Engine("idle", lambda model, **_: None))
-    assert training.seconds() < 1
+    assert training.seconds() < 0.4
 
 
 def test_quick_times_plans_with_goals_and_plain_workloads_meet_every_engine():
@@ -287,8 +296,13 @@ def test_tables_of_bench_are_whole_at_80_columns():
     usual = dataclasses.replace(LONGEST, seconds=[1.23, 1.35, 1.49])
     found = Costs("tiny_validation", 123, dict.fromkeys(engines, usual))
     page = [(workload, "0", found), (workload, "auto", found)]
-    rows = rendered(lambda console: bench.report.print_front_page(console, page)).splitlines()
-    assert rows[-1].replace(" ", "").startswith("|`tiny_validation`|auto|10,976|10,976|")
+    text = rendered(lambda console: bench.report.print_front_page(console, page))
+    assert (
+        text.strip()
+        .splitlines()[-1]
+        .replace(" ", "")
+        .startswith("|`tiny_validation`|auto|10,976|10,976|")
+    )
 
 
 def test_the_table_of_peers_is_whole_at_80_columns():
@@ -308,3 +322,27 @@ def test_the_table_of_peers_is_whole_at_80_columns():
         assert result.peer.title in text
     assert "12.13.14" in text
     assert "0.6931" in text
+
+
+# docs/costs.md
+
+
+def test_every_column_is_explained_with_the_function_that_computes_it():
+    page = (ROOT / "docs/costs.md").read_text()
+    explained = page.split("## How each column is computed")[1].split("\n## ")[0]
+    rows = [row.strip("|").split("|") for row in explained.splitlines() if row.startswith("| `")]
+    named = {cell.strip(" `") for row in rows for cell in row[0].replace("...", ",").split(",")}
+    found = longest_costs()
+    shown = [tables._whole_fits(found), tables._epochs_and_steps(found), tables._shares(found)]
+    heads = {str(column.header) for table in shown for column in table.columns} - {"engine"}
+    assert heads - named <= set(PARTS[1:-1]), "all but those between data and dispatch"
+    for row in rows:
+        module, name = row[3].strip(" `").split(".")
+        assert hasattr(importlib.import_module(f"compare.timing.{module}"), name), row
+
+
+def test_every_workload_has_its_row_of_figures():
+    page = (ROOT / "docs/costs.md").read_text()
+    figures = page.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0]
+    rows = [row.split("`")[1] for row in figures.splitlines() if row.startswith("| `")]
+    assert rows == [workload.name for workload in WORKLOADS]
