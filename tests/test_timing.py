@@ -24,6 +24,7 @@ from bench.peers.process import Settings
 from bench.peers.report import print_report
 from bench.workloads import WORKLOADS, Workload
 from compare.errors import ScenarioError
+from compare.execution import ladder
 from compare.scenario import Scenario
 from compare.timing import clock, costs, tables
 from compare.timing import tuned as tuning
@@ -37,6 +38,7 @@ from compare.timing.engines import (
     EAGER,
     FASTEST,
     HAND_WRITTEN,
+    LADDER,
     MODEL_FIT,
     Engine,
 )
@@ -238,6 +240,20 @@ def test_quick_times_plans_with_goals_and_plain_workloads_meet_every_engine():
     for name in ("cnn", "watched"):
         everything = engines_for(by_name[name], False)
         assert (HAND_WRITTEN in everything) is (BARE_STEP in everything) is (name == "cnn")
+
+
+@pytest.mark.slow
+def test_every_rung_of_the_ladder_is_measured_in_a_process_of_its_own():
+    found = ladder.costs(SMALL, Engine("broken", fails))
+    assert list(found.engines) == [engine.name for engine in LADDER]
+    assert found.failed == {"broken": "RuntimeError: no such engine"}
+    assert found.engines[AUTO.name].exactness == "exact"
+    for cost in found.engines.values():
+        assert sum(cost.shares.values()) == pytest.approx(1)
+        assert cost.peak > 2**27
+    for by_engine in found.scaling.values():
+        assert list(by_engine) == [engine.name for engine in (MODEL_FIT, *LADDER[2:])]
+        assert all(list(of_factor) == [1, 4, 16] for of_factor in by_engine.values())
 
 
 # Tables.
