@@ -1,13 +1,14 @@
-"""How a comparison can end: an exit status each, and an error where there is no verdict."""
+"""How a comparison can end: exit statuses, and the errors raised where there is no verdict."""
 
 from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """How a comparison ended; the exit status of every command."""
+    """How a comparison ended: the exit status of every command."""
 
     IDENTICAL = 0
-    PARTED = 1
+    DIFFERENT = 1
+    PARTED = 1  # the former name of DIFFERENT
     WRONG_USAGE = 2
     NO_SCENARIO = 3
     CANDIDATE_FAILED = 4
@@ -21,13 +22,13 @@ class Outcome(IntEnum):
 
 
 class CannotCompareError(Exception):
-    """Nothing can be said about two trainings: one of them is missing.
+    """Two trainings cannot be compared, because one of them is missing or does not repeat itself.
 
     Attributes:
-        outcome: The exit status it stands for.
+        outcome: The exit status.
     """
 
-    outcome = Outcome.PARTED
+    outcome = Outcome.DIFFERENT
 
 
 class ScenarioError(CannotCompareError):
@@ -43,11 +44,11 @@ class CandidateError(CannotCompareError):
 
 
 class CrashError(CandidateError):
-    """The process that trained ended before it was done."""
+    """The process that trained a model ended before the training did."""
 
 
 class NeverTrainedError(CannotCompareError):
-    """The candidate left every weight as it was, where the reference changed them."""
+    """The candidate changed no weight, and the reference did."""
 
     outcome = Outcome.NEVER_TRAINED
 
@@ -65,12 +66,12 @@ class UnrepeatableError(CannotCompareError):
 
 
 class UnreadableScriptError(CannotCompareError):
-    """There is no such file, or it is no Python."""
+    """The script does not exist, or is not valid Python."""
 
     outcome = Outcome.UNREADABLE_SCRIPT
 
 
 class ScriptError(CannotCompareError):
-    """The script fails under Keras itself."""
+    """The script fails under Keras."""
 
     outcome = Outcome.SCRIPT_FAILED

@@ -1,7 +1,7 @@
-"""The proof: the same training through two engines, compared to the last bit.
+"""Prove that two engines train a scenario to the same bits.
 
-The reference is first run against itself: where `model.fit` does not repeat its own bits, that is
-the verdict, and no engine is blamed.
+The reference trains twice. If it does not repeat its own bits, that is the verdict, and nothing is
+said about the candidate.
 """
 
 import re
@@ -20,14 +20,14 @@ class Parity:
     """The verdict on one scenario.
 
     Attributes:
-        scenario: Its name.
-        claimed: The class of exactness that identity means here: "exact" or "exact-xla".
+        scenario: The name of the scenario.
+        claimed: The class of exactness that identical bits prove here: "exact" or "exact-xla".
         compared: How many values were compared.
         differences: Every value that differs between reference and candidate.
         unrepeatable: Every value that differs between two runs of the reference.
-        plain: Whether one of the two returned plain lists, and so less was compared.
-        histories: What each of the two returned, a list for each log.
-        one_by_one: Why loop.fit ran the steps one by one; None where it fused them.
+        histories: The histories of reference and candidate, a list for each log.
+        plain: Whether one of the two returned a dict of lists, so that less was compared.
+        one_by_one: Why loop.fit ran step by step; None if several steps shared a call.
     """
 
     scenario: str
@@ -41,14 +41,14 @@ class Parity:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended, as an exit status."""
+        """How the comparison ended."""
         if self.identical:
             return Outcome.IDENTICAL
         return Outcome.UNREPEATABLE if self.unrepeatable else outcome_of(self.differences)
 
     @property
     def identical(self) -> bool:
-        """Whether every bit is the same, and the reference repeats itself."""
+        """Whether every bit is the same and the reference repeats its own bits."""
         return self.compared > 0 and not self.differences and not self.unrepeatable
 
     def __str__(self) -> str:
@@ -67,10 +67,11 @@ class Parity:
 
 
 def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None) -> Parity:
-    """Trains a scenario through two engines from the same seed and compares all they leave behind.
+    """Train a scenario with two engines from the same seed and compare all they leave behind.
 
-    Both are run twice: with every hook recorded, and with nobody watching but the scenario's own
-    callbacks, where an engine may take short cuts. What differs only then is named `unwatched/...`.
+    Both train twice: with every callback hook recorded, and with no callbacks but the scenario's
+    own, where an engine may run many steps in one call. What differs only in the second pair is
+    named `unwatched/...`.
 
     Args:
         scenario: What to train.
@@ -82,8 +83,8 @@ def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None 
         seed states, files and warnings.
 
     Raises:
-        CannotCompareError: There are no two trainings to compare: the scenario cannot be built, the
-            candidate raised, did not train, or returned something else.
+        CannotCompareError: A training is missing: the scenario cannot be built, or the candidate
+            raised, changed no weight, or returned neither a History nor a dict of lists.
     """
     return prove(Trainings(scenario, candidate, reference))
 
@@ -96,7 +97,7 @@ def prove(trainings: Trainings) -> Parity:
     unwatched = trainings.by_candidate("nothing").trace
     compared, found = differences(*on_equal_terms(watched, seen_by_all))
     more, others = differences(*on_equal_terms(again, unwatched))
-    found += [replace(one, where=f"unwatched/{one.where}") for one in others]
+    found += [replace(other, where=f"unwatched/{other.where}") for other in others]
     if found:
         require_training(scenario, again, unwatched)
     return Parity(
@@ -111,10 +112,10 @@ def prove(trainings: Trainings) -> Parity:
 
 
 def outcome_of(found: list[Difference]) -> Outcome:
-    """What kind of difference it is: of epochs, of the logs themselves, or of bits."""
-    places = [one.where.removeprefix("unwatched/") for one in found]
-    if any(re.match(r"(history/(?!val_).*|epochs/)\(length\)", one) for one in places):
+    """Return the kind of difference: other epochs, other logs, or other bits."""
+    places = [difference.where.removeprefix("unwatched/") for difference in found]
+    if any(re.match(r"(history/(?!val_).*|epochs/)\(length\)", place) for place in places):
         return Outcome.OTHER_EPOCHS
-    if any(re.fullmatch("history/[^/]*", one) for one in places):
+    if any(re.fullmatch("history/[^/]*", place) for place in places):
         return Outcome.OTHER_LOGS
-    return Outcome.PARTED
+    return Outcome.DIFFERENT

@@ -1,4 +1,4 @@
-"""A scenario: one training, described so that any engine can run it from the same seed.
+"""A scenario: a training that any engine can run from the same seed.
 
     def build():                      # -> a compiled model
     def data():                       # -> the arguments of fit
@@ -25,15 +25,15 @@ Fit = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Scenario:
-    """One training, and what it shows.
+    """A training, and what it shows.
 
     Attributes:
-        name: How it is called on the command line and in reports.
-        shows: What would go unnoticed without it, in a line.
-        build: Makes the compiled model. Called after the seeds are set.
-        data: Makes the arguments of fit, `x` with leaves `[samples, ...]` and all the others,
-            new objects at each call. Called after `build`, with the same seeds.
-        xla: Whether the model is compiled with XLA: then it is XLA's bits that are compared.
+        name: The name on the command line and in reports.
+        shows: The behaviour that no other scenario tests, in a line.
+        build: Returns the compiled model. Called after the seeds are set.
+        data: Returns the arguments of fit, `x` with leaves `[samples, ...]` and all others, as
+            new objects at each call. Called after `build`.
+        xla: Whether the model is compiled with XLA, so that XLA's bits are compared.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Scenario:
 
     @property
     def exactness(self) -> str:
-        """The class that is claimed: "exact" (`model.fit` as compiled) or "exact-xla"."""
+        """The class of exactness: "exact" (`model.fit` as compiled) or "exact-xla"."""
         return "exact-xla" if self.xla else "exact"
 
     def under_xla(self) -> Scenario:
-        """The same with the model compiled as by `jit_compile=True`: XLA's bits are compared."""
+        """Return the scenario with its model compiled as by `jit_compile=True`."""
         return replace(self, build=partial(_with_xla, self.build), xla=True)
 
 

@@ -1,4 +1,4 @@
-"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass, nothing learned."""
+"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass that trains nothing."""
 
 import math
 from collections.abc import Callable
@@ -14,11 +14,12 @@ from loop.checks import (
     check_plan,
 )
 from loop.distribute import source_for
-from loop.epoch import Epochs, capped_steps, run_steps
-from loop.function import TEST, StepGraphs
+from loop.engine.compiled_step import TEST, ModelStep
+from loop.engine.plan import OnePass
+from loop.engine.run import Runner
 from loop.metrics import epoch_logs, in_metric_order
-from loop.plans import make_call
-from loop.types import Call, Logs, StepFunction, Structure
+from loop.schedule import Schedule, capped_steps
+from loop.types import Logs, StepFunction, Structure
 
 
 def evaluate(
@@ -35,7 +36,7 @@ def evaluate(
     plan: str = "auto",
     test_step: StepFunction | None = None,
 ) -> float | list[float] | Logs:
-    """The loss and the metrics of a model on data, as `model.evaluate` gives them.
+    """Return the loss and the metrics of a model on data, as `model.evaluate` does.
 
     Args:
         model: A compiled model, or any model with `test_step` given.
@@ -66,33 +67,52 @@ def evaluate(
     steps = capped_steps(steps)
     source = source_for(model, x, y, sample_weight, batch_size, steps)
     source.end_epoch()  # once before the first batch, as Keras does
-    schedule = Epochs(source, steps, model.steps_per_execution)
-    told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
+    schedule = Schedule(source, steps, model.steps_per_execution)
+    completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     say = print if verbose else lambda _: None
-    call = make_call(plan, StepGraphs(model, TEST, source.spec, test_step), source, say)
-    logs = run_evaluation(model, call, schedule, told)
+    runner = Runner(ModelStep(model, TEST, test_step), source, plan, OnePass(None), say)
+    logs = run_evaluation(model, runner, schedule, completed)
     return logs if return_dict else in_metric_order(model, logs)
 
 
-def run_evaluation(model: keras.Model, test: Call, schedule: Epochs, callbacks: Callbacks) -> Logs:
-    """One pass: resets the metrics, shows them every batch, returns their results as floats.
+def run_evaluation(
+    model: keras.Model, runner: Runner, schedule: Schedule, callbacks: Callbacks
+) -> Logs:
+    """Run one pass: reset the metrics, update them with every batch, return their results, floats.
 
     Mirrors: keras.Model.evaluate
     """
     model.stop_evaluating = False
     callbacks.on_test_begin()
     model.reset_metrics()
-    logs = run_steps(test, schedule, callbacks.testing, lambda: model.stop_evaluating)
+    hooks = callbacks.testing
+    logs: Logs = {}
+    horizon = runner.horizon(hooks, lambda: model.stop_evaluating)
+    with schedule.until_out_of_data():
+        for segment in schedule.segments(horizon):
+            hooks.begin(segment.first)
+            result = runner.run(segment)
+            hooks.end(schedule.advance(result), result.logs)
+            logs = result.logs[-1]
+            if model.stop_evaluating:
+                break
     logs = python_logs(epoch_logs(model, logs))
     callbacks.on_test_end(logs)
     return logs
 
 
 class Validation:
-    """The validation pass of fit: which data, how often, under which step.
+    """The validation pass of fit: on which data, after which epochs, by which step.
 
-    Made before training, where Keras makes it at the first epoch that validates: what cannot be
-    validated on is refused before a weight has moved.
+    It is prepared before training, where Keras prepares it at the first epoch that validates: bad
+    validation data are refused before a weight has moved.
+
+    Attributes:
+        model: The model.
+        source: Where the batches come from.
+        steps: Batches to validate on; None for all.
+        frequency: Validate every n epochs, or after the epochs listed, counted from 1.
+        runner: Runs the steps.
 
     Mirrors: keras.Model.fit
     """
@@ -116,11 +136,14 @@ class Validation:
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.source = source_for(model, x, y, sample_weight, batch_size, self.steps)
-        graphs = StepGraphs(model, TEST, self.source.spec, test_step)
-        self.call = make_call(plan, graphs, self.source, say)
+        step = ModelStep(model, TEST, test_step)
+        one_pass = OnePass(
+            self._steps_of_whole_pass(), "validation_steps asks for more than there is"
+        )
+        self.runner = Runner(step, self.source, plan, one_pass, say)
 
     def is_due(self, epoch: int) -> bool:
-        """Whether to validate after an epoch, counted from 0; lists count from 1.
+        """Return whether to validate after an epoch, counted from 0; lists count from 1.
 
         Mirrors: keras.src.trainers.trainer.Trainer._should_eval
         """
@@ -128,16 +151,16 @@ class Validation:
             return epoch + 1 in self.frequency
         return (epoch + 1) % self.frequency == 0
 
-    def whole_pass(self) -> int | None:
-        """Batches of a pass, as many as its executions run; None where there may be too few."""
+    def _steps_of_whole_pass(self) -> int | None:
+        """Return the batches that its executions run; None where there may be too few."""
         size, together = self.source.num_batches, self.model.steps_per_execution
         if not size or (self.steps and self.steps > size):
             return None
         return min(size, math.ceil((self.steps or size) / together) * together)
 
     def run(self, callbacks: Callbacks) -> Logs:
-        """Evaluates once, always from the first batch on; keys get the prefix `val_`."""
+        """Evaluate once, always from the first batch on; keys get the prefix `val_`."""
         self.source.end_epoch()
-        schedule = Epochs(self.source, self.steps, self.model.steps_per_execution)
-        logs = run_evaluation(self.model, self.call, schedule, callbacks)
+        schedule = Schedule(self.source, self.steps, self.model.steps_per_execution)
+        logs = run_evaluation(self.model, self.runner, schedule, callbacks)
         return {f"val_{name}": value for name, value in logs.items()}

@@ -1,17 +1,15 @@
 """`loop.fit`: what `model.fit` does, in plain sight.
 
-`fit` turns its arguments into the few things that training needs, `run_epochs` is the loop over
-epochs, `run_steps` the loop over batches (`epoch.py`). What happens to one batch is in `step.py`.
+`fit` turns its arguments into what training needs, `run_epochs` is the loop over epochs,
+`run_steps` the loop over batches. What happens to one batch is in `step.py`.
 """
 
 import keras
 
 from loop._keras import first_epoch
-from loop.epoch import run_steps
 from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
-from loop.types import Asked, Logs, StepFunction, Structure
-from loop.whole import WholeEpochs
+from loop.types import FitArguments, Logs, Result, StepFunction, Structure
 
 
 def fit(
@@ -38,7 +36,7 @@ def fit(
     test_step: StepFunction | None = None,
     strict: bool = False,
 ) -> keras.callbacks.History:
-    """Trains a model exactly as `model.fit` would, to the last bit.
+    """Train a model exactly as `model.fit` would, to the last bit.
 
     Every argument means what it means in `keras.Model.fit`; `plan`, `train_step`,
     `test_step` and `strict` are ours.
@@ -50,10 +48,11 @@ def fit(
         batch_size: Samples in a batch: 32, or as many as `steps_per_epoch` asks for.
         epochs: The epoch to stop before; with `initial_epoch` a number, not a count.
         verbose: 0 silent, 1 or "auto" a bar for each epoch, 2 a line for each epoch.
-        callbacks: Keras callbacks, in the order in which they are told.
+        callbacks: Keras callbacks, in the order in which their hooks are called.
         validation_split: The fraction of the arrays, from their end, to validate on.
         validation_data: `(x, y)`, `(x, y, sample_weight)` or a dataset to validate on.
-        shuffle: True: a new order for each epoch; "batch": within batches; False.
+        shuffle: True: random order, under a seed the same in each epoch, as in Keras; "batch":
+            random within batches; False.
         class_weight: A weight for each class of integer targets.
         sample_weight: `[samples]` or `[samples, ...]`, one array or one for each output.
         initial_epoch: The epoch to start at.
@@ -61,13 +60,15 @@ def fit(
         validation_steps: Batches to validate on; None for all.
         validation_batch_size: Samples in a batch of validation.
         validation_freq: Validate every n epochs, or after the epochs listed, counted from 1.
-        plan: How steps become compiled calls: "step", one call a batch; "fused", as many steps as
-            nobody watches in one; "auto", fused where that can be; "xla", fused and compiled with
-            XLA; "fastest", what a few steps measure. Step, fused and auto have Keras's bits.
+        plan: How steps become compiled calls: "step", one call a batch; "fused", as many steps in
+            one call as no callback looks at; "auto", fused where the step allows it; "xla", fused
+            and compiled with XLA; "fastest", whichever takes least in a few steps. Step, fused and
+            auto have Keras's bits.
         train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
             Pass the same function again to train on with the graph that it has.
         test_step: The same for validation.
-        strict: Whether to refuse what fit lets pass without a word: see docs/quirks.md.
+        strict: Whether to raise an error where fit silently ignores an argument or trains on bad
+            data: see docs/quirks.md.
 
     Returns:
         The History: `.history` has a list of floats, one an epoch, for each log.
@@ -79,39 +80,41 @@ def fit(
 
     Mirrors: keras.Model.fit
     """
-    asked = Asked(
-        model, x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
-        shuffle, class_weight, sample_weight, initial_epoch, steps_per_epoch, validation_steps,
-        validation_batch_size, validation_freq, plan, train_step, test_step, strict,
+    arguments = FitArguments(
+        model=model, x=x, y=y, batch_size=batch_size, epochs=epochs, verbose=verbose,
+        callbacks=callbacks, validation_split=validation_split, validation_data=validation_data,
+        shuffle=shuffle, class_weight=class_weight, sample_weight=sample_weight,
+        initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+        validation_steps=validation_steps, validation_batch_size=validation_batch_size,
+        validation_freq=validation_freq, plan=plan, train_step=train_step, test_step=test_step,
+        strict=strict,
     )  # fmt: skip
-    return run_epochs(set_up(asked))
+    return run_epochs(set_up(arguments))
 
 
 def run_epochs(training: Training) -> keras.callbacks.History:
-    """The loop over epochs: train, then validate where it is due, then tell the callbacks.
+    """Run the loop over epochs: train, then validate where it is due, then call the callbacks.
 
     Mirrors: keras.Model.fit
     """
-    model, train, schedule, validation, callbacks, initial_epoch, epochs = training
+    model, _, _, validation, callbacks, initial_epoch, epochs = training
     model.stop_training = False
     callbacks.on_train_begin()
     step_logs: Logs = {}
     logs: Logs | None = None
-    whole = WholeEpochs(model, train, schedule, validation, callbacks)
     epoch = first_epoch(model, initial_epoch)
     while epoch < epochs:
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        if whole.why_not() is None:  # nobody looks into the next epochs: one call runs them
-            every = whole.run(epoch, epochs)
-        else:
+        ran = run_steps(training, epoch)
+        finished = ran.epochs
+        if not finished:
             # An epoch without a batch reports on the logs of the one before, as Keras does.
-            hooks = callbacks.training
-            step_logs = run_steps(train, schedule, hooks, lambda: model.stop_training) or step_logs
-            every = [epoch_logs(model, step_logs)]  # before validation: it resets the same metrics
+            step_logs = ran.logs[-1] if ran.logs else step_logs
+            finished = [epoch_logs(model, step_logs)]  # before validation, which resets metrics
             if validation is not None and validation.is_due(epoch):
-                every[0] |= validation.run(callbacks)
-        for logs in every:
+                finished[0] |= validation.run(callbacks)
+        for logs in finished:
             callbacks.on_epoch_end(epoch, logs)
             epoch += 1
         if model.stop_training:
@@ -120,4 +123,27 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         # An optimizer that averages weights puts the averages in place, before the last hook.
         model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
-    return model.history  # put there with the callbacks, which may look for it
+    return model.history  # set with the callbacks, which may read it
+
+
+def run_steps(training: Training, epoch: int) -> Result:
+    """Run the loop over the batches of an epoch; return the logs after the last one.
+
+    One call of the runner runs as many steps as no callback looks at. Where callbacks look at none,
+    one call runs whole epochs with their validation, and the logs of these are returned.
+
+    Mirrors: keras.Model.fit
+    """
+    model, runner, schedule, validation, callbacks, _, epochs = training
+    hooks, result = callbacks.training, Result(0, [], [])
+    ahead = runner.ahead(callbacks, validation, epoch, epochs)
+    if ahead.epochs:
+        return runner.run(schedule.whole_epochs(ahead))
+    with schedule.until_out_of_data():
+        for segment in schedule.segments(runner.horizon(hooks, lambda: model.stop_training)):
+            hooks.begin(segment.first)
+            result = runner.run(segment)
+            hooks.end(schedule.advance(result), result.logs)
+            if model.stop_training:
+                break
+    return result

@@ -9,7 +9,7 @@ import keras
 from loop.callbacks import python_logs
 from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
-from loop.function import TEST, TRAIN, StepGraphs
+from loop.engine.compiled_step import TEST, TRAIN, ModelStep
 from loop.metrics import in_metric_order
 from loop.predict import as_numpy, prediction
 from loop.types import Batch, Logs, StepFunction, Structure
@@ -53,8 +53,7 @@ def train_on_batch(
                 f"time. Received: sample_weight={sample_weight}, class_weight={class_weight}"
             )
         sample_weight = class_to_sample_weight(y, class_weight)
-    graphs = StepGraphs(model, TRAIN, given_step=train_step)
-    logs = _on_batch(graphs, (x, y, sample_weight))
+    logs = _on_batch(ModelStep(model, TRAIN, train_step), (x, y, sample_weight))
     return logs if return_dict else in_metric_order(model, logs)
 
 
@@ -87,8 +86,7 @@ def test_on_batch(
     Mirrors: keras.Model.test_on_batch
     """
     check_compiled(model, test_step)
-    graphs = StepGraphs(model, TEST, given_step=test_step)
-    logs = _on_batch(graphs, (x, y, sample_weight))
+    logs = _on_batch(ModelStep(model, TEST, test_step), (x, y, sample_weight))
     return logs if return_dict else in_metric_order(model, logs)
 
 
@@ -108,8 +106,8 @@ def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
     return keras.tree.map_structure(as_numpy, prediction(model)([(x,)]))
 
 
-def _on_batch(graphs: StepGraphs, batch: Batch) -> Logs:
-    check_one_process(graphs.model)
-    on_batch, _ = graphs.for_any_shape()
-    graphs.model.reset_metrics()
+def _on_batch(step: ModelStep, batch: Batch) -> Logs:
+    check_one_process(step.model)
+    on_batch = step.for_any_shape().on_batch
+    step.model.reset_metrics()
     return python_logs(on_batch(batch))

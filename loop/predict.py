@@ -1,6 +1,6 @@
 """`loop.predict`: forward passes over the data, joined along the batch axis."""
 
-import itertools
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,11 +9,11 @@ import tensorflow as tf
 
 from loop.callbacks import with_defaults
 from loop.checks import check_one_process
-from loop.compiled import graph, kept
 from loop.distribute import joined_replicas, source_for
-from loop.epoch import Epochs, capped_steps
-from loop.function import PREDICT
-from loop.types import Batch, StepFunction, Structure
+from loop.engine.compiled_step import PREDICT, cache_on
+from loop.engine.graphs import graph
+from loop.schedule import Schedule, capped_steps
+from loop.types import MAX_SECONDS, Batch, Horizon, Result, Segment, StepFunction, Structure
 
 
 def predict(
@@ -47,25 +47,40 @@ def predict(
     check_one_process(model)
     steps = capped_steps(steps)
     source = source_for(model, x, batch_size=batch_size, steps=steps)
-    schedule = Epochs(source, steps, model.steps_per_execution)
-    told = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
+    schedule = Schedule(source, steps, model.steps_per_execution)
+    completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     on_batches = prediction(model)
     model.stop_predicting = False
-    told.on_predict_begin()
+    completed.on_predict_begin()
     outputs: list[Structure] = []
-    hooks = told.predicting
+    hooks = completed.predicting
     with schedule.until_out_of_data():
-        for first, last, batches in schedule.one_epoch(lambda batch: batch):  # one call a batch
-            hooks.begin(first)
-            some = [next(batches), *itertools.islice(batches, last - first)]
-            outputs.append(on_batches(some))
+        for segment in schedule.segments(_one_execution):
+            hooks.begin(segment.first)
+            outputs.append(on_batches(_batches(segment)))
+            last = schedule.advance(Result(segment.steps, [], []))
             hooks.end(last, [{"outputs": outputs[-1]}])
             if model.stop_predicting:
                 break
-    told.on_predict_end()
+    completed.on_predict_end()
     if not outputs:
         raise ValueError(f"Expected at least one batch to predict, got an empty {type(x)} as `x`.")
     return keras.tree.map_structure(lambda *parts: as_numpy(_ragged_or_joined(parts)), *outputs)
+
+
+def _one_execution(step: int) -> Horizon:
+    """Return control after every execution: each call hands back its predictions."""
+    return Horizon(step, MAX_SECONDS)
+
+
+def _batches(segment: Segment) -> list[Batch]:
+    """Return the batches of a segment: at least one, fewer than asked for where the data end."""
+    assert segment.batches is not None
+    batches = [segment.batches.batch(segment.place)]
+    with contextlib.suppress(StopIteration):  # the last execution may reach beyond the pass
+        places = range(segment.place + 1, segment.place + segment.steps)
+        batches.extend(map(segment.batches.batch, places))
+    return batches
 
 
 def as_numpy(output: Structure) -> Structure:
@@ -81,8 +96,11 @@ def prediction(model: keras.Model) -> Callable[[list[Batch]], Structure]:
     Mirrors: keras.Model.make_predict_function
     """
     PREDICT.check(model)
-    step = PREDICT.chosen(model)
-    return kept(PREDICT.owner(model), step, lambda: _prediction(model, step))
+    step = PREDICT.step_of(model)
+    predictions = cache_on(PREDICT.keras_function(model)).predictions
+    if step not in predictions:
+        predictions[step] = _prediction(model, step)
+    return predictions[step]
 
 
 def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
@@ -92,10 +110,10 @@ def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]
         return joined_replicas(model, step, batch)
 
     jit_compile = model.jit_compile and not model.run_eagerly
-    one = graph(on_batch, jit_compile=True) if jit_compile else on_batch
+    predict_batch = graph(on_batch, jit_compile=True) if jit_compile else on_batch
 
     def on_batches(batches: list[Batch]) -> Structure:
-        outputs = [one(batch) for batch in batches]
+        outputs = [predict_batch(batch) for batch in batches]
         return keras.tree.map_structure(lambda *parts: _joined(parts), *outputs)
 
     return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)

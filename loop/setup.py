@@ -1,4 +1,4 @@
-"""From the arguments of fit to the few things that training needs."""
+"""From the arguments of fit to what training needs."""
 
 from typing import NamedTuple
 
@@ -8,12 +8,13 @@ from loop.callbacks import Callbacks, with_defaults
 from loop.checks import check_compiled, check_one_process, check_plan
 from loop.data import split_validation
 from loop.distribute import source_for
-from loop.epoch import Epochs, capped_epochs, capped_steps
+from loop.engine.compiled_step import TRAIN, ModelStep
+from loop.engine.plan import OnePass
+from loop.engine.run import Runner
 from loop.evaluate import Validation
-from loop.function import TRAIN, StepGraphs
-from loop.plans import make_call
+from loop.schedule import Schedule, capped_epochs, capped_steps
 from loop.strict import check_strictly, is_strict
-from loop.types import Asked, Call
+from loop.types import Arrays, FitArguments, Source, Structure
 
 
 class Training(NamedTuple):
@@ -21,58 +22,118 @@ class Training(NamedTuple):
 
     Attributes:
         model: The model to train.
-        train: The compiled call that trains on some batches.
+        runner: Runs steps, one or many in a compiled call.
         schedule: Which batches make an epoch.
-        validation: What to validate on, and when; None for nothing.
-        callbacks: Who is told.
+        validation: What to validate on, and when; None for no validation.
+        callbacks: The callbacks, the History and the progress bar.
         initial_epoch: The epoch to start at.
         epochs: The epoch to stop before.
     """
 
     model: keras.Model
-    train: Call
-    schedule: Epochs
+    runner: Runner
+    schedule: Schedule
     validation: Validation | None
     callbacks: Callbacks
     initial_epoch: int
     epochs: int
 
 
-def set_up(asked: Asked) -> Training:
-    """Checks and prepares everything; trains nothing.
+def set_up(arguments: FitArguments) -> Training:
+    """Check and prepare everything; train nothing.
 
     Raises:
         ValueError, KeyError, NotImplementedError: As `loop.fit`.
 
     Mirrors: keras.Model.fit
     """
-    model, plan = asked.model, asked.plan
-    check_plan(plan)
-    check_compiled(model, asked.train_step)
-    check_one_process(model)
-    epochs, steps = capped_epochs(asked.epochs), capped_steps(asked.steps_per_epoch)
-    arrays, validation_data = (asked.x, asked.y, asked.sample_weight), asked.validation_data
-    if asked.validation_split and validation_data is None:
-        arrays, validation_data = split_validation(arrays, asked.validation_split)
-    source = source_for(model, *arrays, asked.batch_size, steps, asked.shuffle, asked.class_weight)
-    if asked.strict or is_strict():
-        check_strictly(asked, source)
+    model = arguments.model
+    check_arguments(arguments)
+    epochs = capped_epochs(arguments.epochs)
+    arrays, validation_data = split_arrays(arguments)
+    source = source_of(arguments, arrays)
+    if arguments.strict or is_strict():
+        check_strictly(arguments, source)
     source.end_epoch()  # once before the first epoch, as Keras does
-    schedule = Epochs(source, steps, model.steps_per_execution)
-    say = print if asked.verbose else _silent
-    validation = None
-    if validation_data is not None:
-        batch_size = asked.validation_batch_size or asked.batch_size
-        timing = (batch_size, asked.validation_steps, asked.validation_freq)
-        validation = Validation(model, validation_data, *timing, asked.test_step, plan, say)
-    told = with_defaults(
-        asked.callbacks, model, asked.verbose, epochs, schedule.num_batches, history=True
+    schedule = schedule_of(arguments, source)
+    validation = validation_of(arguments, validation_data)
+    callbacks = with_defaults(
+        arguments.callbacks,
+        model,
+        arguments.verbose,
+        epochs,
+        schedule.num_batches,
+        history=True,
     )
-    graphs = StepGraphs(model, TRAIN, source.spec, asked.train_step)
-    model.make_train_function()  # before training starts: callbacks look for it on the model
-    train = make_call(plan, graphs, source, say)
-    return Training(model, train, schedule, validation, told, asked.initial_epoch, epochs)
+    runner = runner_of(arguments, schedule, validation)
+    model.make_train_function()  # before training starts: callbacks read it from the model
+    return Training(model, runner, schedule, validation, callbacks, arguments.initial_epoch, epochs)
+
+
+def check_arguments(arguments: FitArguments) -> None:
+    """Refuse what cannot be trained, before anything is prepared.
+
+    Raises:
+        ValueError, NotImplementedError: As `loop.fit`.
+    """
+    check_plan(arguments.plan)
+    check_compiled(arguments.model, arguments.train_step)
+    check_one_process(arguments.model)
+
+
+def split_arrays(arguments: FitArguments) -> tuple[Arrays, Structure]:
+    """Return `(x, y, sample_weight)` to train on, and the validation data, split off or given."""
+    arrays = arguments.x, arguments.y, arguments.sample_weight
+    if arguments.validation_split and arguments.validation_data is None:
+        return split_validation(arrays, arguments.validation_split)
+    return arrays, arguments.validation_data
+
+
+def source_of(arguments: FitArguments, arrays: Arrays) -> Source:
+    """Return where the batches to train on come from."""
+    return source_for(
+        arguments.model,
+        *arrays,
+        arguments.batch_size,
+        capped_steps(arguments.steps_per_epoch),
+        arguments.shuffle,
+        arguments.class_weight,
+    )
+
+
+def schedule_of(arguments: FitArguments, source: Source) -> Schedule:
+    """Return which batches of a source make an epoch."""
+    steps = capped_steps(arguments.steps_per_epoch)
+    return Schedule(source, steps, arguments.model.steps_per_execution)
+
+
+def validation_of(arguments: FitArguments, data: Structure) -> Validation | None:
+    """Return the validation pass of a fit, or None without validation data."""
+    if data is None:
+        return None
+    return Validation(
+        arguments.model,
+        data,
+        arguments.validation_batch_size or arguments.batch_size,
+        arguments.validation_steps,
+        arguments.validation_freq,
+        arguments.test_step,
+        arguments.plan,
+        print if arguments.verbose else _silent,
+    )
+
+
+def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validation | None) -> Runner:
+    """Return what runs the steps of a fit."""
+    return Runner(
+        ModelStep(arguments.model, TRAIN, arguments.train_step),
+        schedule.source,
+        arguments.plan,
+        OnePass(schedule.steps_of_whole_pass, "an epoch is not one pass over the data"),
+        print if arguments.verbose else _silent,
+        validation.runner if validation is not None else None,
+    )
 
 
 def _silent(_: str) -> None:
-    """What `verbose=0` says."""
+    """Print nothing, as `verbose=0` asks."""

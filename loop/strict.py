@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from loop._keras import restored_epoch
 from loop.data import is_array
-from loop.types import Asked, Source
+from loop.types import FitArguments, Source
 
 _strict: ContextVar[bool] = ContextVar("strict", default=False)
 
@@ -36,42 +36,42 @@ def is_strict() -> bool:
     return _strict.get()
 
 
-def check_strictly(asked: Asked, source: Source) -> None:
+def check_strictly(arguments: FitArguments, source: Source) -> None:
     """Refuses what fit would ignore, take for something else, or train on wrongly.
 
     Args:
-        asked: The arguments of fit.
+        arguments: The arguments of fit.
         source: What it would train on.
 
     Raises:
         ValueError: The message says what fit would do, and what to do instead.
     """
-    _check_arguments(asked)
-    _check_end(asked, source)
-    if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(asked.x)):
-        _check_arrays(asked)
+    _check_arguments(arguments)
+    _check_end(arguments, source)
+    if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(arguments.x)):
+        _check_arrays(arguments)
     else:
-        _check_ignored(asked)
+        _check_ignored(arguments)
 
 
-def _check_arguments(asked: Asked) -> None:
-    if not 0 <= asked.validation_split < 1:
+def _check_arguments(arguments: FitArguments) -> None:
+    if not 0 <= arguments.validation_split < 1:
         raise ValueError(
-            f"validation_split is {asked.validation_split}: expected a fraction from 0 to 1. fit "
-            "would cut the arrays somewhere else without a word."
+            f"validation_split is {arguments.validation_split}: expected a fraction from 0 to 1. "
+            "fit would cut the arrays somewhere else without a word."
         )
-    if asked.validation_split and asked.validation_data is not None:
+    if arguments.validation_split and arguments.validation_data is not None:
         raise ValueError(
             "validation_split and validation_data were both given: fit would ignore the split. "
             "Pass one of them."
         )
-    if restored_epoch(asked.model):
+    if restored_epoch(arguments.model):
         raise ValueError(
-            f"The model goes on from epoch {restored_epoch(asked.model)}, which an earlier "
+            f"The model goes on from epoch {restored_epoch(arguments.model)}, which an earlier "
             "BackupAndRestore left behind: fit would skip the epochs before. Load the weights "
             "into a new model."
         )
-    unknown = [key for key in asked.class_weight or {} if not isinstance(key, int | np.integer)]
+    unknown = [key for key in arguments.class_weight or {} if not isinstance(key, int | np.integer)]
     if unknown:
         raise ValueError(
             f"class_weight has keys that are no class: {unknown}. fit would ignore them. Classes "
@@ -79,46 +79,50 @@ def _check_arguments(asked: Asked) -> None:
         )
 
 
-def _check_end(asked: Asked, source: Source) -> None:
+def _check_end(arguments: FitArguments, source: Source) -> None:
     if source.num_batches == 0:
         raise ValueError("There is no batch to train on: fit would return an empty History.")
-    if source.is_endless and not asked.steps_per_epoch:
+    if source.is_endless and not arguments.steps_per_epoch:
         raise ValueError("The data never end: fit would not either. Pass steps_per_epoch.")
-    ends = isinstance(asked.x, types.GeneratorType) and not asked.steps_per_epoch
-    if ends and asked.epochs > 1:
+    ends = isinstance(arguments.x, types.GeneratorType) and not arguments.steps_per_epoch
+    if ends and arguments.epochs > 1:
         raise ValueError(
             "A generator, several epochs and no steps_per_epoch: from the second epoch on fit "
             "would train on the first two batches only. Pass steps_per_epoch, or a PyDataset."
         )
 
 
-def _check_ignored(asked: Asked) -> None:
+def _check_ignored(arguments: FitArguments) -> None:
     """What makes its own batches."""
-    if asked.class_weight is not None:
-        _check_weight_of_each_class(asked)
-    if asked.batch_size is not None:
+    if arguments.class_weight is not None:
+        _check_weight_of_each_class(arguments)
+    if arguments.batch_size is not None:
         raise ValueError(
-            f"batch_size={asked.batch_size} would be ignored: a {type(asked.x).__name__} makes its "
-            "own batches."
+            f"batch_size={arguments.batch_size} would be ignored: a {type(arguments.x).__name__} "
+            "makes its own batches."
         )
-    if asked.shuffle and not isinstance(asked.x, keras.utils.PyDataset):
+    if arguments.shuffle and not isinstance(arguments.x, keras.utils.PyDataset):
         raise ValueError(
-            f"shuffle={asked.shuffle!r} would be ignored: a {type(asked.x).__name__} keeps its "
-            "order. Pass shuffle=False."
+            f"shuffle={arguments.shuffle!r} would be ignored: a {type(arguments.x).__name__} keeps "
+            "its order. Pass shuffle=False."
         )
 
 
-def _check_arrays(asked: Asked) -> None:
-    for name, value in {"x": asked.x, "y": asked.y, "sample_weight": asked.sample_weight}.items():
+def _check_arrays(arguments: FitArguments) -> None:
+    for name, value in {
+        "x": arguments.x,
+        "y": arguments.y,
+        "sample_weight": arguments.sample_weight,
+    }.items():
         if any(_is_not_finite(leaf) for leaf in keras.tree.flatten(value)):
             raise ValueError(f"{name} holds NaN or infinity: fit would train on it.")
-    output = _output_shape(asked.model)
-    if asked.y is None or keras.tree.is_nested(asked.y) or output is None:
+    output = _output_shape(arguments.model)
+    if arguments.y is None or keras.tree.is_nested(arguments.y) or output is None:
         return
-    labels = np.asarray(asked.y)
-    if asked.class_weight is not None:
-        _check_class_weight(labels, asked.class_weight, output)
-    loss = _name_of(asked.model.loss)
+    labels = np.asarray(arguments.y)
+    if arguments.class_weight is not None:
+        _check_class_weight(labels, arguments.class_weight, output)
+    loss = _name_of(arguments.model.loss)
     if "sparse" in loss:
         outside = labels[(labels < 0) | (labels >= output[-1])]
         if outside.size:
@@ -133,9 +137,9 @@ def _check_arrays(asked: Asked) -> None:
         )
 
 
-def _check_weight_of_each_class(asked: Asked) -> None:
+def _check_weight_of_each_class(arguments: FitArguments) -> None:
     """On a dataset weights come from a table, which ends with the largest class listed."""
-    output, listed = _output_shape(asked.model), asked.class_weight or {0: 1.0}
+    output, listed = _output_shape(arguments.model), arguments.class_weight or {0: 1.0}
     largest = max(listed)
     if output is not None and largest + 1 < max(output[-1], 2):
         raise ValueError(

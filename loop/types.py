@@ -1,9 +1,10 @@
-"""The words of the loop: every type is named once, here, and this module imports nothing of ours.
+"""The types of the loop, each named once. Imports nothing of ours.
 
 Shapes are written `[batch, ...]`: the first axis counts samples.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -12,11 +13,14 @@ import tensorflow as tf
 Structure = Any
 """One array or tensor, or tuples, lists and dicts of them, nested as the user likes."""
 
+Arrays = tuple[Structure, Structure, Structure]
+"""`(x, y, sample_weight)`, leaves `[samples, ...]`; None where there is nothing."""
+
 Batch = Any
-"""What one step sees: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`."""
+"""What a step takes: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`."""
 
 Logs = dict[str, Any]
-"""Names to scalars: float32 tensors inside the loop, floats once a callback looks."""
+"""Names to scalars: float32 tensors inside the loop, floats in the hooks of callbacks."""
 
 StepFunction = Callable[[keras.Model, Batch], Logs]
 """The mathematics of one batch. `keras.Model.train_step`, unbound, is one too."""
@@ -24,26 +28,27 @@ StepFunction = Callable[[keras.Model, Batch], Logs]
 PLANS = ("auto", "step", "fused", "xla", "fastest")
 """How steps become compiled calls.
 
-step      one call a batch: how Keras does it, and the one to read first
-fused     as many steps as nobody watches in one call: the same bits
+step      one call a batch, as Keras does it
+fused     as many steps in one call as no callback looks at: the same bits
 xla       fused, and compiled with XLA: the bits of `jit_compile=True`, or close to them
-auto      fused where that can be, else step: never other bits
-fastest   what a few steps on this model measure to be the fastest of all
+auto      fused where the step allows it, else step: always the same bits
+fastest   the compilation that takes least in a few steps on this model
 """
 
 
 class Pass(Protocol):
-    """One pass over the data: an iterator of batches, or what a compiled call draws them from."""
+    """One pass over the data. It has no position: the schedule says which batch comes next."""
 
     inputs: Structure
     """Tensors, or an iterator, from which a graph draws: `source.draw(inputs, place)`."""
 
-    place: int
-    """The batch that comes next. A call that draws batches itself moves it on."""
+    def batch(self, place: int) -> Batch:
+        """Return batch number `place`; a dataset returns its next one.
 
-    def __iter__(self) -> Iterator[Batch]: ...
-
-    def __next__(self) -> Batch: ...
+        Raises:
+            StopIteration: The pass has no more batches.
+        """
+        ...
 
 
 class Source(Protocol):
@@ -85,20 +90,73 @@ class Source(Protocol):
         ...
 
 
-class Call(Protocol):
-    """A compiled call that runs batches of a pass."""
+MAX_SECONDS = 1.0
+"""Seconds after which a call returns though no callback wants control, so that Ctrl-C works."""
 
-    def __call__(self, batches: Pass, count: int, each: bool = False) -> list[Logs]:
-        """Runs `count` batches, or what is left of the pass.
 
-        Returns:
-            The logs after the last batch; with `each`, those after every batch.
-        """
-        ...
+class Horizon(NamedTuple):
+    """How far the next call may run before a callback, or the user, wants control."""
 
-    def steps_within(self, seconds: float) -> int:
-        """About how many steps take so long, at least one; one where no two may share a call."""
-        ...
+    last: int | None
+    """The last step that it may run, counted in its epoch; None: to the end of the epoch."""
+
+    seconds: float
+    """About how many seconds it may take."""
+
+    record: bool = False
+    """Whether a callback reads the logs of every step once the call is over."""
+
+    every_step: bool = False
+    """Whether a callback wants control after every step of the epoch."""
+
+
+class Ahead(NamedTuple):
+    """Whole epochs that one call may run because no callback looks into them."""
+
+    epochs: int = 0
+    """How many; 0 where a callback looks into the next one."""
+
+    tests: int = 0
+    """Steps of validation at the end of each of them."""
+
+
+class Segment(NamedTuple):
+    """What one call runs: some steps of an epoch, or whole epochs."""
+
+    batches: Pass | None
+    """The pass to draw batches from; None for whole epochs, which have `orders`."""
+
+    place: int
+    """The place of the first batch in the pass."""
+
+    first: int
+    """The first step, counted in its epoch."""
+
+    steps: int
+    """How many steps; in whole epochs, steps of each epoch."""
+
+    horizon: Horizon
+    """How far the call may run."""
+
+    orders: tf.Tensor | None = None
+    """The order of the samples in each of some whole epochs, `[passes, samples]` int64; the last
+    row serves all epochs that are left."""
+
+    whole: Ahead = Ahead()
+    """Epochs to run whole, validation included; none where the steps are part of an epoch."""
+
+
+class Result(NamedTuple):
+    """What a segment gave."""
+
+    steps: int
+    """How many steps ran: fewer than asked for where the time was over."""
+
+    logs: list[Logs]
+    """The logs after the last step, or after each; [] for whole epochs."""
+
+    epochs: list[Logs]
+    """The logs of each whole epoch, validation included; [] for a part of an epoch."""
 
 
 class LossTerm(NamedTuple):
@@ -123,8 +181,9 @@ class OutputMetrics(NamedTuple):
     """From `weighted_metrics=`: they do."""
 
 
-class Asked(NamedTuple):
-    """What the user asks fit for: the arguments of `loop.fit`, which says what they mean."""
+@dataclass(frozen=True, kw_only=True)
+class FitArguments:
+    """The arguments of `loop.fit`, whose docstring says what they mean."""
 
     model: keras.Model
     x: Structure

@@ -17,7 +17,10 @@ from compare import find
 from compare.cli import commands
 from compare.errors import Outcome
 from compare.execution.runner import run
+from compare.location.tapped import run_tapped
+from compare.location.taps import ENDS
 from compare.output.as_json import write_json
+from compare.recording.recorder import record
 from compare.scenario import Scenario
 
 SOME = ["no_shuffle", "no_epochs_left"]
@@ -123,7 +126,7 @@ def status_of(monkeypatch, *words):
     ("scenario", "candidate", "outcome", "words"),
     [
         ("SMALL", "talkative_fit", Outcome.OTHER_LOGS, "history/accuray is (absent)"),
-        ("SMALL", "off_by_an_ulp", Outcome.PARTED, "(1 ulp apart)"),
+        ("SMALL", "off_by_an_ulp", Outcome.DIFFERENT, "(1 ulp apart)"),
         ("SMALL", "broken_fit", Outcome.OTHER_EPOCHS, "epoch 1, step 0, steps: the number of"),
         ("SMALL", "failing_fit", Outcome.CANDIDATE_FAILED, "RuntimeError: no such engine"),
         ("SMALL", "exiting_fit", Outcome.CANDIDATE_FAILED, "raised SystemExit: 0"),
@@ -134,9 +137,9 @@ def status_of(monkeypatch, *words):
         ("NO_DICT", "silent_fit", Outcome.NO_SCENARIO, "as a dict, got <class 'tuple'>"),
         ("NO_DATA", "silent_fit", Outcome.NO_SCENARIO, "the reference raised ValueError"),
         ("NEVER_THE_SAME", "broken_fit", Outcome.UNREPEATABLE, "does not repeat itself"),
-        ("SMALL", "no_fit", Outcome.WRONG_USAGE, "there is no 'no_fit'"),
+        ("SMALL", "no_fit", Outcome.WRONG_USAGE, "has no 'no_fit'"),
         ("SMALL", "SMALL", Outcome.WRONG_USAGE, "cannot be called"),
-        ("line", "silent_fit", Outcome.WRONG_USAGE, "is no compare.Scenario"),
+        ("line", "silent_fit", Outcome.WRONG_USAGE, "has to be a compare.Scenario"),
     ],
 )
 def test_every_way_to_end_has_a_status_of_its_own_and_says_why(
@@ -192,7 +195,7 @@ def test_a_crash_takes_nothing_else_with_it_and_lambdas_may_be_compared():
 
 
 def test_json_has_words_for_what_is_no_number(tmp_path):
-    found = {"loss": [np.float32(0.5), np.nan, -np.inf], 3: Outcome.PARTED}
+    found = {"loss": [np.float32(0.5), np.nan, -np.inf], 3: Outcome.DIFFERENT}
     write_json(tmp_path / "report.json", history=found, place=np.arange(2))
     told = (tmp_path / "report.json").read_text()
     read = json.loads(told, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
@@ -202,7 +205,7 @@ def test_json_has_words_for_what_is_no_number(tmp_path):
 
 def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):
     assert status_of(monkeypatch, "locate", "test_command_line:SMALL") is Outcome.IDENTICAL
-    assert "small: nothing parts" in capsys.readouterr().out
+    assert "small: nothing differs" in capsys.readouterr().out
 
 
 def test_a_table_ends_with_a_status_and_says_what_differs_and_what_failed():
@@ -251,3 +254,25 @@ def test_list_says_what_each_scenario_shows():
     assert done.exit_code == 0
     for scenario in find():
         assert scenario.name in done.stdout
+
+
+def test_a_page_of_a_diagnosis_trains_each_engine_once_for_each_set_of_hooks(monkeypatch, tmp_path):
+    recorded, tapped = [], []
+
+    def counted(scenario, fit, watched="batches"):
+        recorded.append((fit, watched))
+        return record(scenario, fit, watched)
+
+    def counted_tapped(scenario, fit, first=0, keep=None, ends=ENDS[0]):
+        if keep is None:
+            tapped.append((fit, first, ends))
+        return run_tapped(scenario, fit, first, keep, ends)
+
+    monkeypatch.setattr("compare.recording.trials.record", counted)
+    monkeypatch.setattr("compare.location.tapped.run_tapped", counted_tapped)
+    monkeypatch.setattr("compare.cli.answers.diagnose_in", lambda trainings: [])
+    command = ["diagnose", "test_command_line:SMALL", "--html", str(tmp_path / "page.html")]
+    command += ["--candidate", "test_command_line:off_by_an_ulp"]
+    assert CliRunner().invoke(commands.app, command).exit_code == Outcome.DIFFERENT
+    assert len(recorded) == len(set(recorded))
+    assert len(tapped) == len(set(tapped)) > 0

@@ -74,7 +74,7 @@ def test_the_weights_of_two_trainings_are_compared_step_by_step():
     assert (kernel[1:] > 0).all()
     (seeds,) = (heat.ulps[i] for i, one in enumerate(heat.variables) if "seed" in one)
     assert not seeds.any()
-    assert "part before step 1, in sequential/dense/kernel first" in str(heat)
+    assert "differ before step 1, in sequential/dense/kernel first" in str(heat)
 
 
 def test_what_is_the_same_has_no_place_and_no_verdict():

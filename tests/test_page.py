@@ -94,7 +94,7 @@ def test_every_picture_says_in_words_what_it_shows(page):
     tags.feed(page.read_text())
     words = [of["alt"] for tag, of in tags.seen if tag == "img"]
     assert len(words) == 3 + 1 + 1 + 1  # histories, heat, split, scaling
-    assert any("part before step 1, in dense/kernel first" in one for one in words)
+    assert any("differ before step 1, in dense/kernel first" in one for one in words)
     assert any("loss ends at 0.5 in the reference, at 0.7 in the candidate" in one for one in words)
 
 

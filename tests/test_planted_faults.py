@@ -9,12 +9,11 @@ import loop
 from compare import find, parity
 from compare.errors import CannotCompareError
 from compare.scenario import Scenario
-from loop import metrics, objective, step
+from loop import metrics, objective, schedule, step
 from loop._keras import loss_tracker, output_metrics
 from loop.callbacks import Callbacks
 from loop.data import arrays
 from loop.data.arrays import ArraySource
-from loop.epoch import Epochs
 from loop.types import OutputMetrics
 
 
@@ -106,7 +105,7 @@ PLANTED = {
         ("averages", "variables/weights"),
     ),
     "a lost warning": (
-        (Epochs, "_warn_out_of_data", forget),
+        (schedule, "_warn_out_of_data", forget),
         ("steps_beyond_the_pass", "warnings/(length)"),
     ),
     "another order": ((arrays, "orders", backwards), ("last_partial_batch", "variables/weights")),

@@ -36,7 +36,7 @@ def report(
     """Print and write the results of scenarios, and exit with their status."""
     print_report(console(), rows)
     outcomes = {row.outcome for row in rows} - {Outcome.IDENTICAL}
-    outcome = Outcome.PARTED if len(outcomes) > 1 else next(iter(outcomes), Outcome.IDENTICAL)
+    outcome = Outcome.DIFFERENT if len(outcomes) > 1 else next(iter(outcomes), Outcome.IDENTICAL)
     if json:
         _written(json, write_json, scenarios=rows)
     if html:

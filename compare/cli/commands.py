@@ -9,8 +9,8 @@ import tensorflow as tf
 import typer
 
 from compare.cli import answers
-from compare.cli import names as named
 from compare.cli.doctor import examine, print_findings
+from compare.cli.names import candidate_of, reference_of, scenario_of, scenarios_of
 from compare.errors import CannotCompareError, Outcome
 from compare.scenario import Scenario
 from compare.scenarios import find
@@ -18,17 +18,17 @@ from compare.timing.engines import Engine
 from loop.types import PLANS
 
 EXIT_STATUS = """
-Exit status: 0 identical · 1 parted · 2 wrong usage · 3 the scenario cannot be built or trained ·
+Exit status: 0 identical · 1 different · 2 wrong usage · 3 the scenario cannot be built or trained ·
 4 the candidate raised · 5 it never trained · 6 it returned no history · 7 other epochs ·
 8 other logs · 9 Keras does not repeat itself · 10 unreadable script · 11 the script fails.
 """
 
 app = typer.Typer(
-    help=f"""Is your training loop `model.fit`, to the last bit? Where does it part, and why?
+    help=f"""Is your training loop `model.fit`, to the last bit? Where does it diverge, and why?
 
 `glassfit parity random_labels` trains a scenario with model.fit and with loop.fit.
 
-`glassfit locate mine:scenario --candidate mine:fit` finds where a loop of yours leaves model.fit.
+`glassfit locate mine:scenario --candidate mine:fit` finds where a loop of yours diverges.
 
 `glassfit diagnose mine:scenario --candidate mine:fit` says which rule of fit it breaks.
 
@@ -51,7 +51,8 @@ Candidate = Annotated[
     str | None, typer.Option(help="Your loop, module:function; loop.fit by default.")
 ]
 Reference = Annotated[
-    str | None, typer.Option(help="What it is held to, module:function; model.fit by default.")
+    str | None,
+    typer.Option(help="The fit to compare with, module:function; model.fit by default."),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")]
@@ -75,9 +76,9 @@ def everything(
 ) -> None:
     """Proves and times every scenario."""
     if context.invoked_subcommand is None:
-        fit = named.loop_of(None, plan)
-        scenarios = _under(plan, named.scenarios([]), None)
-        rows = answers.train(scenarios, fit, named.reference(None), times=True)
+        fit = candidate_of(None, plan)
+        scenarios = _under(plan, scenarios_of([]), None)
+        rows = answers.train(scenarios, fit, reference_of(None), times=True)
         answers.report(rows, json, html, markdown)
     elif json or html or markdown or plan != "auto":
         raise typer.BadParameter(f"put it behind the command: {context.invoked_subcommand} ...")
@@ -94,8 +95,8 @@ def parity(
     markdown: Markdown = None,
 ) -> None:
     """Are two loops the same, to the last bit of all that they leave behind?"""
-    scenarios = _under(plan, named.scenarios(names or []), candidate)
-    rows = answers.train(scenarios, named.loop_of(candidate, plan), named.reference(reference))
+    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    rows = answers.train(scenarios, candidate_of(candidate, plan), reference_of(reference))
     answers.report(rows, json, html, markdown)
 
 
@@ -113,19 +114,19 @@ def throughput(
     html: Html = None,
 ) -> None:
     """How fast are two loops? Interleaved warm fits; with --detail, where the time goes."""
-    scenarios = _under(plan, named.scenarios(names or []), candidate)
-    fit = named.loop_of(candidate, plan)
+    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    fit = candidate_of(candidate, plan)
     if not detail:
-        rows = answers.train(scenarios, fit, named.reference(reference), proofs=False, times=True)
+        rows = answers.train(scenarios, fit, reference_of(reference), proofs=False, times=True)
         answers.report(rows, json, html)
     if reference:
-        raise typer.BadParameter("--detail holds all engines to model.fit")
+        raise typer.BadParameter("--detail compares with model.fit: leave out --reference")
     if device not in ("cpu", "gpu"):
         raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
     if not names:
         raise typer.BadParameter("--detail takes minutes for each scenario: name them")
     if device == "gpu" and not tf.config.list_physical_devices("GPU"):
-        raise typer.BadParameter("there is no GPU here: nothing was measured")
+        raise typer.BadParameter("TensorFlow sees no GPU here: nothing was measured")
     engine = Engine("candidate" if candidate else plan, fit)
     answers.measure_costs(scenarios, engine, device, json, html)
 
@@ -139,9 +140,9 @@ def locate_first(
     json: Json = None,
     html: Html = None,
 ) -> None:
-    """Where does a loop leave model.fit? The first step, stage and element."""
-    (scenario,) = _under(plan, [named.scenario(name)], candidate)
-    fits = named.loop_of(candidate, plan), named.reference(reference)
+    """Where does a loop diverge from model.fit? The first step, stage and element."""
+    (scenario,) = _under(plan, [scenario_of(name)], candidate)
+    fits = candidate_of(candidate, plan), reference_of(reference)
     answers.show_divergence(scenario, *fits, json, html)
 
 
@@ -154,9 +155,9 @@ def diagnose_rules(
     json: Json = None,
     html: Html = None,
 ) -> None:
-    """Why does it? The rule of fit that it breaks, and the line that it lacks."""
-    (scenario,) = _under(plan, [named.scenario(name)], candidate)
-    fits = named.loop_of(candidate, plan), named.reference(reference)
+    """Why does it diverge? The rule of fit that it breaks, and the line that it lacks."""
+    (scenario,) = _under(plan, [scenario_of(name)], candidate)
+    fits = candidate_of(candidate, plan), reference_of(reference)
     answers.show_divergence(scenario, *fits, json, html, reasons=True)
 
 
@@ -182,7 +183,7 @@ def doctor() -> None:
     findings = examine()
     print_findings(answers.console(), findings)
     raise typer.Exit(
-        Outcome.PARTED if any(finding.is_wrong for finding in findings) else Outcome.IDENTICAL
+        Outcome.DIFFERENT if any(finding.is_wrong for finding in findings) else Outcome.IDENTICAL
     )
 
 

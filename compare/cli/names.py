@@ -1,4 +1,4 @@
-"""What the words of a command line name: scenarios and loops, of the table or of the user's own."""
+"""Find the scenarios and loops that a command line names, in the table or in a user's module."""
 
 import importlib
 import sys
@@ -15,24 +15,24 @@ from compare.scenarios import find
 from loop.types import PLANS
 
 
-def scenarios(names: Sequence[str]) -> list[Scenario]:
-    """Scenarios of the table, or `module:scenario` of one's own; the whole table for none.
+def scenarios_of(names: Sequence[str]) -> list[Scenario]:
+    """Return scenarios by name or as `module:scenario`; without names, the whole table.
 
     Raises:
-        typer.BadParameter: There is no such scenario.
+        typer.BadParameter: A scenario does not exist, or two have the same name.
     """
-    found = [scenario(name) for name in names] if names else find()
-    if len({one.name for one in found}) < len(found):
+    found = [scenario_of(name) for name in names] if names else find()
+    if len({scenario.name for scenario in found}) < len(found):
         raise typer.BadParameter("two scenarios have the same name")
     return found
 
 
-def scenario(name: str) -> Scenario:
-    """One of them."""
+def scenario_of(name: str) -> Scenario:
+    """Return a scenario by name or as `module:scenario`; raises as `scenarios_of`."""
     if ":" in name:
         found = _imported(name)
         if not isinstance(found, Scenario):
-            raise typer.BadParameter(f"{name} is no compare.Scenario, but {type(found)}")
+            raise typer.BadParameter(f"{name} has to be a compare.Scenario, got {type(found)}")
         return found
     try:
         return find([name])[0]
@@ -40,24 +40,24 @@ def scenario(name: str) -> Scenario:
         raise typer.BadParameter(str(error.args[0])) from None
 
 
-def loop_of(name: str | None, plan: str) -> Fit:
-    """The candidate: `module:function`, or `loop.fit` under a plan.
+def candidate_of(name: str | None, plan: str) -> Fit:
+    """Return the candidate: `module:function`, or `loop.fit` with a plan.
 
     Raises:
-        typer.BadParameter: There is no such plan or function.
+        typer.BadParameter: The plan or the function does not exist.
     """
     if plan not in PLANS:
-        raise typer.BadParameter(f"no plan {plan!r}; there are {', '.join(PLANS)}")
-    return function(name) if name else partial(loop.fit, plan=plan)
+        raise typer.BadParameter(f"no plan {plan!r}; the plans are {', '.join(PLANS)}")
+    return function_of(name) if name else partial(loop.fit, plan=plan)
 
 
-def reference(name: str | None) -> Fit:
-    """What a candidate is held to: `module:function`, or `model.fit`."""
-    return function(name) if name else keras.Model.fit
+def reference_of(name: str | None) -> Fit:
+    """Return the reference: `module:function`, or `keras.Model.fit`."""
+    return function_of(name) if name else keras.Model.fit
 
 
-def function(name: str) -> Fit:
-    """What `module:function` names."""
+def function_of(name: str) -> Fit:
+    """Return the function that `module:function` names."""
     found = _imported(name)
     if not callable(found):
         raise typer.BadParameter(f"{name} cannot be called; it is {found!r}")
@@ -70,9 +70,9 @@ def _imported(name: str) -> Any:
         sys.path.insert(0, "")  # the current folder, as for python -m
     try:
         found = importlib.import_module(module)
-    except Exception as error:  # whatever a module of the user's raises as it is run
+    except Exception as error:  # a user's module may raise anything
         what = f"{type(error).__name__}: {error}"
         raise typer.BadParameter(f"cannot import {name!r}, a module:name: {what}") from None
     if not hasattr(found, attribute):
-        raise typer.BadParameter(f"there is no {attribute!r} in {module}, as of {name!r}")
+        raise typer.BadParameter(f"{name!r}: {module} has no {attribute!r}")
     return getattr(found, attribute)

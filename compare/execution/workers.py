@@ -1,4 +1,4 @@
-"""Processes that train: a model is found again where it was trained, and a crash ends only one."""
+"""Worker processes for training: each keeps its models, and a crash ends only one of them."""
 
 import multiprocessing
 import os
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 
 class Worker:
-    """A process of its own; after a crash, a new one."""
+    """A worker process; after a crash it is replaced by a new one."""
 
     def __init__(self) -> None:
         self._pool = _new_pool()
 
     def greet(self) -> Future:
-        """Begins the process."""
+        """Start the process."""
         return self._pool.submit(os.getpid)
 
     def ask(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Has a function called there; lambdas may go along.
+        """Call a function in the process and return its result; lambdas can be passed.
 
         Raises:
             CrashError: The process ended.
@@ -43,14 +43,14 @@ class Worker:
             ) from None
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._pool.shutdown()
 
 
 def workers(count: int) -> list[Worker]:
-    """So many, begun already."""
+    """Start `count` workers, at least one."""
     begun = [Worker() for _ in range(max(count, 1))]
-    with quietly():  # they inherit this standard error; what they raise comes back as exceptions
+    with quietly():  # workers inherit this standard error for good; errors come back as exceptions
         for greeting in [worker.greet() for worker in begun]:
             greeting.result()
     return begun

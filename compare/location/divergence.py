@@ -52,7 +52,7 @@ class Divergence:
     candidate: Any = None
     ulps: int | None = None
     disturbed: bool = False
-    outcome: Outcome = Outcome.PARTED
+    outcome: Outcome = Outcome.DIFFERENT
 
     def __str__(self) -> str:
         place = "" if self.epoch is None else f"epoch {self.epoch}, "

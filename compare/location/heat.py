@@ -39,7 +39,7 @@ class Heat:
             return f"the weights are the same before each of {len(self.steps)} steps"
         first = min(apart, key=lambda place: place[1])
         return (
-            f"the weights part before step {self.steps[first[1]]}, in {self.variables[first[0]]} "
+            f"the weights differ before step {self.steps[first[1]]}, in {self.variables[first[0]]} "
             f"first; at most they are {self.ulps.max():,.0f} ulps apart"
         )
 

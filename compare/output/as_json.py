@@ -1,4 +1,4 @@
-"""Results for machines: verdicts, every raw sample, and what they depend on."""
+"""Write results as JSON: verdicts, every raw sample, and the environment."""
 
 import dataclasses
 import json
@@ -13,14 +13,14 @@ from compare.release.environment import environment
 
 
 def write_json(path: Path, **results: Any) -> None:
-    """Writes results with every raw sample, and the environment; NaN and infinity as words."""
+    """Write results and the environment; NaN and infinity are written as strings."""
     path.parent.mkdir(parents=True, exist_ok=True)
     document = _plain({"environment": environment(), **results})
     path.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows: our records as their fields, and numbers of NumPy as numbers."""
+    """Return a value as JSON types: dataclasses as dicts, arrays as lists."""
     if isinstance(value, Row):
         return _plain(_as_json(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -29,11 +29,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no word for it
+        return str(value)  # JSON has no NaN and no infinity
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
@@ -47,9 +47,11 @@ def _as_json(row: Row) -> dict[str, Any]:
             "identical": row.parity.identical,
             "one_by_one": row.parity.one_by_one,
             "compared": row.parity.compared,
-            "differences": [str(one) for one in row.parity.differences[:100]],
+            "differences": [str(difference) for difference in row.parity.differences[:100]],
             "differing": len(row.parity.differences),
-            "reference_against_itself": [str(one) for one in row.parity.unrepeatable[:100]],
+            "reference_against_itself": [
+                str(difference) for difference in row.parity.unrepeatable[:100]
+            ],
         }
     if row.throughput:
         record["throughput"] = {

@@ -1,4 +1,4 @@
-"""One page of results, in one file: verdicts, histories, distances, costs, and how to repeat it."""
+"""Write results as one HTML file: verdicts, histories, distances, costs, the command to repeat."""
 
 import datetime
 from collections.abc import Sequence
@@ -20,24 +20,25 @@ from compare.timing.costs import Costs
 from compare.timing.split import PARTS
 
 SHOWN = 12
-"""Histories that are drawn where nothing differs, at most; those that part are all drawn."""
+"""How many histories to draw; those of scenarios that differ are all drawn."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What there is to show; what is empty is left out.
+    """What a page shows; empty parts are left out.
 
     Attributes:
-        title: What was asked.
-        verdict: The answer, in a sentence.
-        holds: Whether it is a good one.
-        command: How to ask again.
+        title: The title.
+        verdict: The result, in a sentence.
+        holds: Whether everything is identical.
+        command: The command line that writes this page.
         rows: Scenarios with proofs and times.
-        place: Where two trainings part.
-        reasons: Which rules of fit explain it.
+        place: Where two trainings diverge.
+        reasons: The rules of fit that explain it.
         heat: How far the weights are apart, by step.
-        costs: Where the time goes.
-        script: What came of a script.
+        costs: Where the time of fits goes.
+        script: The calls of a script.
+        taken: When the page was written.
     """
 
     title: str
@@ -54,10 +55,10 @@ class Page:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Writes a page that needs nothing else: no network, no other file.
+    """Write a page that needs no network and no other file.
 
     Args:
-        path: The file; its folder is made.
+        path: The file; its folder is created.
         page: What to show.
     """
     templates = Environment(
@@ -72,7 +73,7 @@ def write_page(path: Path, page: Page) -> None:
         environment=_flat(environment()),
         histories=_histories(page.rows),
         heat=plots.heat_map(page.heat) if page.heat else None,
-        costs=[_drawn(one) for one in page.costs],
+        costs=[_drawn(costs) for costs in page.costs],
         figure=figure,
         parts=PARTS,
     )
@@ -81,11 +82,11 @@ def write_page(path: Path, page: Page) -> None:
 
 
 def _histories(rows: Sequence[Row]) -> list[tuple[str, plots.Picture]]:
-    """The curves of both engines, for what parts and for some of what does not."""
+    """Draw the logs of both engines: of all scenarios that differ, and of some that do not."""
     proved = [(row.scenario.name, row.parity) for row in rows if row.parity]
-    proved.sort(key=lambda one: one[1].identical)
-    parted = sum(not parity.identical for _, parity in proved)
-    shown = proved[: max(parted, SHOWN)]
+    proved.sort(key=lambda name_and_parity: name_and_parity[1].identical)
+    differing = sum(not parity.identical for _, parity in proved)
+    shown = proved[: max(differing, SHOWN)]
     return [
         (name, plots.histories(name, *parity.histories))
         for name, parity in shown
@@ -99,7 +100,7 @@ def _drawn(costs: Costs) -> tuple[Costs, list[plots.Picture]]:
 
 
 def _flat(values: dict[str, Any]) -> dict[str, str]:
-    """Nested values as text, by name."""
+    """Return nested values as text, by name."""
     found: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):

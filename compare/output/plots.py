@@ -1,4 +1,4 @@
-"""The pictures of a page: SVG, each with words that say the same."""
+"""Draw the pictures of a page as SVG, each with a description in words."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ from compare.timing.split import PARTS
 
 REFERENCE, CANDIDATE = "#d9822b", "#1f5f8b"
 STYLE = {
-    "svg.fonttype": "none",  # words stay words
+    "svg.fonttype": "none",  # text stays text
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -29,7 +29,7 @@ STYLE = {
 
 
 class Picture(NamedTuple):
-    """A picture as the address of an image, and what it shows in words."""
+    """An image as a data URL, and a description of it."""
 
     address: str
     words: str
@@ -37,7 +37,7 @@ class Picture(NamedTuple):
 
 @mpl.rc_context(STYLE)
 def histories(name: str, reference: dict[str, list], candidate: dict[str, list]) -> Picture:
-    """The logs of both engines, one over the other: where one line hides the other they agree."""
+    """Draw the logs of both engines over each other; equal logs cover each other."""
     logs = list({**reference, **candidate})
     pairs = [log for log in logs if not (log.startswith("val_") and log[4:] in logs)]
     rows = -(-len(pairs) // 4)
@@ -62,7 +62,7 @@ def histories(name: str, reference: dict[str, list], candidate: dict[str, list])
 def _overlaid(
     axes: Axes, log: str, style: str, reference: dict[str, list], candidate: dict[str, list]
 ) -> None:
-    """The reference broad and pale, the candidate a thin dark line on it."""
+    """Draw the reference as a broad pale line, and the candidate as a thin dark line on it."""
     if log in reference:
         axes.plot(reference[log], style, color=REFERENCE, linewidth=5, alpha=0.5)
     if log in candidate:
@@ -76,7 +76,7 @@ def _last(history: dict[str, list], log: str) -> str:
 
 @mpl.rc_context(STYLE)
 def heat_map(heat: Heat) -> Picture:
-    """How far each variable is apart before each step, in powers of ten of ulps."""
+    """Draw the distance of each variable before each step, in powers of ten of ulps."""
     high = max(len(heat.variables), 2)
     shown = Figure(figsize=(7.5, 1.2 + 0.24 * high), layout="constrained")
     axes = shown.subplots()
@@ -96,7 +96,7 @@ def heat_map(heat: Heat) -> Picture:
 
 @mpl.rc_context(STYLE)
 def split(costs: Costs) -> Picture:
-    """What each engine does with the time of a step, as shares of a step."""
+    """Draw the parts of each engine's time as shares of a step."""
     names = list(costs.engines)[::-1]
     shown = Figure(figsize=(7.5, 1.1 + 0.42 * len(names)), layout="constrained")
     axes = shown.subplots()
@@ -122,7 +122,7 @@ def split(costs: Costs) -> Picture:
 
 @mpl.rc_context(STYLE)
 def scaling(what: str, by_engine: dict[str, dict[float, float]]) -> Picture:
-    """Microseconds a step as the training grows."""
+    """Draw microseconds a step over the size of the training."""
     shown = Figure(figsize=(3.7, 3.0), layout="constrained")
     axes = shown.subplots()
     for name, by_factor in by_engine.items():

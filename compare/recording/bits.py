@@ -1,7 +1,7 @@
-"""Equality of bits, fail closed.
+"""Compare traces bit by bit.
 
 A missing key, another order of keys, another type, dtype or shape, -0.0 for 0.0 and another NaN are
-all differences. Nothing is rounded, nothing is close.
+all differences. There is no tolerance.
 """
 
 import struct
@@ -21,8 +21,8 @@ class Difference:
 
     Attributes:
         where: The path to it, like `history/loss/3`.
-        reference: What the reference has there.
-        candidate: What the candidate has there.
+        reference: The value of the reference there.
+        candidate: The value of the candidate there.
     """
 
     where: str
@@ -30,10 +30,10 @@ class Difference:
     candidate: Any
 
     def __str__(self) -> str:
-        one, other = self.reference, self.candidate
-        if isinstance(one, np.generic) and type(one) is type(other):
-            return f"{self.where}: {one} in the reference, {other}"
-        return f"{self.where}: {_brief(one)} in the reference, {_brief(other)}"
+        theirs, ours = self.reference, self.candidate
+        if isinstance(theirs, np.generic) and type(theirs) is type(ours):
+            return f"{self.where}: {theirs} in the reference, {ours}"
+        return f"{self.where}: {_brief(theirs)} in the reference, {_brief(ours)}"
 
 
 class _Absent:
@@ -46,34 +46,34 @@ COMPARABLE = (int, str, bytes, type(None))
 
 
 def differences(reference: Trace, candidate: Trace) -> tuple[int, list[Difference]]:
-    """Compares two traces bit for bit.
+    """Compare two traces bit by bit.
 
     Returns:
-        The number of values that were compared, and every difference among them.
+        The number of values compared, and every difference among them.
     """
     compared = 0
     found: list[Difference] = []
-    for one in _walk("", vars(reference), vars(candidate)):
-        if isinstance(one, Difference):
-            found.append(one)
+    for result in _walk("", vars(reference), vars(candidate)):
+        if isinstance(result, Difference):
+            found.append(result)
         else:
-            compared += one
+            compared += result
     return compared + len(found), found
 
 
-def same(one: Trace, other: Trace) -> bool:
-    """Whether every bit is."""
-    return not differences(one, other)[1]
+def same(reference: Trace, candidate: Trace) -> bool:
+    """Return whether every bit of two traces is the same."""
+    return not differences(reference, candidate)[1]
 
 
 def _walk(where: str, a: Any, b: Any) -> Iterator[int | Difference]:
-    """Yields counts of equal values and differences, in the order of the records."""
+    """Yield counts of equal values, and differences, in the order of the traces."""
     if type(a) is not type(b):
         yield Difference(where, a, b)
     elif isinstance(a, np.ndarray):
         yield from _walk_arrays(where, a, b)
-    elif tf.is_tensor(a):  # a log that Keras does not make a float of: bfloat16
-        yield from _walk_arrays(where, *(np.asarray(one.numpy()) for one in (a, b)))
+    elif tf.is_tensor(a):  # Keras leaves logs of bfloat16 tensors
+        yield from _walk_arrays(where, *(np.asarray(tensor.numpy()) for tensor in (a, b)))
     elif isinstance(a, Mapping):
         yield from _walk_mappings(where, a, b)
     elif is_dataclass(a):
@@ -94,23 +94,23 @@ def _walk_mappings(where: str, a: Mapping, b: Mapping) -> Iterator[int | Differe
 def _walk_sequences(where: str, a: Sequence, b: Sequence) -> Iterator[int | Difference]:
     if len(a) != len(b):
         yield Difference(f"{where}/(length)", len(a), len(b))
-    for place, (one, other) in enumerate(zip(a, b, strict=False)):
-        yield from _walk(f"{where}/{place}", one, other)
+    for place, (item_a, item_b) in enumerate(zip(a, b, strict=False)):
+        yield from _walk(f"{where}/{place}", item_a, item_b)
 
 
 def _walk_arrays(where: str, a: np.ndarray, b: np.ndarray) -> Iterator[int | Difference]:
     if a.dtype != b.dtype or a.shape != b.shape:
         yield Difference(where, f"{a.dtype}{list(a.shape)}", f"{b.dtype}{list(b.shape)}")
         return
-    if a.dtype == object:  # strings, say: elements compare as values do
+    if a.dtype == object:  # strings, for example: compare elements as values
         yield from _walk_sequences(where, a.ravel().tolist(), b.ravel().tolist())
         return
     size = a.dtype.itemsize
     bits_a = np.ascontiguousarray(a).reshape(-1).view(np.uint8).reshape(-1, size)
     bits_b = np.ascontiguousarray(b).reshape(-1).view(np.uint8).reshape(-1, size)
-    parted = np.flatnonzero((bits_a != bits_b).any(axis=1))
-    yield a.size - len(parted)
-    for index in parted.tolist():
+    differing = np.flatnonzero((bits_a != bits_b).any(axis=1))
+    yield a.size - len(differing)
+    for index in differing.tolist():
         yield Difference(f"{where}[{index}]", a.ravel()[index], b.ravel()[index])
 
 
@@ -119,7 +119,7 @@ def _same_bits(a: Any, b: Any) -> bool:
         return struct.pack("<d", a) == struct.pack("<d", b)
     if isinstance(a, np.generic):
         return a.dtype == b.dtype and a.tobytes() == b.tobytes()
-    if not isinstance(a, COMPARABLE):  # its idea of equality may not be ours
+    if not isinstance(a, COMPARABLE):  # its __eq__ may not compare bits
         raise TypeError(f"Cannot compare the bits of {a!r}, of type {type(a)}.")
     return bool(a == b)
 

@@ -1,4 +1,4 @@
-"""The instrument: the same callback, seeds and snapshot for every engine."""
+"""Record a training: the same callback, seeds and snapshot for every engine."""
 
 import contextlib
 import copy
@@ -22,19 +22,21 @@ SEED = 20_240_229
 
 
 WATCHED = ("batches", "epochs", "nothing")
-"""Which hooks are recorded while it trains. An engine may run together what nobody watches, so its
-bits must hold with every hook recorded, with those of epochs only, and with none at all."""
+"""Which hooks are recorded during training: all, those of epochs, or none.
+
+An engine may run many steps in one call if no callback has hooks of batches, so its bits are
+compared in all three cases."""
 
 
 class EpochRecorder(keras.callbacks.Callback):
-    """Records every hook but those of batches, with a copy of its logs."""
+    """Record every hook except those of batches, with a copy of its logs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.events: list[Event] = []
 
     def record(self, hook: str, index: int | None, logs: Any) -> None:
-        """Notes the call of a hook."""
+        """Record the call of a hook."""
         self.events.append(Event(hook, index, copy.deepcopy(dict(logs or {}))))
 
     def on_train_begin(self, logs: Any = None) -> None:  # noqa: D102 - hooks are named by Keras
@@ -57,7 +59,7 @@ class EpochRecorder(keras.callbacks.Callback):
 
 
 class Recorder(EpochRecorder):
-    """Records every hook with a copy of its logs. Give it to any fit, last among the callbacks."""
+    """Record every hook with a copy of its logs. Pass it to any fit as the last callback."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
         self.record("on_train_batch_begin", batch, logs)
@@ -73,12 +75,12 @@ class Recorder(EpochRecorder):
 
 
 def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
-    """Builds a scenario's model and arguments from fresh names and the one seed.
+    """Build a scenario's model and arguments, with fresh layer names and the seed `SEED`.
 
     Raises:
-        ScenarioError: It cannot be built.
+        ScenarioError: The scenario cannot be built.
     """
-    keras.backend.clear_session(free_memory=False)  # Python does so in its own time
+    keras.backend.clear_session(free_memory=False)  # without a full garbage collection
     keras.utils.set_random_seed(SEED)
     try:
         model, arguments = scenario.build(), scenario.data()
@@ -94,7 +96,7 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
 
 
 def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trace, keras.Model]:
-    """Runs a scenario through an engine and records all that it leaves behind.
+    """Train a scenario with an engine and record all that the training leaves behind.
 
     Args:
         scenario: What to train.
@@ -105,7 +107,7 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
         The trace, and the trained model.
 
     Raises:
-        ScenarioError: It cannot be built.
+        ScenarioError: The scenario cannot be built.
         NoHistoryError: `fit` returned something else.
         Exception: Whatever `fit` raised.
     """
@@ -131,18 +133,18 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
         variables=variables_of(model),
         seen=_seen(model),
         files=files,
-        warnings=[(one.category.__name__, str(one.message)) for one in warned],
+        warnings=[(warning.category.__name__, str(warning.message)) for warning in warned],
     )
     return (trace.as_plain() if returned is history else trace), model
 
 
 def variables_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """Copies of all that a model holds, by kind, place and path."""
+    """Return copies of all variables of a model, by kind, place and path."""
     return {name: as_array(variable) for name, variable in variables_by_name(model).items()}
 
 
 def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    """All variables of a model, by kind, place and path."""
+    """Return all variables of a model, by kind, place and path."""
     optimizer = getattr(model, "optimizer", None)
     kinds = {
         "weights": model.variables,  # trainable or not, with the states of seed generators
@@ -159,19 +161,19 @@ def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
 def _seen(model: keras.Model) -> dict[str, Any]:
     try:
         results = keras.tree.map_structure(as_array, model.get_metrics_result())
-    except ValueError:  # Keras refuses where nothing was trained: no batch has built the metrics
+    except ValueError:  # nothing was trained: no batch has built the metrics
         results = {}
     return {"metrics": results, "stop_training": model.stop_training, "random": _next_draws()}
 
 
 def _next_draws() -> list[Any]:
-    """What Python, NumPy and TensorFlow draw next: whether as much was drawn before."""
+    """Return the next random numbers: they differ if the trainings drew different amounts."""
     return [random.random(), float(np.random.random()), float(tf.random.uniform([]))]
 
 
 @contextlib.contextmanager
 def empty_folder() -> Iterator[Path]:
-    """Runs in an empty folder: callbacks that write to relative paths write there."""
+    """Change to a new empty folder while the context lasts, for callbacks that write files."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(prefix="glassfit-") as folder:
         os.chdir(folder)
@@ -186,17 +188,17 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def wait_for_device(model: keras.Model) -> None:
-    """Reads a weight that the last update wrote: a clock stopped after it has timed the work."""
+    """Read a weight that the last update wrote, so that all work is done before a clock stops."""
     if model.weights:
         as_array(model.weights[-1])
 
 
 def steps_taken(model: keras.Model) -> int:
-    """How often its optimizer was asked to update it, of all times."""
+    """Return the iterations of a model's optimizer; 0 without an optimizer."""
     optimizer = getattr(model, "optimizer", None)
     return int(optimizer.iterations) if optimizer is not None else 0
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A copy of a variable or tensor, its dtype and shape unchanged."""
+    """Return a copy of a variable or tensor with its dtype and shape."""
     return np.array(keras.ops.convert_to_numpy(value))

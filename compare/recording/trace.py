@@ -1,4 +1,4 @@
-"""What a training left behind: everything that "the same" means, as plain values and arrays."""
+"""The record of a training: everything that two trainings are compared by."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +12,8 @@ class Event:
 
     Attributes:
         hook: The name of the hook, like `on_epoch_end`.
-        index: The epoch or the batch it was told; None for hooks that are told neither.
-        logs: A copy of the logs it saw.
+        index: The epoch or the batch that was passed; None for hooks that take neither.
+        logs: A copy of the logs that were passed.
     """
 
     hook: str
@@ -23,17 +23,17 @@ class Event:
 
 @dataclass
 class Trace:
-    """The record of one training, taken by the same instrument whatever the engine.
+    """The record of one training, taken in the same way for every engine.
 
     Attributes:
         history: `History.history`, a list of floats for each log, keys in order.
         epochs: `History.epoch`.
-        params: `History.params`: what the callbacks were told about the fit.
+        params: `History.params`, which callbacks get from `set_params`.
         events: Every callback hook in order, with its logs.
         variables: Weights, seed states, optimizer and metric variables after the training, by
             kind, place and path. Arrays of the variable's own shape and dtype.
-        seen: What else shows afterwards: metric results, `stop_training`, and what the random
-            generators of Python, NumPy and TensorFlow draw next.
+        seen: Metric results, `stop_training`, and the next numbers from the random generators
+            of Python, NumPy and TensorFlow.
         files: The files the callbacks wrote, by path: their bytes.
         warnings: Class and text of every warning.
     """
@@ -49,25 +49,25 @@ class Trace:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the engine returned a dict of lists and no History: it promises less."""
+        """Whether the engine returned a dict of lists and not a History."""
         return not self.seen
 
     def as_plain(self) -> "Trace":
-        """History, weights and optimizer: what a loop that returns a dict of lists stands for."""
+        """Return history, weights and optimizer only, to compare a loop without a History."""
         kept = {
             name: value for name, value in self.variables.items() if not name.startswith("metrics/")
         }
         return Trace(history=self.history, variables=kept)
 
     def as_watched(self, watched: str) -> "Trace":
-        """What would have been recorded with fewer hooks: "epochs" only, or "nothing"."""
+        """Return the trace with the hooks of `watched` only: "batches", "epochs" or "nothing"."""
         if watched == "batches":
             return self
         if watched == "nothing":
             return replace(self, events=[])
-        return replace(self, events=[one for one in self.events if "batch" not in one.hook])
+        return replace(self, events=[event for event in self.events if "batch" not in event.hook])
 
 
 def on_equal_terms(one: Trace, other: Trace) -> tuple[Trace, Trace]:
-    """Both as they are, or as plain where one of them returned plain lists: it promises less."""
+    """Return both traces; if one of them is plain, both as plain."""
     return (one.as_plain(), other.as_plain()) if one.is_plain or other.is_plain else (one, other)

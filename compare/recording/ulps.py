@@ -1,4 +1,4 @@
-"""How far apart floats are: how many steps from one to the other, through all of their dtype."""
+"""Distances between floats in ulps: how many representable numbers lie from one to the other."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def ulps_between(one: Any, other: Any) -> int | None:
-    """Steps from one float to the other; None where that means nothing.
+    """Return the distance of two floats in ulps; None if they are not finite floats of one dtype.
 
-    Python's floats are logs, which were float32 in most models: then such steps are counted.
+    Python floats are logs, most of which were float32: if both fit in float32, its ulps count.
     """
     if isinstance(one, float) and isinstance(other, float):
         narrow = all(float(np.float32(value)) == value for value in (one, other))
@@ -20,9 +20,9 @@ def ulps_between(one: Any, other: Any) -> int | None:
 
 
 def farthest(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest number of steps between elements of the same place; 1 for -0.0 and 0.0.
+    """Return the largest distance in ulps between elements; 1 for -0.0 and 0.0.
 
-    Infinite where the bits differ and steps mean nothing: integers, NaN, another shape or dtype.
+    Infinite if bits differ that have no distance: integers, NaN, another shape or dtype.
     """
     if one.shape != other.shape or one.dtype != other.dtype:
         return np.inf
@@ -34,6 +34,6 @@ def farthest(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """The place of each float among all of its dtype, counted from zero; -0.0 is 0.0."""
+    """Return the rank of each float among all of its dtype, 0 for 0.0 and for -0.0."""
     bits = values.view(f"i{values.dtype.itemsize}").astype(np.int64)
     return np.where(bits < 0, np.iinfo(f"i{values.dtype.itemsize}").min - bits, bits)

@@ -1,4 +1,4 @@
-"""What every figure depends on."""
+"""What results depend on: versions, processor, threads and flags."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ FLAGS = (
     "CUDA_VISIBLE_DEVICES",
     "KERAS_BACKEND",
 )
-"""Variables that change bits or times."""
+"""Environment variables that change bits or times."""
 
-CHOSEN = "as TensorFlow chooses"
+DEFAULT = "as TensorFlow chooses"
 
 
 def environment() -> dict[str, Any]:
-    """What the figures depend on: versions, processor, threads and flags."""
+    """Return versions, processor, devices, threads and flags, by name."""
     return {
         "packages": {
             name: version_of(name) for name in ("glassfit", "keras", "tensorflow", "numpy")
@@ -31,14 +31,14 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "devices": [device.name for device in tf.config.list_physical_devices()],
-        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or CHOSEN,
-        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or CHOSEN,
+        "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads() or DEFAULT,
+        "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads() or DEFAULT,
         "flags": {name: os.environ[name] for name in FLAGS if name in os.environ},
     }
 
 
 def version_of(package: str) -> str:
-    """The version of a package, as it is installed."""
+    """Return the installed version of a package, or "not installed"."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -46,7 +46,7 @@ def version_of(package: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Return the name of the processor, or at least its kind."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

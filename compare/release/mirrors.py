@@ -1,4 +1,4 @@
-"""Which functions of Keras ours re-do (`Mirrors:`), and whether they are what they were."""
+"""The functions of Keras that `loop` implements anew (`Mirrors:`), and whether they changed."""
 
 import ast
 import hashlib
@@ -13,22 +13,22 @@ from typing import Any
 import loop
 
 RECORDED = Path(__file__).parent / "fingerprints.json"
-"""Fingerprints of the functions of the release that we mirror."""
+"""Fingerprints of these functions in the mirrored release."""
 
 
 def mirrored() -> list[str]:
-    """The dotted names of all functions of Keras that ours re-do."""
+    """Return the dotted names of all functions that a docstring of `loop` mirrors."""
     sources = Path(loop.__file__).parent.rglob("*.py")
     return sorted(
-        {name for one in sources for name in re.findall(r"Mirrors: (\S+)", one.read_text())}
+        {name for path in sources for name in re.findall(r"Mirrors: (\S+)", path.read_text())}
     )
 
 
 def resolve(dotted: str) -> Any:
-    """The object behind a dotted name: the longest importable module, then attributes.
+    """Return the object of a dotted name: import the longest module, then take attributes.
 
     Raises:
-        ModuleNotFoundError, AttributeError: There is no such thing.
+        ModuleNotFoundError, AttributeError: No object has this name.
     """
     parts = dotted.split(".")
     for cut in range(len(parts), 0, -1):
@@ -43,7 +43,7 @@ def resolve(dotted: str) -> Any:
 
 
 def fingerprint(dotted: str) -> str:
-    """A hash of a function's or a class's code, blind to layout, comments and docstrings."""
+    """Return a hash of a function's or class's code, without layout, comments and docstrings."""
     try:
         source = inspect.getsource(resolve(dotted))
     except (AttributeError, ModuleNotFoundError):
@@ -56,11 +56,11 @@ def fingerprint(dotted: str) -> str:
 
 
 def reference_release() -> str:
-    """The release of Keras that we mirror."""
+    """Return the version of the mirrored release."""
     return str(json.loads(RECORDED.read_text())["keras"])
 
 
 def changed() -> list[str]:
-    """The mirrored functions that are not what they were when they were recorded."""
+    """Return the mirrored functions whose code differs from the recorded release."""
     recorded: dict[str, str] = json.loads(RECORDED.read_text())["functions"]
     return [name for name in mirrored() if recorded.get(name) != fingerprint(name)]

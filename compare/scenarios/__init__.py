@@ -1,4 +1,4 @@
-"""The one table of scenarios. Whatever the engine promises has a row here."""
+"""The table of scenarios: one row for every behaviour of fit that the engine promises."""
 
 import difflib
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def find(names: Sequence[str] = ()) -> list[Scenario]:
-    """The scenarios of these names, or all of them, in the order of the table.
+    """Return the scenarios of these names, or all, in the order of the table.
 
     Raises:
-        KeyError: A name that is not in the table; the message has the closest ones.
+        KeyError: A name is not in the table; the message has the closest names.
     """
     known = {scenario.name: scenario for scenario in SCENARIOS}
     for name in names:

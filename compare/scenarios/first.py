@@ -7,7 +7,7 @@ from compare.scenario import FitArguments, Scenario
 
 
 def perceptron() -> keras.Model:
-    """10 features, 16 hidden units, one probability."""
+    """Return a compiled model: 10 features, 16 hidden units, one probability."""
     model = keras.Sequential(
         [
             keras.Input((10,)),
@@ -20,7 +20,7 @@ def perceptron() -> keras.Model:
 
 
 def uniform(samples: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Features `[samples, 10]` float64 and random labels `[samples]` int64."""
+    """Return features `[samples, 10]` float64 and random labels `[samples]` int64."""
     random = np.random.default_rng(7)
     return random.uniform(size=(samples, 10)), random.integers(0, 2, size=samples)
 

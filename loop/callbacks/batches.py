@@ -1,77 +1,86 @@
-"""The hooks around batches: who has them, who looks when, and who is told afterwards."""
+"""The hooks around batches: which callbacks have them, when they want control, and their calls."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from keras.callbacks import Callback
 
+from loop.callbacks.cadence import (
+    Hooks,
+    cadence_of,
+    every_batch,
+    has_hooks,
+    next_control,
+    reads_logs_only,
+)
 from loop.callbacks.logs import python_logs
-from loop.types import Call, Logs
-from loop.watch import Hooks, hears, next_look, reads_logs_only
+from loop.types import MAX_SECONDS, Horizon, Logs
 
 
 class BatchHooks(NamedTuple):
-    """The hooks for the batches of training, of testing or of prediction: `loop.watch.TRAINING`...
+    """The hooks for the batches of training, of testing or of prediction.
 
-    Whose hooks are Keras's empty ones is never told, and logs become floats only where somebody is:
-    that reads them, and waits for the device.
+    Hooks that are Keras's empty ones are never called, and logs become floats only where a callback
+    reads them: that waits for the device.
+
+    Attributes:
+        callbacks: All callbacks, in the order in which they are called.
+        hooks: The names of the hooks, begin before end: `loop.callbacks.cadence.TRAINING`, ...
     """
 
     callbacks: list[Callback]
     hooks: Hooks
 
     @property
-    def hearers(self) -> list[Callback]:
-        """The callbacks that have such hooks, asked now: some set theirs while they train."""
-        return [callback for callback in self.callbacks if hears(callback, self.hooks)]
+    def listeners(self) -> list[Callback]:
+        """The callbacks that have such hooks now: some set theirs while they train."""
+        return [callback for callback in self.callbacks if has_hooks(callback, self.hooks)]
 
     @property
     def readers(self) -> list[Callback]:
-        """Those of them that read logs only, and may be told when the batches are over."""
-        return [callback for callback in self.hearers if reads_logs_only(callback)]
+        """The listeners that only read logs, and may be called when the batches are over."""
+        return [callback for callback in self.listeners if reads_logs_only(callback)]
 
-    def are_read(self, together: int) -> bool:
-        """Whether somebody is told afterwards of batches that are executed `together` at a time.
+    def horizon(self, step: int, together: int = 1) -> Horizon:
+        """Return how far the next call may run before a callback wants control.
 
-        Only of single ones: of executions of several, Keras tells the last batch alone.
+        Args:
+            step: The step that comes next, counted from 0 in its epoch.
+            together: Steps in one execution. Of an execution of several steps, Keras calls hooks
+                for the last one alone, so logs of the steps between are recorded for nobody.
         """
-        return together == 1 and bool(self.readers)
+        listeners, readers = self.listeners, self.readers
+        if readers and together > 1:
+            return Horizon(step, MAX_SECONDS)
+        last, seconds = next_control(listeners, step, MAX_SECONDS)
+        others = [callback for callback in listeners if callback not in readers]
+        always = any(cadence_of(callback) is every_batch for callback in others)
+        return Horizon(last, seconds, record=bool(readers), every_step=always)
 
-    def until_seen(
-        self, call: Call, together: int, stopping: Callable[[], bool]
-    ) -> Callable[[int], int]:
-        """A function from the batch that comes next to the one after which somebody looks.
+    def begin(self, step: int) -> None:
+        """Call the hooks before a call; `step` is the first one it runs."""
+        self._begin(self.listeners, step)
 
-        Where it is to stop already, Keras runs one more execution, and asks again.
+    def end(self, step: int, logs: list[Logs]) -> None:
+        """Call the hooks after a call.
+
+        Args:
+            step: The last step it ran.
+            logs: The logs after that step, or after each step of the call.
         """
-
-        def look(batch: int) -> int:
-            if stopping() or (together > 1 and self.readers):
-                return batch
-            return next_look(self.hearers, batch, call.steps_within)
-
-        return look
-
-    def begin(self, batch: int) -> None:
-        """Before a call; `batch` is the first one it runs."""
-        self._begin(self.hearers, batch)
-
-    def end(self, batch: int, every: list[Logs]) -> None:
-        """After a call; `batch` is the last one it ran, `every` the logs after it or after each."""
-        *passed, last = every
+        *passed, last = logs
         readers = self.readers if passed else []
-        for place, logs in enumerate(passed, batch - len(passed)):
-            self._end(readers, place, logs)
+        for place, step_logs in enumerate(passed, step - len(passed)):
+            self._end(readers, place, step_logs)
             self._begin(readers, place + 1)
-        self._end(self.hearers, batch, last)
+        self._end(self.listeners, step, last)
 
-    def _begin(self, hearers: list[Callback], batch: int) -> None:
+    def _begin(self, listeners: list[Callback], step: int) -> None:
         begin, _, *_ = self.hooks
-        for callback in hearers:
-            getattr(callback, begin)(batch, logs={})
+        for callback in listeners:
+            getattr(callback, begin)(step, logs={})
 
-    def _end(self, hearers: list[Callback], batch: int, logs: Logs) -> None:
+    def _end(self, listeners: list[Callback], step: int, logs: Logs) -> None:
         _, end, *_ = self.hooks
-        shared = python_logs(logs) if hearers else {}
-        for callback in hearers:
-            getattr(callback, end)(batch, logs=shared)
+        shared = python_logs(logs) if listeners else {}
+        for callback in listeners:
+            getattr(callback, end)(step, logs=shared)

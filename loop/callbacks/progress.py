@@ -11,8 +11,8 @@ from typing import Any
 from keras.callbacks import Callback
 from tqdm.auto import tqdm
 
+from loop.callbacks.cadence import register_cadence
 from loop.types import Logs
-from loop.watch import register_cadence
 
 
 class ProgressBar(Callback):

@@ -25,6 +25,7 @@ __all__ = [
     "DatasetSource",
     "class_to_sample_weight",
     "is_array",
+    "kind_of",
     "make_source",
     "split_validation",
     "without_optionals",
@@ -66,7 +67,7 @@ def make_source(
         if as_dataset or any(is_composite(leaf) for leaf in arrays):
             return DatasetSource(dataset_of_rows(*samples, shuffle), samples.num_batches)
         return ArraySource(samples, shuffle)
-    kind = _kind_of(x)
+    kind = kind_of(x)
     if kind is None:
         raise _unknown(x, y, sample_weight)
     _refuse_beside(kind, "y", "the targets", y)
@@ -106,8 +107,8 @@ _SHUFFLED_BY_ITSELF = {  # Keras's words
 }
 
 
-def _kind_of(x: Any) -> str | None:
-    """What `x` is, if it makes batches itself; torch and grain need not be installed for that."""
+def kind_of(x: Any) -> str | None:
+    """Return what `x` is if it makes batches itself, else None. Imports neither torch nor grain."""
     if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         return "tf.data.Dataset"
     if isinstance(x, keras.utils.PyDataset):

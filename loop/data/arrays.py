@@ -93,10 +93,10 @@ class ArraySource:
         self.spec = keras.tree.map_structure(self._leaf_spec, self.arrays)
 
     def begin_epoch(self) -> None:
-        """Arrays do not mind."""
+        """No-op."""
 
     def end_epoch(self) -> None:
-        """Arrays do not mind."""
+        """No-op."""
 
     def _leaf_spec(self, array: tf.Tensor | None) -> tf.TensorSpec | None:
         """Keras's graphs know the batch size only where every batch has it; so do ours."""
@@ -155,27 +155,26 @@ class ArraySource:
 
 
 class ArrayPass:
-    """One pass over arrays: an iterator of batches, leaves `[batch, ...]`.
+    """One pass over arrays: batches by their place, leaves `[batch, ...]`.
 
     Attributes:
         inputs: The arrays, `[samples, ...]` each, and the order, `[samples]` int64: all that a
             compiled call needs to draw batches itself.
-        place: The batch that comes next. A call that draws batches itself moves it on.
     """
 
     def __init__(self, inputs: Structure, take: Callable[..., Batch], batch_size: int):
         self.inputs = inputs
-        self.place = 0
         self._take = take
         self._batch_size = batch_size
 
-    def __iter__(self) -> "ArrayPass":
-        return self
+    def batch(self, place: int) -> Batch:
+        """Return batch number `place`, leaves `[batch, ...]`.
 
-    def __next__(self) -> Batch:
+        Raises:
+            StopIteration: The pass has no more batches.
+        """
         arrays, order = self.inputs
-        start = self.place * self._batch_size
+        start = place * self._batch_size
         if start >= len(order):
             raise StopIteration
-        self.place += 1
         return self._take(arrays, order[start : start + self._batch_size])

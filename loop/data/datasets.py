@@ -76,12 +76,13 @@ class DatasetPass:
 
     def __init__(self, iterator: tf.data.Iterator):
         self.inputs = iterator
-        self.place = 0  # kept for the sake of those who draw by place; the iterator has its own
 
-    def __iter__(self) -> "DatasetPass":
-        return self
+    def batch(self, place: int) -> Batch:
+        """Return the next batch; the iterator keeps its own place.
 
-    def __next__(self) -> Batch:
+        Raises:
+            StopIteration: The pass has no more batches.
+        """
         return without_optionals(next(self.inputs))
 
 

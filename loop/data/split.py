@@ -6,9 +6,7 @@ import keras
 
 from loop.data.convert import is_array, to_array
 from loop.data.sparse import rows_of
-from loop.types import Structure
-
-Arrays = tuple[Structure, Structure, Structure]
+from loop.types import Arrays
 
 
 def split_validation(arrays: Arrays, validation_split: float) -> tuple[Arrays, Arrays]:

@@ -11,10 +11,10 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import keras
 import typer
 from rich.console import Console
 
@@ -65,7 +65,7 @@ def outcomes(engine: str, only: str) -> dict[str, str]:
     Returns:
         "passed", "failed" or "skipped" for each test, by its name.
     """
-    source = Path(keras.__file__).parent / "src"
+    source = Path(find_spec("keras").origin).parent / "src"
     command = [sys.executable, "-m", "pytest", *(str(source / suite) for suite in SUITES)]
     # A module of Keras may itself need a package that is not here: the others run all the same.
     command += ["-q", "-p", "keras_suite", "-p", "no:cacheprovider", "-k", only]

@@ -1,6 +1,7 @@
-"""Who looks at which batch, and how far the next call may run."""
+"""When callbacks look at batches, and how far the next call may run."""
 
 import keras
+import numpy as np
 import pytest
 from keras.callbacks import (
     BackupAndRestore,
@@ -17,17 +18,19 @@ from keras.callbacks import (
     TerminateOnNaN,
 )
 
-from loop import watch
-from loop.callbacks import ProgressBar, logs_only, register_cadence
-from loop.watch import EPOCHS, TRAINING, hears, looks_inside, next_look
+import loop
+from loop.callbacks import ProgressBar, cadence, logs_only, register_cadence
+from loop.callbacks.cadence import EPOCHS, TRAINING, has_hooks, looks_inside, next_control
 
 A_LOT = 10_000
 
 
 def last(*callbacks, batch=0):
     """The last batch of a call from `batch` on, where a second has room for 10,000 steps."""
-    hearers = [callback for callback in callbacks if hears(callback, TRAINING)]
-    return next_look(hearers, batch, lambda seconds: int(A_LOT * seconds))
+    listeners = [callback for callback in callbacks if has_hooks(callback, TRAINING)]
+    last, seconds = next_control(listeners, batch, 1.0)
+    by_time = batch + int(A_LOT * seconds) - 1
+    return by_time if last is None else min(last, by_time)
 
 
 class Looks(Callback):
@@ -41,7 +44,7 @@ class SavesMore(ModelCheckpoint):
 
 NEVER = A_LOT - 1
 KNOWN = {
-    "nobody": (Callback(), NEVER),
+    "no hooks": (Callback(), NEVER),
     "history": (History(), NEVER),
     "a hook of its own": (Looks(), 0),
     "early stopping": (EarlyStopping(), NEVER),
@@ -71,7 +74,7 @@ def test_callbacks_look_when_they_look(name):
     assert last(callback) == expected
 
 
-def test_the_first_who_looks_decides():
+def test_the_callback_that_looks_first_decides():
     register_cadence(Tenth, lambda callback, batch: batch - batch % 10 + 9)
     try:
         assert last(Tenth(), ProgressBar(), batch=25) == 29
@@ -79,7 +82,7 @@ def test_the_first_who_looks_decides():
         board = TensorBoard("there")
         assert last(board, batch=1) == A_LOT, "the graph is written once an epoch"
     finally:
-        del watch.CADENCES[Tenth]
+        del cadence.CADENCES[Tenth]
 
 
 class Tenth(Callback):
@@ -122,11 +125,34 @@ def test_a_class_may_say_that_it_reads_logs_only():
     assert not looks_inside(ModelCheckpoint("a.keras"))
 
 
-def test_history_need_not_be_told_of_an_epoch_while_it_is_the_last():
-    assert not hears(History(), EPOCHS)
-    assert hears(EarlyStopping(), EPOCHS)
+def test_history_needs_no_control_between_epochs():
+    assert not has_hooks(History(), EPOCHS)
+    assert has_hooks(EarlyStopping(), EPOCHS)
 
     class MyHistory(History):
         pass
 
-    assert hears(MyHistory(), EPOCHS)
+    assert has_hooks(MyHistory(), EPOCHS)
+
+
+@pytest.mark.parametrize("seconds", [1, 0.5, np.int64(1), np.float32(0.5)])
+def test_a_number_is_a_cadence_in_seconds_whatever_its_type(seconds):
+    register_cadence(Tenth, seconds)
+    try:
+        assert last(Tenth()) == int(A_LOT * float(seconds)) - 1
+        x = np.ones((8, 1), "float32")
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        loop.fit(model, x, x, callbacks=[Tenth()], verbose=0)
+    finally:
+        del cadence.CADENCES[Tenth]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [("often", TypeError), (None, TypeError), (True, TypeError), (-1, ValueError)],
+)
+def test_what_is_no_cadence_is_refused_where_it_is_registered(wrong, error):
+    with pytest.raises(error, match="cadence of Tenth"):
+        register_cadence(Tenth, wrong)
+    assert Tenth not in cadence.CADENCES

@@ -13,13 +13,15 @@ import tensorflow as tf
 import loop
 from compare import Recorder, differences, find, record
 from compare.scenarios.first import perceptron, uniform
-from loop import fused, whole
 from loop.data import make_source
-from loop.function import TRAIN, StepGraphs
-from loop.fused import Fused
-from loop.in_graph import AT_ONCE, RECORDED
-from loop.pace import Pace
-from loop.plans import make_call
+from loop.engine import program
+from loop.engine.compiled_step import TRAIN, ModelStep
+from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED
+from loop.engine.measure import measured, possible_compilations
+from loop.engine.plan import OnePass, decide
+from loop.engine.program import COMPILATIONS, StepTimer
+from loop.engine.run import Runner
+from loop.types import Horizon, Segment
 
 X, Y = uniform(160)
 SMALL = {"x": X[:100], "y": Y[:100], "validation_data": (X[100:], Y[100:]), "verbose": 0}
@@ -34,27 +36,32 @@ def model():
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Every call of a compiled function that runs many steps."""
+    """The concrete function of every call of a program."""
     made = []
-    for module in (fused, whole):
-        honest = module.flat_call
+    original = program.flat_call
 
-        def counting(function, honest=honest):
-            run = honest(function)
-            return lambda *arguments: made.append(function) or run(*arguments)
+    def counting(function):
+        run = original(function)
+        return lambda *arguments: made.append(function) or run(*arguments)
 
-        monkeypatch.setattr(module, "flat_call", counting)
+    monkeypatch.setattr(program, "flat_call", counting)
     return made
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Every value that came from the device to Python."""
+    """Every tensor whose value came from the device to Python."""
     made = []
-    owner = next(one for one in type(tf.constant(0)).__mro__ if "numpy" in vars(one))
-    honest = owner.numpy
-    monkeypatch.setattr(owner, "numpy", lambda self: made.append(self) or honest(self))
+    owner = next(base for base in type(tf.constant(0)).__mro__ if "numpy" in vars(base))
+    original = owner.numpy
+    monkeypatch.setattr(owner, "numpy", lambda self: made.append(self) or original(self))
     return made
+
+
+@pytest.fixture
+def no_time(monkeypatch):
+    """Every call has no time left from its start, so it runs one step and hands back control."""
+    monkeypatch.setattr(program, "_seconds", lambda _: tf.constant(0.0, tf.float64))
 
 
 def warm(model, **arguments):
@@ -65,10 +72,10 @@ def warm(model, **arguments):
 class Watching(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
-        self.told = []
+        self.seen = []
 
     def on_train_batch_end(self, batch, logs=None):
-        self.told.append((batch, dict(logs)))
+        self.seen.append((batch, dict(logs)))
 
 
 class Looking(keras.callbacks.Callback):
@@ -76,58 +83,111 @@ class Looking(keras.callbacks.Callback):
         self.logs = logs
 
 
-def test_a_fit_that_nobody_watches_is_one_call_and_one_read_for_each_log(model, calls, reads):
+PROGRESS = 1  # the read that says how far a call came
+
+
+def test_a_fit_that_no_callback_looks_into_is_one_call_and_one_read_for_each_log(
+    model, calls, reads
+):
     warm(model, epochs=7)
     calls.clear(), reads.clear()
     loop.fit(model, **SMALL, epochs=7)
     assert len(calls) == 1
-    assert len(reads) == 2 * LOGS, "training and validation"
+    assert len(reads) == 2 * LOGS + PROGRESS, "training and validation"
 
 
-def test_who_looks_between_epochs_makes_one_call_and_its_reads_an_epoch(model, calls, reads):
+def test_a_callback_that_looks_between_epochs_makes_one_call_and_its_reads_an_epoch(
+    model, calls, reads
+):
     warm(model, epochs=2)
     calls.clear(), reads.clear()
     loop.fit(model, **SMALL, epochs=7, callbacks=[Looking()])
     assert len(calls) == 7
-    assert len(reads) == 7 * 2 * LOGS
+    assert len(reads) == 7 * (2 * LOGS + PROGRESS)
 
 
-def test_who_looks_at_batches_makes_one_call_a_batch(model, calls):
+def test_a_callback_that_looks_at_batches_makes_one_call_a_batch(model, calls):
     warm(model, callbacks=[Watching()])
     calls.clear()
     loop.fit(model, **SMALL, epochs=3, callbacks=[Watching()])
     assert len(calls) == 3 * (STEPS + 1), "validation is not looked at"
 
 
-def test_who_only_reads_logs_makes_one_call_an_epoch(model, calls):
+def test_a_callback_that_only_reads_logs_makes_one_call_an_epoch(model, calls):
     warm(model, callbacks=[loop.callbacks.logs_only(Watching())])
     calls.clear()
     loop.fit(model, **SMALL, epochs=3, callbacks=[loop.callbacks.logs_only(Watching())])
     assert len(calls) == 3 * (1 + 1), "training and validation"
 
 
-def test_plan_step_reads_logs_once_an_epoch_where_nobody_listens(model, reads):
+def test_plan_step_reads_logs_once_an_epoch_where_no_callback_reads_them(model, reads):
     loop.fit(model, **SMALL, plan="step")
     reads.clear()
     loop.fit(model, **SMALL, epochs=3, plan="step")
     assert len(reads) == 3 * 2 * LOGS + LOGS, "and those of the last batch where it all ends"
 
 
-def test_the_first_calls_are_short_as_nobody_knows_how_long_a_step_takes(model, calls):
+def test_the_first_fit_of_a_model_is_one_call_and_builds_one_program(model, calls):
     loop.fit(model, **SMALL, epochs=7)
-    in_pieces, together = 1 + 1 + 1, 1  # a step, a step, the rest of the epoch; all other epochs
-    assert len(calls) == in_pieces + together
+    assert len(calls) == 1
 
 
-def test_a_call_returns_while_somebody_waits():
-    pace = Pace()
-    assert pace.steps_within(1.0) == 1
-    pace.measure(1, 0.0, {})  # hours ago: it compiled
-    assert pace.steps_within(1.0) == 1
-    pace.seconds_per_step = 0.3
-    assert pace.steps_within(1.0) == 3
-    pace.seconds_per_step = 30.0
-    assert pace.steps_within(1.0) == 1
+def busy(seconds):
+    """Keep the processor busy inside a graph."""
+    end = tf.timestamp() + seconds
+    tf.while_loop(lambda _: tf.timestamp() < end, lambda turn: (turn + 1,), (tf.constant(0),))
+
+
+def steps_of(samples):
+    return {"x": X[:samples], "y": Y[:samples], "batch_size": 1, "verbose": 0}
+
+
+def test_a_call_of_a_step_that_is_slow_from_the_start_ends_after_about_a_second(model, calls):
+    def slow_step(model, batch):
+        busy(0.1)
+        return loop.train_step(model, batch)
+
+    for _ in range(2):
+        loop.fit(model, **steps_of(150))  # what is known of these steps says nothing of others
+    calls.clear()
+    loop.fit(model, **steps_of(25), train_step=slow_step)
+    assert 3 <= len(calls) <= 25, "2.5 seconds"
+
+
+def test_a_call_of_a_step_that_becomes_slow_ends_after_about_a_second(model, calls):
+    is_slow = tf.Variable(False)
+
+    def slows_down(model, batch):
+        tf.cond(is_slow, lambda: busy(0.1) or 0, lambda: 0)
+        logs = loop.train_step(model, batch)
+        is_slow.assign(model.optimizer.iterations >= 250)
+        return logs
+
+    loop.fit(model, **steps_of(125), train_step=slows_down)
+    calls.clear()
+    loop.fit(model, **steps_of(25), epochs=6, train_step=slows_down)
+    assert 3 <= len(calls) <= 26, "125 fast steps, then 2.5 seconds"
+
+
+def test_a_validation_that_is_slow_is_run_in_calls_of_about_a_second(model, calls):
+    def slow_step(model, batch):
+        busy(0.1)
+        return loop.test_step(model, batch)
+
+    data = {"validation_data": (X[:25], Y[:25]), "validation_batch_size": 1}
+    loop.fit(model, **steps_of(5), **data, test_step=slow_step)
+    assert 3 <= len(calls) <= 25, "2.5 seconds"
+
+
+def test_a_call_in_xla_runs_as_many_steps_as_its_last_ones_took():
+    timer = StepTimer()
+    assert timer.steps_within(1.0) == 1
+    timer.measure(1, 0.0)  # hours ago: it compiled
+    assert timer.steps_within(1.0) == 1
+    timer.seconds_per_step = 0.3
+    assert timer.steps_within(1.0) == 3
+    timer.seconds_per_step = 30.0
+    assert timer.steps_within(1.0) == 1
 
 
 @pytest.mark.parametrize("plan", ["fused", "xla", "fastest"])
@@ -137,6 +197,18 @@ def test_a_plan_that_must_fuse_says_why_it_cannot_and_trains_nothing(plan):
     before = [weight.numpy() for weight in model.weights]
     with pytest.raises(ValueError, match="the step runs eagerly"):
         loop.fit(model, **SMALL, plan=plan)
+    for value, weight in zip(before, model.weights, strict=True):
+        np.testing.assert_array_equal(value, weight.numpy())
+
+
+def test_a_plan_that_must_fuse_refuses_a_validation_that_cannot_before_a_weight_moves(model):
+    def my_test_step(model, batch):
+        tf.py_function(lambda: None, [], [])
+        return loop.test_step(model, batch)
+
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(ValueError, match="the step calls Python"):
+        loop.fit(model, **SMALL, epochs=2, plan="fused", test_step=my_test_step)
     for value, weight in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(value, weight.numpy())
 
@@ -172,8 +244,8 @@ def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, call
 @pytest.mark.parametrize(("samples", "batch"), [(96, 32), (100, None)])
 def test_the_batch_size_is_static_only_where_every_batch_has_it(model, samples, batch):
     source = make_source(X[:samples], Y[:samples])
-    one = StepGraphs(model, TRAIN, source.spec).compiled().on_batch
-    assert one.structured_input_signature[0][0][0].shape[0] == batch
+    step = ModelStep(model, TRAIN).compiled(source.spec).on_batch
+    assert step.structured_input_signature[0][0][0].shape[0] == batch
 
 
 # However the steps of a scenario are cut into calls, its bits are those of Keras.
@@ -189,37 +261,53 @@ def found_apart(scenario, candidate=loop.fit, watched="nothing"):
     return [str(one) for one in found]
 
 
+CUT += ["validation_freq_int", "early_stopping", "jit_compile", "learning_rates", "dataset_endless"]
+
+
 @pytest.mark.parametrize("name", CUT)
-def test_calls_of_three_steps_have_the_same_bits(monkeypatch, name):
-    monkeypatch.setattr(Pace, "steps_within", lambda self, seconds: 3)
+def test_calls_that_end_after_each_step_have_the_same_bits(no_time, name):
     assert not found_apart(find([name])[0])
 
 
+def test_calls_that_end_anywhere_have_the_same_bits(monkeypatch):
+    moments = np.random.default_rng(0)
+    monkeypatch.setattr(
+        program, "_seconds", lambda _: tf.constant(moments.exponential(0.001), tf.float64)
+    )
+    assert not found_apart(find(["random_labels"])[0])
+
+
 @pytest.mark.parametrize("name", ["random_labels", "early_stopping", "learning_rates", "files"])
-def test_epochs_that_are_looked_at_have_the_same_bits(name):
+def test_epochs_that_callbacks_look_at_have_the_same_bits(name):
     assert not found_apart(find([name])[0], watched="epochs")
 
 
-READ = ["random_labels", "dataset", "steps_cut_the_pass", "own_train_step", "steps_per_execution"]
+READ_ONLY = [
+    "random_labels",
+    "dataset",
+    "steps_cut_the_pass",
+    "own_train_step",
+    "steps_per_execution",
+]
 
 
-@pytest.mark.parametrize("name", READ)
-def test_who_only_reads_is_told_the_same_in_the_same_order(monkeypatch, name):
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_a_callback_that_only_reads_logs_sees_the_same_in_the_same_order(monkeypatch, name):
     monkeypatch.setattr(Recorder, "logs_only", True, raising=False)  # Keras does not ask
     assert not found_apart(find([name])[0], watched="batches")
 
 
-def test_more_steps_than_one_call_records_are_told_one_by_one(model):
+def test_of_more_steps_than_one_call_records_every_one_is_seen(model):
     reader = loop.callbacks.logs_only(Watching())
-    samples = RECORDED + 5
+    samples = MAX_RECORDED + 5
     x, y = np.ones((samples, 10)), np.ones(samples)
     loop.fit(model, x, y, batch_size=1, callbacks=[reader], verbose=0)
-    assert [batch for batch, _ in reader.told] == list(range(samples))
+    assert [batch for batch, _ in reader.seen] == list(range(samples))
 
 
 def test_more_epochs_than_one_call_holds_are_the_same():
     (scenario,) = find(["validation_freq_list"])
-    data = {**scenario.data(), "epochs": AT_ONCE + 3, "validation_freq": [1, 2, 5, 60, 66]}
+    data = {**scenario.data(), "epochs": MAX_EPOCHS + 3, "validation_freq": [1, 2, 5, 60, 66]}
     assert not found_apart(dataclasses.replace(scenario, data=lambda: dict(data)))
 
 
@@ -229,12 +317,12 @@ def other_metrics():
     return model
 
 
-def test_metrics_that_are_no_means_are_read_outside_of_graphs_and_are_the_same():
+def test_metrics_that_are_not_means_are_read_outside_of_graphs_and_are_the_same():
     (scenario,) = find(["last_partial_batch"])
     scenario = dataclasses.replace(scenario, build=other_metrics)
     assert not found_apart(scenario)
     found = loop.explain(other_metrics(), **scenario.data())
-    assert "is no mean" in found.reason
+    assert "is not a mean" in found.reason
 
 
 def test_a_step_that_writes_summaries_runs_step_by_step(tmp_path, model):
@@ -265,24 +353,18 @@ def test_a_sum_added_to_a_total_keeps_the_bits_of_keras():
     assert loop.explain(in_loops.build(), **in_loops.data()).plan == "fused"
 
 
-def test_what_is_kept_with_the_model_does_not_hold_the_data(model):
+def segment_of(source, steps, **horizon):
+    return Segment(source.new_pass(), 0, 0, steps, Horizon(None, 1.0, **horizon))
+
+
+def test_what_is_cached_with_the_model_does_not_hold_the_data(model):
     source = make_source(X, Y)
     held = weakref.ref(source)
-    call = call_of("fused", model, source)
-    call(source.new_pass(), 3), call(source.new_pass(), 1, each=True)
-    del source, call
+    runner = Runner(ModelStep(model, TRAIN), source, "fused", OnePass(5), print)
+    runner.run(segment_of(source, 3)), runner.run(segment_of(source, 1, record=True))
+    del source, runner
     gc.collect()
     assert held() is None
-
-
-def test_explain_trains_nothing_and_leaves_the_history_alone(model):
-    history = loop.fit(model, **SMALL)
-    before = [variable.numpy() for variable in [*model.variables, *model.optimizer.variables]]
-    told = str(loop.explain(model, **SMALL, callbacks=[Watching()], epochs=3))
-    assert model.history is history
-    assert "Watching looks at every batch" in told
-    for value, variable in zip(before, [*model.variables, *model.optimizer.variables], strict=True):
-        np.testing.assert_array_equal(value, variable.numpy())
 
 
 def test_without_a_seed_each_epoch_of_a_call_has_an_order_of_its_own():
@@ -324,7 +406,7 @@ def stop_evaluating(self, *_, **__):
     ],
     ids=lambda one: one if isinstance(one, str) else "-".join(one),
 )
-def test_a_stop_is_heard_as_soon_as_in_keras(name, hooks):
+def test_a_stop_takes_effect_as_soon_as_in_keras(name, hooks):
     (scenario,) = find([name])
     original = scenario.data
 
@@ -372,15 +454,15 @@ def test_logs_of_another_dtype_than_the_metrics_of_that_name_are_the_same():
     assert not found_apart(dataclasses.replace(scenario, build=build))
 
 
-def test_a_history_with_a_hook_of_its_own_is_told_at_every_epoch(model):
+def test_the_hook_set_on_a_history_is_called_at_every_epoch(model):
     history, seen = keras.callbacks.History(), []
-    honest = history.on_epoch_end
+    original = history.on_epoch_end
 
-    def told(epoch, logs=None):
-        honest(epoch, logs)
+    def on_epoch_end(epoch, logs=None):
+        original(epoch, logs)
         seen.append(float(model.weights[0][0, 0]))
 
-    history.on_epoch_end = told
+    history.on_epoch_end = on_epoch_end
     loop.fit(model, **SMALL, epochs=4, callbacks=[history])
     assert len(set(seen)) == 4
 
@@ -406,7 +488,7 @@ def test_plan_xla_has_the_bits_of_keras_with_jit_compile(name):
 def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, capsys):
     before = [variable.numpy() for variable in model.variables]
     found = loop.explain(model, **SMALL, plan="fastest")
-    assert found.plan in fused.WAYS
+    assert found.plan in COMPILATIONS
     assert "us" in found.measured
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
@@ -419,35 +501,36 @@ def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, 
     assert said in capsys.readouterr().out
 
 
-def call_of(plan, model, source):
-    return make_call(plan, StepGraphs(model, TRAIN, source.spec), source, print)
+def compiled_of(model, source):
+    return ModelStep(model, TRAIN).compiled(source.spec)
 
 
-def test_fastest_picks_what_took_least(monkeypatch, model):
+def test_fastest_picks_the_compilation_that_took_least(monkeypatch, model):
     took = {"fused": 3.0, "fused over XLA steps": 2.0, "xla": 5.0}
-    monkeypatch.setattr("loop.fastest._seconds_per_step", lambda _, way: took[way])
-    call = call_of("fastest", model, make_source(X, Y))
-    assert isinstance(call, Fused)
-    assert call.way == "fused over XLA steps"
+    monkeypatch.setattr("loop.engine.measure._seconds_per_step", lambda *_: took[_[-1]])
+    source = make_source(X, Y)
+    decision = decide("fastest", ModelStep(model, TRAIN), source, OnePass(5), print)
+    assert decision.compilation == "fused over XLA steps"
 
 
-def test_a_way_that_fails_is_never_picked_and_is_named(monkeypatch, model):
-    def seconds(_, way):
-        if way != "fused":
+def test_a_compilation_that_fails_is_never_picked_and_is_named(monkeypatch, model):
+    def seconds(_compiled, _source, compilation):
+        if compilation != "fused":
             raise tf.errors.InvalidArgumentError(None, None, "XLA does not know this op")
         return 1.0
 
-    monkeypatch.setattr("loop.fastest._seconds_per_step", seconds)
+    monkeypatch.setattr("loop.engine.measure._seconds_per_step", seconds)
     said = []
     source = make_source(X, Y)
-    call = make_call("fastest", StepGraphs(model, TRAIN, source.spec), source, said.append)
-    assert call.way == "fused"
+    found = measured(compiled_of(model, source), source, "train_function", said.append)
+    assert found.compilation == "fused"
     assert "XLA does not know this op" in said[0]
 
 
 def test_convolutions_never_run_in_an_xla_loop_on_cpu():
     (scenario,) = find(["digits_cnn"])
     data = scenario.data()
-    call = call_of("xla", scenario.build(), make_source(data["x"], data["y"]))
-    assert call.way == "fused over XLA steps"
-    assert "convolutions" in call.ways()[1]["xla"]
+    source = make_source(data["x"], data["y"])
+    possible, left_out = possible_compilations(compiled_of(scenario.build(), source), source)
+    assert possible[-1] == "fused over XLA steps"
+    assert "convolutions" in left_out["xla"]

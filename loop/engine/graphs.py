@@ -1,0 +1,131 @@
+"""Python code as TensorFlow graphs: compile it, call it, and find what cannot run in a loop."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from loop.types import Structure
+
+SUMS = ("Add", "AddV2", "AddN")
+
+
+def graph(function: Callable[..., Any], jit_compile: bool | None) -> Callable[..., Any]:
+    """Return a `tf.function` of code that needs no AutoGraph."""
+    unconverted = tf.autograph.experimental.do_not_convert(function)
+    return tf.function(unconverted, reduce_retracing=True, jit_compile=jit_compile)
+
+
+def concrete(function: Any, *specs: Structure) -> Any:
+    """Return the one graph for arguments of these specs: a short last batch traces nothing new.
+
+    Where the model or TensorFlow was told to run eagerly, return the function itself.
+    """
+    is_function = isinstance(function, tf.types.experimental.PolymorphicFunction)
+    if is_function and not tf.config.functions_run_eagerly():
+        return function.get_concrete_function(*specs)
+    return function
+
+
+def is_graph(function: Any) -> bool:
+    """Return whether a function is one graph for all batches, and not Python that runs eagerly."""
+    return isinstance(function, tf.types.experimental.ConcreteFunction)
+
+
+def flat_call(function: Any) -> Callable[..., Any]:
+    """Return a concrete function as a call that does not check its arguments again at every call.
+
+    On 2 cores this takes a third off a call that runs a single small step.
+    """
+    places = itertools.count()
+    template = tf.nest.map_structure(lambda _: next(places), function.structured_outputs)
+
+    def call(*arguments: Structure) -> Structure:
+        flat = tf.nest.flatten(arguments, expand_composites=True)
+        outputs = function.inference_fn.call_flat(*flat, *function.captured_inputs)
+        return _filled(template, outputs)
+
+    return call
+
+
+def _filled(template: Structure, values: list) -> Structure:
+    """Return the structure with a value in each of its places."""
+    if isinstance(template, dict):
+        return {name: _filled(part, values) for name, part in template.items()}
+    if isinstance(template, tuple | list):
+        return tuple(_filled(part, values) for part in template)
+    return values[template]
+
+
+def op_types(function: Any) -> set[str]:
+    """Return the types of all ops in a concrete function and in the functions that it calls."""
+    graph_def = function.graph.as_graph_def()
+    nodes = itertools.chain(graph_def.node, *(f.node_def for f in graph_def.library.function))
+    return {node.op for node in nodes}
+
+
+def why_not_in_a_loop(step: Any) -> str | None:
+    """Return why a step, a concrete function, cannot run in a loop in a graph; None if it can."""
+    if not isinstance(step.structured_outputs, dict):
+        return "the step returns no dict of logs"
+    for name, log in step.structured_outputs.items():
+        if not isinstance(log, tf.Tensor | tf.TensorSpec) or not log.shape.is_fully_defined():
+            return f"the log {name!r} of the step is no tensor of a fixed shape"
+        if log.dtype == tf.bfloat16:
+            return f"the log {name!r} of the step is of bfloat16, which Keras leaves a tensor"
+    for op_type in op_types(step):
+        if op_type.startswith("Write") and op_type.endswith("Summary"):
+            return "the step writes summaries, which ask Python for the number of the step"
+        if op_type in ("PyFunc", "EagerPyFunc"):
+            return "the step calls Python, which may read or change anything"
+        if op_type.startswith("Random") or op_type in ("TruncatedNormal", "Multinomial"):
+            return (
+                f"the step draws with {op_type}, whose state is in the graph: another graph would "
+                "draw anew (keras.random keeps its state in variables)"
+            )
+    return None
+
+
+def why_regrouped(step: Any, in_xla: bool) -> str | None:
+    """Return why a sum in a step, a concrete function, has other bits in a loop; None if none has.
+
+    TensorFlow turns `total + (a + b)` into `(total + a) + b` where it knows the shape of `total`,
+    and in a loop it does not: the last bit of the sum may then depend on where the step runs. The
+    log `loss` is such a total where there are several losses and every batch is one sample, so that
+    nothing is multiplied in between. XLA regroups nothing.
+    """
+    if in_xla or not is_graph(step) or why_not_in_a_loop(step):
+        return None
+    specs = tf.nest.flatten(step.structured_input_signature)
+    one_sample = all(spec is None or (spec.shape.rank and spec.shape[0] == 1) for spec in specs)
+    through = {"Identity", "Sum", "Mul"} if one_sample else {"Identity", "Sum"}
+
+    def is_sum(tensor: tf.Tensor) -> bool:
+        while tensor.op.type in through and tensor.op.inputs[0].shape == tensor.shape:
+            tensor = tensor.op.inputs[0]
+        return tensor.op.type in SUMS
+
+    found = any(
+        total.op.type == "ReadVariableOp" and total.shape == term.shape and is_sum(term)
+        for op in step.graph.get_operations()
+        if op.type in SUMS and len(op.inputs) == 2
+        for total, term in itertools.permutations(op.inputs)
+    )
+    reason = "the step adds a sum to a total, which TensorFlow regroups outside of loops"
+    return reason if found else None
+
+
+def in_a_loop(step: Any) -> Callable[[Structure], Structure]:
+    """Return a step in a loop of one turn, where sums are added up as in Keras's own loops."""
+
+    def run(batch: Structure) -> Structure:
+        def turn(_: tf.Tensor, __: Structure) -> tuple[bool, Structure]:
+            return True, step(batch)
+
+        logs = tf.nest.map_structure(
+            lambda log: tf.zeros(log.shape, log.dtype), step.structured_outputs
+        )
+        return tf.while_loop(lambda done, _: tf.logical_not(done), turn, (False, logs))[1]
+
+    return graph(run, jit_compile=None)

@@ -1,0 +1,258 @@
+"""What runs inside a compiled call: many steps, and many epochs.
+
+    while step < end and now < deadline:
+        logs = step_function(source.draw(inputs, step))     # the batch, too, is drawn in the graph
+        step += 1
+
+What keeps the bits (docs/decisions/fusion.md): the step stays a function of its own, called from
+the body of a loop that TensorFlow lowers, so it goes through the same rewrites as under Keras;
+shapes are static where Keras's are; data and order come as arguments and not as constants.
+
+Every loop ends at a deadline as well, so a call returns in time however slow a step is or becomes,
+and hands back how far it came. XLA has no clock: there a call runs to its end.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from loop.metrics import epoch_logs
+from loop.types import Logs, Structure
+
+MAX_RECORDED = 1024
+"""The most steps whose logs one call hands back."""
+
+MAX_EPOCHS = 64
+"""The most epochs in one call: the history in the graph has a fixed size."""
+
+
+class Steps(NamedTuple):
+    """A step and where its batches come from."""
+
+    function: Any
+    """The concrete function of the step."""
+
+    source: Any
+    """A `loop.types.Source`; an ArraySource where a graph is compiled with XLA."""
+
+
+def many_steps(
+    steps: Steps,
+    inputs: Structure,
+    start: tf.Tensor,
+    end: tf.Tensor,
+    deadline: tf.Tensor | None,
+    record: bool = False,
+) -> tuple[tf.Tensor, Logs, Logs]:
+    """Run steps `start` to `end` of a pass, inside a graph: at least one, until the deadline.
+
+    Args:
+        steps: The step and where its batches come from.
+        inputs: The pass to draw them from, as `source.signature` describes it.
+        start: The place of the first batch in the pass, int64.
+        end: The place to stop before, int64.
+        deadline: Seconds since 1970, float64; None in XLA, where every shape must be known and
+            the short last batch is a case of its own.
+        record: Whether to record the logs after every step.
+
+    Returns:
+        The place after the last step that ran, its logs, and with `record` the logs after each
+        step, `[MAX_RECORDED]`; otherwise {}.
+    """
+    function, source = steps
+    short = deadline is None and source.last_is_short
+    full = tf.minimum(end, source.num_samples // source.batch_size) if short else end
+    draw = source.draw_full if short else source.draw
+    logs = no_logs(function)
+    recorded = rows_for(logs, MAX_RECORDED) if record else {}
+
+    def goes_on(place: tf.Tensor, *_: Any) -> tf.Tensor:
+        if deadline is None:
+            return place < full
+        in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(place, start))
+        return tf.logical_and(place < full, in_time)
+
+    def step(place: tf.Tensor, _: Logs, recorded: dict) -> tuple:
+        logs = function(draw(inputs, place))
+        return place + 1, logs, with_row(recorded, place - start, logs)
+
+    place = start
+    if not short or source.num_batches > 1:
+        # One step after another: an update of the weights waits for the one before in any case.
+        place, logs, recorded = tf.while_loop(
+            goes_on, step, (start, logs, recorded), parallel_iterations=1
+        )
+    if not short:
+        return place, logs, stacked(recorded)
+
+    def last_step() -> tuple:
+        logs = function(source.draw_short(inputs))
+        return logs, stacked(with_row(recorded, full - start, logs))
+
+    return end, *tf.cond(full < end, last_step, lambda: (logs, stacked(recorded)))
+
+
+def no_logs(function: Any) -> Logs:
+    """Return zeros in the place of the logs of a step: what a loop starts with."""
+    outputs = function.structured_outputs
+    return {name: tf.zeros(log.shape, log.dtype) for name, log in outputs.items()}
+
+
+def rows_for(logs: Logs, rows: int) -> dict[str, tf.TensorArray]:
+    """Return room for so many rows of such logs."""
+    return {
+        name: tf.TensorArray(log.dtype, rows, element_shape=log.shape) for name, log in logs.items()
+    }
+
+
+def with_row(rows: dict[str, tf.TensorArray], place: tf.Tensor, logs: Logs) -> dict:
+    """Return the rows with logs written at a place."""
+    place = tf.cast(place, tf.int32)
+    return {name: array.write(place, logs[name]) for name, array in rows.items()}
+
+
+def stacked(rows: dict[str, tf.TensorArray]) -> Logs:
+    """Return the rows of each log as one tensor, `[rows, ...]`."""
+    return {name: array.stack() for name, array in rows.items()}
+
+
+class Span(NamedTuple):
+    """What a call of many epochs is asked for; one int64 vector, `[5]`, in the graph.
+
+    The places apply to the first epoch, which an earlier call may have begun; every later epoch
+    starts at its first step.
+    """
+
+    first: int
+    """The step to start at."""
+
+    end: int
+    """The step to stop before."""
+
+    first_test: int
+    """The step of validation to start at."""
+
+    tests: int
+    """Steps of validation in each epoch; 0 for none."""
+
+    epochs: int
+    """How many epochs to close."""
+
+
+class Progress(NamedTuple):
+    """How far a call of many epochs came; int64 in the graph."""
+
+    epochs: int
+    """Epochs that were closed."""
+
+    place: int
+    """The step to go on with in the epoch after these; `end` where all of its steps ran."""
+
+    test_place: int
+    """The step of validation to go on with."""
+
+
+class ManyEpochs(NamedTuple):
+    """Epochs of training, each with its validation; call it inside a graph.
+
+    Attributes:
+        model: Its metrics are reset where an epoch, or a validation, begins.
+        train: The steps that train.
+        test: The steps that validate, or None.
+        has_clock: Whether to stop at a deadline; not in XLA, where every shape must be known.
+    """
+
+    model: keras.Model
+    train: Steps
+    test: Steps | None
+    has_clock: bool
+
+    def __call__(
+        self,
+        arrays: list[tf.Tensor],
+        orders: tf.Tensor,
+        test_inputs: Structure,
+        span: tf.Tensor,
+        seconds: tf.Tensor,
+    ) -> tuple[tf.Tensor, Logs, Logs]:
+        """Run epochs until all are closed or the time is over.
+
+        Args:
+            arrays: What to train on, `[samples, ...]`.
+            orders: The order of the samples for each epoch, `[passes, samples]`; the last row
+                serves all epochs that are left.
+            test_inputs: A pass over the validation data, or [].
+            span: A `Span` as a vector, `[5]` int64.
+            seconds: About how long to run, float64.
+
+        Returns:
+            `Progress` as a vector, `[3]` int64, and the logs of each epoch, `[MAX_EPOCHS]` a log:
+            those of training, those of validation.
+        """
+        first, end, first_test, tests, epochs = tf.unstack(span)
+        passes = tf.shape(orders, tf.int64)[0]
+        deadline = tf.timestamp() + seconds if self.has_clock else None
+
+        def goes_on(epoch: tf.Tensor, is_closed: tf.Tensor, *_: Any) -> tf.Tensor:
+            if deadline is None:
+                return epoch < epochs
+            in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(epoch, 0))
+            return (epoch < epochs) & is_closed & in_time
+
+        def one_epoch(
+            epoch: tf.Tensor,
+            _: tf.Tensor,
+            __: tf.Tensor,
+            ___: tf.Tensor,
+            history: dict,
+            tested: dict,
+        ) -> tuple:
+            is_first = tf.equal(epoch, 0)
+            start = tf.where(is_first, first, 0)
+            tf.cond(tf.equal(start, 0), self._reset, _nothing)
+            inputs = arrays, orders[tf.minimum(epoch, passes - 1)]
+            place, logs, _ = many_steps(self.train, inputs, start, end, deadline)
+            history = with_row(history, epoch, epoch_logs(self.model, logs))
+            test_place = tests
+            if self.test is not None:
+                start = tf.where(is_first, first_test, 0)
+                stop = tf.where(tf.equal(place, end), tests, start)
+                test_place, logs = self._validated(test_inputs, start, stop, deadline)
+                tested = with_row(tested, epoch, logs)
+            is_closed = tf.equal(place, end) & tf.equal(test_place, tests)
+            epoch += tf.cast(is_closed, tf.int64)
+            return epoch, is_closed, place, test_place, history, tested
+
+        history = rows_for(no_logs(self.train.function), MAX_EPOCHS)
+        tested = rows_for(no_logs(self.test.function), MAX_EPOCHS) if self.test else {}
+        epoch, _, place, test_place, history, tested = tf.while_loop(
+            goes_on,
+            one_epoch,
+            (tf.zeros_like(epochs), tf.constant(True), end, tests, history, tested),
+            parallel_iterations=1,
+        )
+        return tf.stack([epoch, place, test_place]), stacked(history), stacked(tested)
+
+    def _validated(
+        self, inputs: Structure, start: tf.Tensor, end: tf.Tensor, deadline: tf.Tensor | None
+    ) -> tuple[tf.Tensor, Logs]:
+        """Run steps `start` to `end` of validation; return the place reached and the logs."""
+        assert self.test is not None
+        test = self.test
+
+        def validate() -> tuple[tf.Tensor, Logs]:
+            tf.cond(tf.equal(start, 0), self._reset, _nothing)
+            place, logs, _ = many_steps(test, inputs, start, end, deadline)
+            return place, epoch_logs(self.model, logs)
+
+        return tf.cond(start < end, validate, lambda: (start, no_logs(test.function)))
+
+    def _reset(self) -> tf.Tensor:
+        self.model.reset_metrics()
+        return _nothing()
+
+
+def _nothing() -> tf.Tensor:
+    """Return what a branch returns that has nothing to return."""
+    return tf.constant(0)

@@ -1,0 +1,208 @@
+"""Runs segments: step by step, or in compiled calls of many steps and of whole epochs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from loop.callbacks import BatchHooks, Callbacks
+from loop.engine.compiled_step import ModelStep
+from loop.engine.graphs import is_graph
+from loop.engine.horizon import Due, epochs_ahead, why_callbacks_look_inside
+from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED, Progress, Span
+from loop.engine.plan import Decision, OnePass, Reach, decide
+from loop.engine.program import Programs, row
+from loop.types import MAX_SECONDS, Ahead, Horizon, Logs, Result, Segment, Source
+
+
+class Runner:
+    """Runs the segments of a fit or an evaluation by the programs that its plan allows.
+
+    Attributes:
+        step: The step.
+        source: Where its batches come from.
+        plan: One of `loop.types.PLANS`.
+        one_pass: Whether the steps of an epoch lie within one pass over the source.
+        tests: Runs the validation of a fit; None without validation.
+    """
+
+    def __init__(
+        self,
+        step: ModelStep,
+        source: Source,
+        plan: str,
+        one_pass: OnePass,
+        say: Callable[[str], None],
+        tests: "Runner | None" = None,
+    ):
+        self.step = step
+        self.source = source
+        self.plan = plan
+        self.one_pass = one_pass
+        self.tests = tests
+        self._say = say
+        self._decided_for: Any = None
+        self._decision: Decision | None = None
+        self._programs: Programs | None = None
+        self._test_programs: Programs | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """Which programs may run; decided again where a callback has compiled the model anew.
+
+        Raises:
+            ValueError: The plan needs steps that share a call, and these cannot.
+        """
+        functions = (
+            self.step.keras_function,
+            self.tests.step.keras_function if self.tests is not None else None,
+            tf.config.functions_run_eagerly(),
+        )
+        if self._decision is None or self._decided_for != functions:
+            self._decision = decide(self.plan, self.step, self.source, self.one_pass, self._say)
+            self._decided_for = functions
+            self._programs = self._test_programs = None
+            if self.tests is not None and self.plan not in ("auto", "step"):
+                _ = self.tests.decision  # raises before training where validation cannot fuse
+        return self._decision
+
+    @property
+    def programs(self) -> Programs:
+        """The programs of the decision that holds now."""
+        compilation = self.decision.compilation
+        if self._programs is None:
+            compiled = self.step.compiled(self.source.spec)
+            self._programs = Programs(compiled, self.source, compilation)
+        return self._programs
+
+    @property
+    def limits(self) -> list[str]:
+        """Why no call may run whole epochs, without any callbacks; [] if calls may."""
+        reasons = [limit.reason for limit in self.decision.limits]
+        if self.tests is not None and self.decision.reach is not Reach.STEP:
+            reasons += [f"in validation, {limit.reason}" for limit in self.tests.decision.limits]
+        return reasons
+
+    def ahead(self, callbacks: Callbacks, validation: Due | None, epoch: int, epochs: int) -> Ahead:
+        """Return the whole epochs, from `epoch` on, that one call may run.
+
+        Args:
+            callbacks: The callbacks, whose hooks are looked up now.
+            validation: Says after which epochs to validate; None for no validation.
+            epoch: The epoch that comes next.
+            epochs: The epoch to stop before.
+        """
+        if self.step.model.stop_training or self.decision.reach is not Reach.EPOCHS:
+            return Ahead()
+        if why_callbacks_look_inside(callbacks, validation is not None) or self.limits:
+            return Ahead()
+        tests = 0
+        if self.tests is not None and validation is not None and validation.is_due(epoch):
+            tests = self.tests.one_pass.steps or 0
+        return Ahead(epochs_ahead(callbacks, validation, epoch, epochs), tests)
+
+    def horizon(
+        self, hooks: BatchHooks, is_stopping: Callable[[], bool]
+    ) -> Callable[[int], Horizon]:
+        """Return a function from the next step to how far the next call may run.
+
+        Where callbacks have stopped the model already, Keras runs one more execution and asks
+        again.
+        """
+
+        def horizon(step: int) -> Horizon:
+            if self.decision.reach is Reach.STEP or is_stopping():
+                return Horizon(step, MAX_SECONDS)
+            return hooks.horizon(step, self.step.model.steps_per_execution)
+
+        return horizon
+
+    def run(self, segment: Segment) -> Result:
+        """Run a segment: some steps of an epoch, as many as its time allows, or whole epochs.
+
+        Raises:
+            StopIteration, OutOfRangeError: The pass has no more batches.
+        """
+        if segment.whole.epochs:
+            return Result(0, [], self._run_epochs(segment))
+        assert segment.batches is not None
+        if self.decision.reach is Reach.STEP:
+            return self._run_one_by_one(segment)
+        if segment.steps == 1 and segment.horizon.every_step:
+            logs = self.programs.run_step(segment.batches.inputs, segment.place)
+            return Result(1, [logs], [])
+        return self._run_steps(segment)
+
+    def _run_one_by_one(self, segment: Segment) -> Result:
+        """Run each step in a call of its own, as Keras does."""
+        batches, place, count = segment.batches, segment.place, segment.steps
+        assert batches is not None
+        step = self.step.compiled(self.source.spec)  # traced at the first batch, as in Keras
+        iterator = batches.inputs
+        if isinstance(iterator, tf.data.Iterator) and count == 1 and is_graph(step.on_batch):
+            return Result(1, [step.on_pass(iterator)], [])
+        logs = step.on_batch(batches.batch(place))
+        for later in range(place + 1, place + count):
+            try:
+                batch = batches.batch(later)
+            except StopIteration:  # the last execution may reach beyond the pass
+                break
+            logs = step.on_batch(batch)
+        return Result(count, [logs], [])
+
+    def _run_steps(self, segment: Segment) -> Result:
+        """Run the steps in one compiled call; complete the last execution if the time cut it."""
+        batches, place, steps, horizon = (
+            segment.batches, segment.place, segment.steps, segment.horizon
+        )  # fmt: skip
+        assert batches is not None
+        run_steps, together = self.programs.run_steps, self.step.model.steps_per_execution
+        size = self.source.num_batches
+        count = steps if size is None else min(steps, size - place)
+        asked = min(count, MAX_RECORDED) if horizon.record else count
+        ran, logs = run_steps(batches.inputs, place, asked, horizon.seconds, horizon.record)
+        while ran < count and ran % together:
+            rest = min(count - ran, together - ran % together)
+            more, logs = run_steps(batches.inputs, place + ran, rest, horizon.seconds, False)
+            ran += more
+        # The last execution may reach beyond the pass: Keras counts all of its steps.
+        return Result(steps if ran == count else ran, logs, [])
+
+    def _run_epochs(self, segment: Segment) -> list[Logs]:
+        """Run whole epochs, in as many calls as their time needs; return the logs of each."""
+        (epochs, tests), finished = segment.whole, list[Logs]()
+        orders: Any = segment.orders
+        self.step.model.stop_evaluating = False
+        span = Span(0, segment.steps, 0, tests, epochs)
+        trained: Logs = {}  # the training logs of an epoch whose validation is under way
+        while span.epochs:
+            progress, training, testing = self._call(orders, span, segment.horizon.seconds)
+            rows = [row(training, place) for place in range(min(progress.epochs + 1, MAX_EPOCHS))]
+            if span.first_test:
+                rows[0] = trained  # an earlier call has them; the metrics were reset since
+            for epoch, logs in enumerate(rows[: progress.epochs]):
+                validated = row(testing, epoch) if tests else {}
+                finished.append(logs | {f"val_{name}": log for name, log in validated.items()})
+            trained = rows[-1]
+            span = _rest(span, progress)
+            orders = orders[min(progress.epochs, len(orders) - 1) :]
+        return finished
+
+    def _call(self, orders: tf.Tensor, span: Span, seconds: float) -> tuple[Progress, Logs, Logs]:
+        """Run one compiled call of whole epochs, or of what is left of the first of them."""
+        if self.tests is None:
+            return self.programs.run_epochs(orders, None, [], span, seconds)
+        if self._test_programs is None:
+            compiled = self.tests.step.compiled(self.tests.source.spec)
+            compilation = self.programs.compilation
+            self._test_programs = Programs(compiled, self.tests.source, compilation)
+        inputs = self.tests.source.new_pass().inputs
+        return self.programs.run_epochs(orders, self._test_programs, inputs, span, seconds)
+
+
+def _rest(span: Span, progress: Progress) -> Span:
+    """Return what is left of a span."""
+    epochs, place, test_place = progress
+    if place == span.end and test_place == span.tests:  # the call stopped between two epochs
+        return Span(0, span.end, 0, span.tests, span.epochs - epochs)
+    return Span(place, span.end, test_place, span.tests, span.epochs - epochs)
