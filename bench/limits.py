@@ -26,12 +26,12 @@ class Limits:
     Attributes:
         microseconds: Microseconds a step of `mlp` under `auto`, by steps in an epoch: the quickest
             of three warm fits, divided by its steps.
-        peak: The most memory that a process held which trained, in bytes, by engine.
+        peak: The peak memory of a process that trains, in bytes, by engine; see `peak_memory`.
         data: Bytes of the data those processes trained on.
     """
 
     microseconds: dict[int, float]
-    peak: dict[str, int]
+    peak: dict[str, int | None]
     data: int
 
 

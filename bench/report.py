@@ -67,7 +67,7 @@ def print_limits(console: Console, found: Limits, measured: Measured) -> None:
             console.print(f"{workload.name}: auto takes {over} of the bare step's time")
     times = ", ".join(f"{steps:,}: {taken:.0f}" for steps, taken in found.microseconds.items())
     console.print(f"mlp under auto, us a step by steps an epoch: {times}", highlight=False)
-    held = ", ".join(f"{engine} {peak / 2**20:,.0f}" for engine, peak in found.peak.items())
+    held = ", ".join(f"{engine} {(peak or 0) / 2**20:,.0f}" for engine, peak in found.peak.items())
     data = f"{found.data / 2**20:,.0f}"
     console.print(f"peak memory in MiB, on {data} MiB of data: {held}", highlight=False)
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench.workloads import WORKLOADS
 from compare.timing.engines import AUTO, FASTEST, MODEL_FIT, STEP
-from compare.timing.training import new_training
+from compare.timing.training import first_fits, new_training
 
 PAIRS = [
     pytest.param(workload.scenario, engine, id=f"{workload.name}-{engine.name}")
@@ -22,4 +22,5 @@ PAIRS = [
 def test_fit(benchmark, scenario, engine):
     benchmark.group = scenario.name
     training = new_training(scenario, engine)
-    benchmark.pedantic(training.seconds, rounds=5, warmup_rounds=2)
+    benchmark.extra_info["steps_in_a_fit"] = first_fits(training).steps
+    benchmark.pedantic(training.seconds, rounds=5)

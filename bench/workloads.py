@@ -203,7 +203,7 @@ WORKLOADS = (
 )  # fmt: skip
 
 
-FRONT_PAGE = ("mlp", "seed", "mnist_mlp", "cnn", "transformer")
+FRONT_PAGE = ("mlp", "mnist_mlp", "cnn", "lstm", "transformer")
 """The rows of README."""
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib
 import io
 import math
 import time
@@ -23,8 +24,10 @@ from bench.peers.process import Settings
 from bench.peers.report import print_report
 from bench.workloads import WORKLOADS, Workload
 from compare.errors import ScenarioError
+from compare.execution import ladder
 from compare.scenario import Scenario
 from compare.timing import clock, costs, tables
+from compare.timing import tuned as tuning
 from compare.timing.closeness import State, class_of
 from compare.timing.costs import Cost, Costs, ThisProcess, measure, measure_cold
 from compare.timing.engines import (
@@ -35,13 +38,13 @@ from compare.timing.engines import (
     EAGER,
     FASTEST,
     HAND_WRITTEN,
+    LADDER,
     MODEL_FIT,
     Engine,
 )
 from compare.timing.growth import GROWS
 from compare.timing.split import PARTS
 from compare.timing.training import new_training, seconds_of
-from compare.timing.tuned import tuned
 
 ROOT = Path(__file__).parent.parent
 
@@ -197,10 +200,18 @@ def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_tuned_model_is_new_and_set_as_one_of_the_choices():
-    model = tuned(SMALL)
-    assert model.steps_per_execution in (1, 6)
-    assert not model.optimizer.built
+def test_a_tuned_model_is_new_and_has_the_settings_of_the_quickest_third_fit(monkeypatch):
+    tried = []
+
+    def third(scenario, together, jit):
+        tried.append((together, jit))
+        return timed(scenario, together, jit) if (together, jit) == (6, False) else math.inf
+
+    timed = tuning._third
+    monkeypatch.setattr(tuning, "_third", third)
+    model = tuning.tuned(SMALL)
+    assert set(tried) == {(1, False), (1, True), (6, False), (6, True)}
+    assert (model.steps_per_execution, model.jit_compile) == (6, False)
     assert int(model.optimizer.iterations) == 0
 
 
@@ -213,12 +224,12 @@ def test_a_fit_with_a_progress_bar_is_timed_without_a_terminal(capfd):
 
 def test_seconds_are_those_of_the_fit_without_making_its_data():
     def slow_data():
-        time.sleep(1.5)
+        time.sleep(0.5)
         return data()
 
     scenario = dataclasses.replace(SMALL, data=slow_data)
     training = new_training(scenario, Engine("idle", lambda model, **_: None))
-    assert training.seconds() < 1
+    assert training.seconds() < 0.4
 
 
 def test_quick_times_plans_with_goals_and_plain_workloads_meet_every_engine():
@@ -229,6 +240,20 @@ def test_quick_times_plans_with_goals_and_plain_workloads_meet_every_engine():
     for name in ("cnn", "watched"):
         everything = engines_for(by_name[name], False)
         assert (HAND_WRITTEN in everything) is (BARE_STEP in everything) is (name == "cnn")
+
+
+@pytest.mark.slow
+def test_every_rung_of_the_ladder_is_measured_in_a_process_of_its_own():
+    found = ladder.costs(SMALL, Engine("broken", fails))
+    assert list(found.engines) == [engine.name for engine in LADDER]
+    assert found.failed == {"broken": "RuntimeError: no such engine"}
+    assert found.engines[AUTO.name].exactness == "exact"
+    for cost in found.engines.values():
+        assert sum(cost.shares.values()) == pytest.approx(1)
+        assert cost.peak > 2**27
+    for by_engine in found.scaling.values():
+        assert list(by_engine) == [engine.name for engine in (MODEL_FIT, *LADDER[2:])]
+        assert all(list(of_factor) == [1, 4, 16] for of_factor in by_engine.values())
 
 
 # Tables.
@@ -287,8 +312,13 @@ def test_tables_of_bench_are_whole_at_80_columns():
     usual = dataclasses.replace(LONGEST, seconds=[1.23, 1.35, 1.49])
     found = Costs("tiny_validation", 123, dict.fromkeys(engines, usual))
     page = [(workload, "0", found), (workload, "auto", found)]
-    rows = rendered(lambda console: bench.report.print_front_page(console, page)).splitlines()
-    assert rows[-1].replace(" ", "").startswith("|`tiny_validation`|auto|10,976|10,976|")
+    text = rendered(lambda console: bench.report.print_front_page(console, page))
+    assert (
+        text.strip()
+        .splitlines()[-1]
+        .replace(" ", "")
+        .startswith("|`tiny_validation`|auto|10,976|10,976|")
+    )
 
 
 def test_the_table_of_peers_is_whole_at_80_columns():
@@ -308,3 +338,27 @@ def test_the_table_of_peers_is_whole_at_80_columns():
         assert result.peer.title in text
     assert "12.13.14" in text
     assert "0.6931" in text
+
+
+# docs/costs.md
+
+
+def test_every_column_is_explained_with_the_function_that_computes_it():
+    page = (ROOT / "docs/costs.md").read_text()
+    explained = page.split("## How each column is computed")[1].split("\n## ")[0]
+    rows = [row.strip("|").split("|") for row in explained.splitlines() if row.startswith("| `")]
+    named = {cell.strip(" `") for row in rows for cell in row[0].replace("...", ",").split(",")}
+    found = longest_costs()
+    shown = [tables._whole_fits(found), tables._epochs_and_steps(found), tables._shares(found)]
+    heads = {str(column.header) for table in shown for column in table.columns} - {"engine"}
+    assert heads - named <= set(PARTS[1:-1]), "all but those between data and dispatch"
+    for row in rows:
+        module, name = row[3].strip(" `").split(".")
+        assert hasattr(importlib.import_module(f"compare.timing.{module}"), name), row
+
+
+def test_every_workload_has_its_row_of_figures():
+    page = (ROOT / "docs/costs.md").read_text()
+    figures = page.split("<!-- figures -->")[1].split("<!-- end of figures -->")[0]
+    rows = [row.split("`")[1] for row in figures.splitlines() if row.startswith("| `")]
+    assert rows == [workload.name for workload in WORKLOADS]

@@ -1,5 +1,10 @@
 """`python -m bench.peers`: the same small training through every engine, timed in turns."""
 
+from compare.execution.quiet import import_tensorflow_quietly
+
+import_tensorflow_quietly()  # before anything else imports TensorFlow
+
+# isort: split
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +17,11 @@ from bench.peers.peers import find
 from bench.peers.process import Settings
 from bench.peers.report import print_report, write_json
 from compare.release.environment import environment
+from compare.timing.tables import WIDTH
 
 BATCH_SIZE = 32
-WIDTH = 80
 BUSY = 0.5
-"""A load beyond which times are worthless: a neighbour takes more from some engines than others."""
+"""The load average above which times mean little: other processes slow engines down unequally."""
 
 Rounds = Annotated[int, typer.Option(min=2, help="Fits that each engine is timed on.")]
 Samples = Annotated[int, typer.Option(min=BATCH_SIZE, help="Whole batches of 32.")]
@@ -34,7 +39,7 @@ def main(
     only: Only = None,
     json: Json = Path("build/bench/peers.json"),
 ) -> None:
-    """Times one fit of the same small model under every engine, relative to keras fit."""
+    """Time one fit of the same small model under every engine, relative to keras fit."""
     if samples % BATCH_SIZE:
         raise typer.BadParameter(f"--samples: expected a multiple of {BATCH_SIZE}, got {samples}")
     try:
@@ -48,14 +53,16 @@ def main(
     console = Console(width=WIDTH)
     print_report(console, results, settings)
     if load > BUSY:
-        console.print(f"Others were at work (load {load:.1f}): such times mean nothing")
+        console.print(
+            f"Other processes were running (load {load:.1f}): repeat this on an idle machine"
+        )
     write_json(json, results, settings, {**environment(), "load_before": load})
     console.print(f"Written to {json}", highlight=False)
     raise typer.Exit(1 if results[0].failed else 0)
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

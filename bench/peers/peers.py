@@ -1,4 +1,4 @@
-"""Who takes part: a table."""
+"""The table of peers: other engines that train the same model."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,7 @@ PEERS = ROOT / ".venv-peers/bin/python"
 
 @dataclass(frozen=True)
 class Peer:
-    """An engine, and where it runs.
+    """An engine and the environment it runs in.
 
     Attributes:
         name: What `--only` calls it.
@@ -18,7 +18,7 @@ class Peer:
         engine: Its `prepare`, as `module:function` below `bench.peers.engines`.
         python: The interpreter that has its framework.
         packages: Distributions whose versions are recorded; the table shows the first.
-        variables: Environment variables that it needs, and no other peer does.
+        variables: Environment variables for this peer only.
     """
 
     name: str
@@ -50,7 +50,7 @@ REFERENCE = ALL[0]
 
 
 def find(names: list[str]) -> list[Peer]:
-    """The peers of these names, all if there are none, the reference always and first.
+    """Return the peers of these names, all for an empty list; the reference always comes first.
 
     Raises:
         KeyError: There is no such peer; the message lists them.

@@ -1,4 +1,4 @@
-"""Our end of a worker: starts it, gives it orders, and notes why it stopped when it did."""
+"""Start a worker process, send it orders, read its answers and the reason for a failure."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any, Self
 from bench.peers.peers import ROOT, Peer
 
 PATIENCE = 900
-"""Seconds until a worker that does not answer counts as failed."""
+"""Seconds after which a worker that does not answer counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class Settings:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment of every worker: threads by every name that a framework knows."""
+        """Environment variables of every worker: the number of threads for each framework."""
         threads = str(self.threads)
         return {
             "TF_NUM_INTRAOP_THREADS": threads,
             "TF_NUM_INTEROP_THREADS": threads,
             "OMP_NUM_THREADS": threads,
-            # PyTorch's threads would spin while they wait: beside one busy neighbour, its steps
-            # then take up to eighty times as long. Asleep, they lose little.
+            # By default PyTorch's threads spin while they wait: with another process on a core,
+            # its steps take up to eighty times as long. Threads that sleep cost little.
             "OMP_WAIT_POLICY": "PASSIVE",
             "MKL_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
-            "NPROC": threads,  # the size of XLA's pool, where TensorFlow's does not rule
+            "NPROC": threads,  # the size of XLA's own thread pool
             "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(self.threads > 1).lower()}",
             "CUDA_VISIBLE_DEVICES": "-1",
             "JAX_PLATFORMS": "cpu",
@@ -59,17 +59,17 @@ class Settings:
 
 
 class WorkerError(Exception):
-    """A worker cannot go on; the message says why, in a line."""
+    """Raised where a worker cannot go on; the message says why, in a line."""
 
 
 class Worker:
-    """A peer in its process. Use it in a `with`: it ends with the block."""
+    """The process of a peer, as a context manager that kills the process at the end."""
 
     def __init__(self, peer: Peer, settings: Settings, logs: Path) -> None:
-        """Starts it; what its framework prints goes to a file in `logs`.
+        """Start the process; what its framework prints goes to a file in `logs`.
 
         Raises:
-            WorkerError: Its environment is not there.
+            WorkerError: The environment of the peer does not exist.
         """
         if not peer.python.exists():
             folder = peer.python.parents[1].relative_to(ROOT)
@@ -104,21 +104,21 @@ class Worker:
         self._process.wait()
 
     def order(self, what: str) -> dict[str, Any]:
-        """Gives an order, `go` or `quit`, and waits for its answer.
+        """Send an order, `go` or `quit`, and return the answer.
 
         Raises:
-            WorkerError: It said that it failed, or ended, or took too long.
+            WorkerError: The worker reports a failure, has ended, or does not answer in time.
         """
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it ended: its last words are read below
+        with suppress(BrokenPipeError):  # the process ended: its last answer is read below
             self._process.stdin.write(f"{what}\n".encode())
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """Waits for the next answer.
+        """Return the next answer.
 
         Raises:
-            WorkerError: It said that it failed, or ended, or took too long.
+            WorkerError: The worker reports a failure, has ended, or does not answer in time.
         """
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)

@@ -1,4 +1,4 @@
-"""One engine in a process of its own: it trains when it is told to, and says how long it took.
+"""Train one engine in a process of its own, and answer how long each fit took.
 
 python -m bench.peers.worker ENGINE SAMPLES EPOCHS BATCH_SIZE THREADS [PACKAGE ...]
 
@@ -9,18 +9,17 @@ each answer and nothing else: what frameworks print goes to standard error.
 import json
 import os
 import pkgutil
-import resource
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import IO, Any
 
 from bench.peers.workload import Prepare, Train
+from compare.timing.memory import peak_memory
 
 
 def main(engine: str, samples: int, epochs: int, batch_size: int, threads: int) -> None:
-    """Trains once cold and once more to warm up, then on orders until there are no more."""
+    """Train once cold, once more to warm up, then once for each order until the last."""
     _keep_to(threads)
     with _answers() as answers:
         try:
@@ -34,19 +33,19 @@ def main(engine: str, samples: int, epochs: int, batch_size: int, threads: int) 
             seconds = {"import_seconds": import_seconds, "first_seconds": first_seconds}
             _answer(answers, **seconds, first_loss=first_loss, versions=versions)
             _obey(answers, train)
-        except Exception as error:  # whatever it is, it is this engine's line in the report
+        except Exception as error:  # shown in the row of this engine
             _answer(answers, failed=f"{type(error).__name__}: {error}")
             raise
 
 
 def _keep_to(cores: int) -> None:
-    """Leaves this process that many cores, so that no framework can have more than another."""
+    """Limit this process to so many cores: all frameworks get equally many."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def _answers() -> IO[str]:
-    """The real standard output, out of reach of everyone who prints."""
+    """Return a copy of standard output; what frameworks print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers
@@ -61,7 +60,7 @@ def _import_engine(engine: str, threads: int) -> tuple[Prepare, float]:
     start = time.perf_counter()
     prepare = pkgutil.resolve_name(f"bench.peers.engines.{engine}")
     seconds = time.perf_counter() - start
-    if "torch" in sys.modules:  # the others read their environment, see process.py
+    if "torch" in sys.modules:  # other frameworks read environment variables, see process.py
         import torch
 
         torch.set_num_threads(threads)
@@ -76,22 +75,7 @@ def _obey(answers: IO[str], train: Train) -> None:
         start = time.perf_counter()
         loss = train()
         _answer(answers, seconds=time.perf_counter() - start, loss=loss)
-    _answer(answers, peak_bytes=_peak_bytes())
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process ever held.
-
-    From /proc where there is one: what getrusage says may still be the peak of our parent, whose
-    memory we shared until we became ourselves.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    _answer(answers, peak_bytes=peak_memory() or 0)
 
 
 def _versions(packages: list[str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """What every peer trains: the same samples, from the same weights, under the same optimizer.
 
-Only NumPy here: it is read in both environments, before any framework is imported.
+Imports NumPy only: both environments load it before any framework.
 """
 
 from collections.abc import Callable
@@ -11,20 +11,20 @@ FEATURES = 10
 UNITS = 16
 SEED = 7
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 1e-3, 0.9, 0.999, 1e-7
-"""Adam as Keras has it by default; others have another epsilon, so it is passed to them."""
+"""Keras's defaults of Adam; other frameworks have another epsilon, so all are passed."""
 
 Train = Callable[[], float]
-"""Runs one whole fit, returns when it is done: the loss of its last epoch, averaged over samples.
+"""Runs a whole fit and returns the loss of its last epoch, averaged over samples.
 
-The next call trains the same model on, with what was traced and compiled, as a second `fit` does.
+The next call goes on training the same model with the same compiled code, as a second `fit` does.
 """
 
 Prepare = Callable[[int, int, int], Train]
-"""`prepare(samples, epochs, batch_size)`: makes data and model."""
+"""`prepare(samples, epochs, batch_size)` makes the data and the model."""
 
 
 def data(samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs `[samples, 10]` and labels `[samples, 1]`, float32: nothing to learn, all to do."""
+    """Return inputs `[samples, 10]` and random labels `[samples, 1]`, float32."""
     random = np.random.default_rng(SEED)
     x = random.uniform(size=(samples, FEATURES))
     y = random.integers(0, 2, size=(samples, 1))
@@ -32,9 +32,9 @@ def data(samples: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def initial_weights() -> list[np.ndarray]:
-    """Kernel and bias of both layers, float32, Glorot uniform: the same for every peer.
+    """Return kernel and bias of both layers, float32, Glorot uniform: the same for every peer.
 
-    From weights of their own, losses after few steps would differ for no other reason.
+    With other initial weights the losses after few steps could not be compared.
     """
     random = np.random.default_rng(SEED)
     weights = []

@@ -87,17 +87,17 @@ def costs(
         place.close()
 
 
-def peak_memory_of(scenario: Scenario, engine: Engine) -> int:
-    """Return the most memory, in bytes, that a new process holds which trains a scenario twice."""
-    place = OwnProcesses([engine])
+def peak_memory_of(scenario: Scenario, engine: Engine) -> int | None:
+    """Return the peak memory, in bytes, of a new process that trains a scenario once."""
+    (worker,) = workers(1)
     try:
-        place.begin(scenario, engine)
-        return place.call(engine.name, _peak)
+        return worker.ask(_peak_of_one_fit, scenario, engine)
     finally:
-        place.close()
+        worker.close()
 
 
-def _peak(_: Training) -> int:
+def _peak_of_one_fit(scenario: Scenario, engine: Engine) -> int | None:
+    new_training(scenario, engine).seconds()
     return peak_memory()
 
 

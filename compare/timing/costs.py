@@ -171,7 +171,7 @@ def per_epoch_and_step(
     """Tell the time of an epoch from that of its steps, by fits of three lengths.
 
     With T(e, n) the seconds of a fit of e epochs and n steps in all, m the steps of the short
-    epoch and M those of one four times as long:
+    epoch and M = 4 m:
 
         per step  = (T(3, 3 M) - T(3, 3 m)) / (3 M - 3 m)
         per epoch = (T(3, 3 m) - T(1, m)) / 2 - m * per step

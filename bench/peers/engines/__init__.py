@@ -1,5 +1,5 @@
 """One module a framework; each has `prepare(samples, epochs, batch_size) -> train`.
 
-Each is written as someone who knows the framework would write it. Where two ways do the same, the
-faster one is taken. All keep loss and accuracy of an epoch, and read them once, at its end.
+Each is written as somebody who knows the framework would write it; of equivalent ways the fastest
+is taken. All accumulate loss and accuracy over an epoch and read them once, at its end.
 """

@@ -6,12 +6,12 @@ from bench.peers.workload import Train, data
 
 
 def prepare_auto(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit under the plan that changes no bit."""
+    """Prepare a fit under `plan="auto"`, whose bits are those of `model.fit`."""
     return _prepare(samples, epochs, batch_size, "auto")
 
 
 def prepare_fastest(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit under the plan that measured fastest on this model."""
+    """Prepare a fit under `plan="fastest"`."""
     return _prepare(samples, epochs, batch_size, "fastest")
 
 

@@ -21,7 +21,7 @@ Weights = list[jax.Array]
 
 
 class State(NamedTuple):
-    """What training carries from batch to batch."""
+    """The state of training: weights, both moments of Adam, the number of steps."""
 
     weights: Weights
     means: Weights
@@ -30,20 +30,20 @@ class State(NamedTuple):
 
 
 def forward(weights: Weights, x: jax.Array) -> jax.Array:
-    """Logits `[batch, 1]`; the sigmoid is in the loss, as in Keras's own graph."""
+    """Return logits `[batch, 1]`; the sigmoid is part of the loss, as in Keras's graph."""
     kernel_1, bias_1, kernel_2, bias_2 = weights
     return jax.nn.relu(x @ kernel_1 + bias_1) @ kernel_2 + bias_2
 
 
 def objective(weights: Weights, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Binary crossentropy, and how many of the batch were right."""
+    """Return the binary crossentropy, and how many predictions of the batch are right."""
     logits = forward(weights, x)
     loss = jnp.mean(jnp.maximum(logits, 0) - logits * y + jnp.log1p(jnp.exp(-jnp.abs(logits))))
     return loss, jnp.sum((logits > 0) == (y > 0.5))
 
 
 def adam(state: State, gradients: Weights) -> State:
-    """One update, by the formula of Keras's Adam."""
+    """Apply one update, by the formula of Keras's Adam."""
     steps = state.steps + 1
     rate = LEARNING_RATE * jnp.sqrt(1 - BETA_2**steps) / (1 - BETA_1**steps)
     means = jax.tree.map(lambda m, g: m + (g - m) * (1 - BETA_1), state.means, gradients)
@@ -58,9 +58,9 @@ def adam(state: State, gradients: Weights) -> State:
 def run_epoch(
     state: State, key: jax.Array, x: jax.Array, y: jax.Array, batch_size: int
 ) -> tuple[State, jax.Array, jax.Array]:
-    """One pass in a new order; returns the state, the mean loss and the accuracy."""
+    """Train one epoch in a new order; return the state, the mean loss and the accuracy."""
     order = jax.random.permutation(key, len(x))
-    batches = [one[order].reshape(-1, batch_size, one.shape[-1]) for one in (x, y)]
+    batches = [array[order].reshape(-1, batch_size, array.shape[-1]) for array in (x, y)]
 
     def step(state: State, batch: list[jax.Array]) -> tuple[State, tuple[jax.Array, jax.Array]]:
         graded = jax.value_and_grad(objective, has_aux=True)(state.weights, *batch)
@@ -72,10 +72,10 @@ def run_epoch(
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit of one call an epoch; all samples are on the device beforehand."""
-    x, y = (jnp.asarray(one) for one in data(samples))
-    weights = [jnp.asarray(one) for one in initial_weights()]
-    means, squares = ([jnp.zeros_like(one) for one in weights] for _ in range(2))
+    """Prepare a fit of one compiled call an epoch; all samples are on the device beforehand."""
+    x, y = map(jnp.asarray, data(samples))
+    weights = [jnp.asarray(weight) for weight in initial_weights()]
+    means, squares = ([jnp.zeros_like(weight) for weight in weights] for _ in range(2))
     state = State(weights, means, squares, jnp.zeros((), jnp.int32))
     key = jax.random.key(SEED)
 

@@ -1,4 +1,4 @@
-"""`keras.Model.fit`, everything by default. KERAS_BACKEND says on what: TensorFlow or JAX."""
+"""`keras.Model.fit` with its defaults, on the backend that KERAS_BACKEND names."""
 
 import keras
 
@@ -6,7 +6,7 @@ from bench.peers.workload import FEATURES, SEED, UNITS, Train, data, initial_wei
 
 
 def build_model() -> keras.Model:
-    """The model, compiled; its optimizer is Keras's Adam as it comes."""
+    """Return the compiled model; its optimizer is Keras's Adam with its defaults."""
     keras.utils.set_random_seed(SEED)
     layers = [
         keras.Input((FEATURES,)),
@@ -20,12 +20,12 @@ def build_model() -> keras.Model:
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit by Keras 3."""
+    """Prepare a fit by Keras 3."""
     x, y = data(samples)
     model = build_model()
 
     def train() -> float:
         history = model.fit(x, y, batch_size=batch_size, epochs=epochs, verbose=0)
-        return float(history.history["loss"][-1])  # floats: the device is done
+        return float(history.history["loss"][-1])  # a float: the device has finished
 
     return train

@@ -1,4 +1,4 @@
-"""`tf_keras.Model.fit`: Keras 2 as it was, everything by default."""
+"""`tf_keras.Model.fit`: Keras 2 with its defaults."""
 
 import tf_keras
 
@@ -6,7 +6,7 @@ from bench.peers.workload import FEATURES, SEED, UNITS, Train, data, initial_wei
 
 
 def build_model() -> tf_keras.Model:
-    """The model, not compiled."""
+    """Return the model, not compiled."""
     tf_keras.utils.set_random_seed(SEED)
     layers = [
         tf_keras.Input((FEATURES,)),
@@ -19,7 +19,7 @@ def build_model() -> tf_keras.Model:
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit by Keras 2."""
+    """Prepare a fit by Keras 2."""
     x, y = data(samples)
     model = build_model()
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])

@@ -1,4 +1,4 @@
-"""Lightning's Trainer over batches in memory; everything that can be switched off is off."""
+"""Lightning's Trainer over batches in memory; every optional feature is off."""
 
 import logging
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from bench.peers.engines.torch_eager import build_model, build_optimizer
 from bench.peers.workload import Train, data
 
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it greets at every fit
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # it logs the devices at every fit
 
 
 class Batches:
-    """What a DataLoader would give, without one: each epoch in a new order, gathered once."""
+    """Iterates over batches in memory: every epoch in a new order, gathered once."""
 
     def __init__(self, samples: int, batch_size: int) -> None:
-        self.x, self.y = (torch.from_numpy(one) for one in data(samples))
+        self.x, self.y = map(torch.from_numpy, data(samples))
         self.batch_size = batch_size
 
     def __len__(self) -> int:
@@ -30,9 +30,9 @@ class Batches:
 
 
 class Module(lightning.LightningModule):
-    """The model of the eager peer, which sums its metrics as that one does.
+    """The model of the eager peer, with the same sums for its metrics.
 
-    `self.log` would be the usual way and costs far more; this favours Lightning.
+    `self.log` is the usual way, but it is slower by far; these sums favour Lightning.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Module(lightning.LightningModule):
         self.history: list[tuple[float, float]] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The same one for every fit: training goes on where it was."""
+        """Return the same optimizer for every fit, so that training goes on."""
         return self.adam
 
     def on_train_epoch_start(self) -> None:
-        """Starts the metrics of an epoch."""
+        """Reset the metrics of the epoch."""
         self.losses, self.right = torch.zeros(()), torch.zeros((), dtype=torch.int64)
         self.samples = 0
 
     def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """One batch."""
+        """Return the loss of a batch, and add it to the metrics."""
         x, y = batch
         logits = self.model(x)
         loss = binary_cross_entropy_with_logits(logits, y)
@@ -61,12 +61,12 @@ class Module(lightning.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """The logs of an epoch."""
+        """Append the logs of the epoch."""
         self.history.append((self.losses.item() / self.samples, self.right.item() / self.samples))
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit by a Trainer of its own, `barebones`: no logger, checkpoints, bar or summary."""
+    """Prepare a fit by a new `barebones` Trainer: no logger, checkpoints, bar or summary."""
     batches = Batches(samples, batch_size)
     module = Module()
 

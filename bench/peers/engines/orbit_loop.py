@@ -9,7 +9,7 @@ from bench.peers.workload import Train, data
 
 
 class Trainer(orbit.StandardTrainer):
-    """One epoch a loop; the step is that of Orbit's own example, SingleTaskTrainer."""
+    """Trains an epoch a loop, with the step of Orbit's own example, SingleTaskTrainer."""
 
     def __init__(self, dataset: tf.data.Dataset) -> None:
         super().__init__(dataset)
@@ -21,12 +21,12 @@ class Trainer(orbit.StandardTrainer):
         self.accuracy = tf_keras.metrics.BinaryAccuracy()
 
     def train_loop_begin(self) -> None:
-        """Starts the metrics of an epoch."""
+        """Reset the metrics of the epoch."""
         self.mean_loss.reset_state()
         self.accuracy.reset_state()
 
     def train_step(self, iterator: tf.data.Iterator) -> None:
-        """One batch."""
+        """Train on one batch."""
         x, y = next(iterator)
         with tf.GradientTape() as tape:
             y_pred = self.model(x, training=True)
@@ -37,12 +37,12 @@ class Trainer(orbit.StandardTrainer):
         self.accuracy.update_state(y, y_pred)
 
     def train_loop_end(self) -> dict[str, tf.Tensor]:
-        """The logs of an epoch."""
+        """Return the logs of the epoch."""
         return {"loss": self.mean_loss.result(), "accuracy": self.accuracy.result()}
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit by Orbit's Controller, without checkpoints and summaries."""
+    """Prepare a fit by Orbit's Controller, without checkpoints and summaries."""
     trainer = Trainer(_endless(samples, batch_size))
     losses: list[float] = []
     controller = orbit.Controller(
@@ -61,11 +61,11 @@ def prepare(samples: int, epochs: int, batch_size: int) -> Train:
 
 
 def _endless(samples: int, batch_size: int) -> tf.data.Dataset:
-    """Epoch after epoch, each in a new order, drawn whole and gathered by batches.
+    """Return batches of endless epochs, each in a new order and gathered batch by batch.
 
-    As `Model.fit` does it: `shuffle(samples).batch(32)` would pass samples on one at a time.
+    `Model.fit` does the same; `shuffle(samples).batch(32)` would handle every sample by itself.
     """
-    x, y = (tf.constant(one) for one in data(samples))
+    x, y = map(tf.constant, data(samples))
 
     def one_epoch(_: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.shuffle(tf.range(samples))

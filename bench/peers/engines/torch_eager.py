@@ -1,4 +1,4 @@
-"""PyTorch, eager: a loop written out by hand, for data in memory."""
+"""PyTorch without a compiler: a hand-written loop over data in memory."""
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from bench.peers.workload import (
 
 
 def build_model() -> nn.Sequential:
-    """The model up to its logits: the sigmoid is in the loss."""
+    """Return the model up to its logits; the sigmoid is part of the loss."""
     torch.manual_seed(SEED)
     model = nn.Sequential(nn.Linear(FEATURES, UNITS), nn.ReLU(), nn.Linear(UNITS, 1))
     with torch.no_grad():
@@ -29,14 +29,14 @@ def build_model() -> nn.Sequential:
 
 
 def build_optimizer(model: nn.Module) -> torch.optim.Adam:
-    """Keras's Adam, in PyTorch's one fused kernel for all weights: the fastest there is."""
+    """Return Adam with Keras's defaults, as one fused kernel: PyTorch's fastest."""
     rates = {"lr": LEARNING_RATE, "betas": (BETA_1, BETA_2), "eps": EPSILON}
     return torch.optim.Adam(model.parameters(), **rates, fused=True)
 
 
 def prepare(samples: int, epochs: int, batch_size: int) -> Train:
-    """A fit without a DataLoader: each epoch gathers its order once, batches are views of it."""
-    x, y = (torch.from_numpy(one) for one in data(samples))
+    """Prepare a fit without a DataLoader: an epoch is gathered once, batches are views of it."""
+    x, y = map(torch.from_numpy, data(samples))
     model = build_model()
     optimizer = build_optimizer(model)
 
