@@ -1,6 +1,5 @@
 """The command line: `glassfit`, or `python -m compare`."""
 
-import runpy
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tensorflow as tf
 import typer
 
+import glassfit
 from compare import answers, named
 from compare.doctor import examine
 from compare.engine import Engine
@@ -170,10 +170,16 @@ def script(context: typer.Context, file: Script, json: Json = None, html: Html =
 
 
 @app.command("run", context_settings=TAKES_ALL)
-def run_script(context: typer.Context, file: Script) -> None:
-    """Runs a script as Python would, with model.fit and its friends on this engine."""
-    sys.argv = ["loop", str(file), *context.args]
-    runpy.run_module("loop", run_name="__main__")
+def run_script(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A Python script that trains a Keras model.")],
+) -> None:
+    """Run a script as `python FILE` would, with model.fit and its friends on this engine.
+
+    What stands behind FILE is passed on to the script. Its own modules loop.py and compare.py, and
+    the environment variables that it sets before it imports Keras, count as they do under Python.
+    """
+    glassfit.replace_process([file, *context.args])
 
 
 @app.command()
