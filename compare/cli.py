@@ -162,9 +162,9 @@ def diagnose_rules(
 
 @app.command(context_settings=TAKES_ALL)
 def script(context: typer.Context, file: Script, json: Json = None, html: Html = None) -> None:
-    """Does a script give the same under Keras and here? Compares every fit, evaluate, predict.
+    """Run a script under Keras and under glassfit, and compare every fit, evaluate and predict.
 
-    What stands behind FILE is passed on to the script; --json and --html stand before it.
+    Arguments after FILE are passed to the script; put --json and --html before it.
     """
     answers.compare_calls(file, context.args, json, html)
 
@@ -176,8 +176,8 @@ def run_script(
 ) -> None:
     """Run a script as `python FILE` would, with model.fit and its friends on this engine.
 
-    What stands behind FILE is passed on to the script. Its own modules loop.py and compare.py, and
-    the environment variables that it sets before it imports Keras, count as they do under Python.
+    Arguments after FILE are passed to the script. It imports its own loop.py and compare.py where
+    there are such files, and environment variables that it sets before it imports Keras count.
     """
     glassfit.replace_process([file, *context.args])
 

@@ -13,7 +13,7 @@ import tqdm
 
 import loop
 from compare import Recorder
-from loop.callbacks.progress import layout
+from loop.callbacks.terminal import layout
 
 X = np.random.default_rng(0).uniform(size=(64, 4)).astype("float32")
 Y = (X.sum(axis=1) > 2).astype("float32")
