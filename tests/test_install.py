@@ -66,7 +66,7 @@ def test_a_subclass_that_calls_super_reaches_us():
         assert model.evaluate(x, x[:, 0], verbose=0) == pytest.approx(history.history["loss"][1], 1)
     assert model.said == ["fit"]
     assert hasattr(model.train_function, "__dict__")
-    assert "_glassfit_compiled" in vars(model.train_function), "trained by our step"
+    assert "_glassfit_cache" in vars(model.train_function), "trained by our step"
 
 
 ROOT = Path(glassfit.__file__).parent
