@@ -9,27 +9,31 @@ from keras import layers
 
 
 class CustomModel(keras.Model):
-    """Adds noise to the inputs while it trains."""
+    """Adds noise to the inputs while it trains; without the noise it trains as `keras.Model`."""
 
     def train_step(self, data):
-        """One batch, as Keras calls it."""
+        """Train on one batch and return the running metrics."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        noisy = x + 0.05 * tf.random.normal(tf.shape(x))
+        noisy = x + 0.05 * tf.random.normal(tf.shape(x), dtype=x.dtype)  # the line that differs
         with tf.GradientTape() as tape:
             y_pred = self(noisy, training=True)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
-        gradients = tape.gradient(loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+            # Half precision needs larger gradients. `apply` divides by the same factor.
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        self.optimizer.apply(gradients, self.trainable_weights)
         for metric in self.metrics:
             if metric.name == "loss":
-                metric.update_state(loss)
+                # A batch counts by its size: the last one of an epoch may be short.
+                metric.update_state(loss, sample_weight=tf.shape(x)[0])
             else:
+                # All of `compile(metrics=..., weighted_metrics=...)`; only the latter are weighted.
                 metric.update_state(y, y_pred, sample_weight=sample_weight)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self.get_metrics_result()
 
 
 def main(epochs):
-    """Trains, then goes on batch by batch."""
+    """Train with fit, then on single batches, then evaluate."""
     keras.utils.set_random_seed(7)
     random = np.random.default_rng(7)
     x = random.normal(size=(600, 12)).astype("float32")

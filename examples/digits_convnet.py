@@ -5,6 +5,8 @@ import numpy as np
 from keras import layers
 from sklearn.datasets import load_digits
 
+keras.utils.set_random_seed(0)
+
 # The data: 1,797 images of 8x8, scaled to [0, 1], with a channel axis
 digits = load_digits()
 images = np.expand_dims(digits.images.astype("float32") / 16, -1)
@@ -29,7 +31,7 @@ model.summary()
 model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.fit(x_train, y_train, batch_size=32, epochs=8, validation_split=0.1)
 
-# The verdict
+# Evaluation
 score = model.evaluate(x_test, y_test, verbose=0)
 print("Test loss:", score[0])
 print("Test accuracy:", score[1])

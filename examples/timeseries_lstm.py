@@ -1,4 +1,4 @@
-"""A series forecast from its last 24 values, with windows from tf.data and the usual callbacks."""
+"""Forecast a series from its last 24 values, with windows from tf.data and two callbacks."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ past, split = 24, 1600
 
 
 def windows(values, shuffle):
-    """Batches of 24 values and the one that follows."""
+    """Return a dataset of batches: 24 values, and the value that follows them."""
     return keras.utils.timeseries_dataset_from_array(
         values[:-past], values[past:], sequence_length=past, batch_size=64, shuffle=shuffle
     )

@@ -1,6 +1,6 @@
-"""A loop as people write it, with two mistakes that are easy to make.
+"""A training loop with two common mistakes, on purpose. Do not copy it.
 
-Ask what they are: `glassfit diagnose examples.two_mistakes:scenario --candidate
+The command that finds them: `glassfit diagnose examples.two_mistakes:scenario --candidate
 examples.two_mistakes:fit`.
 """
 
@@ -12,15 +12,18 @@ from compare import Scenario
 
 
 def fit(model, x, y, batch_size, epochs, **_):
-    """Trains; where it leaves `model.fit`, and why, is for `glassfit` to say."""
+    """Train; comments mark the two mistakes."""
     loss_of = keras.losses.BinaryCrossentropy()
 
     @tf.function(reduce_retracing=True)
     def step(x, y):
         with tf.GradientTape() as tape:
+            # Mistake 1: the losses of regularizers and `add_loss` are left out. fit trains on
+            # keras.ops.sum([loss_of(y, y_pred), *model.losses]).
             loss = loss_of(y, model(x, training=True))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        model.optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+            scaled = model.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
         return loss
 
     history = {"loss": []}
@@ -29,12 +32,14 @@ def fit(model, x, y, batch_size, epochs, **_):
             step(x[start : start + batch_size], y[start : start + batch_size])
             for start in range(0, len(x), batch_size)
         ]
+        # Mistake 2: a mean of the means of batches. The last batch is short, and in fit it counts
+        # by its size: np.average(losses, weights=sizes_of_batches).
         history["loss"].append(float(np.mean(losses)))
     return history
 
 
 def build():
-    """A classifier with a regularizer."""
+    """Return a classifier with a regularizer."""
     hidden = keras.layers.Dense(16, "relu", kernel_regularizer="l2")
     output = keras.layers.Dense(1, "sigmoid")
     model = keras.Sequential([keras.Input((8,)), hidden, output])
@@ -43,7 +48,7 @@ def build():
 
 
 def data():
-    """A hundred samples: the last batch is short."""
+    """Return the arguments of fit: a hundred samples, so that the last batch is short."""
     x = np.random.default_rng(0).normal(size=(100, 8)).astype("float32")
     y = (x[:, :1] > 0).astype("float32")
     return {"x": x, "y": y, "batch_size": 32, "epochs": 3, "shuffle": False}

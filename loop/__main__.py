@@ -1,25 +1,25 @@
-"""`python -m loop script.py [arguments]`: an unmodified Keras script on this engine."""
+"""Run an unmodified Keras script on this engine: `python -m loop script.py [arguments]`.
 
-import runpy
+Use `glassfit run script.py` where the current folder has a `loop.py` or a folder `loop`: Python
+looks there first, so `python -m loop` would run that module instead of this package. The script
+itself may have a `loop.py` under both commands, if it is in another folder than the current one.
+"""
+
 import sys
-from pathlib import Path
 
-from loop.install import install
+import glassfit
 
 
 def main() -> None:
-    """Runs a script as Python would, with `model.fit` and its friends on this engine."""
+    """Run the script that the command line names, as `python script.py` would.
+
+    Raises:
+        SystemExit: The command line names no script (status 2), or the script exits.
+    """
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print("usage: python -m loop script.py [arguments]\n\n" + str(__doc__))
         raise SystemExit(0 if sys.argv[1:] else 2)
-    script = sys.argv[1]
-    if not Path(script).is_file():
-        print(f"python -m loop: there is no file {script!r}", file=sys.stderr)
-        raise SystemExit(2)
-    sys.argv = sys.argv[1:]  # as the script would see it
-    sys.path[0] = str(Path(script).resolve().parent)
-    install()
-    runpy.run_path(script, run_name="__main__")
+    glassfit.run(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""`model.fit` and its friends on this engine, for scripts that nobody wants to change.
+"""Put `loop.fit` and its relatives in the place of `model.fit`, for scripts that stay unchanged.
 
 loop.install()              # from here on, model.fit is loop.fit
-with loop.installed(): ...  # the same, for a while
+with loop.installed(): ...  # the same, inside the block only
 
-python -m loop script.py    # an unmodified script
+glassfit run script.py      # an unmodified script
 """
 
 import contextlib
@@ -26,32 +26,39 @@ _OURS: dict[str, Callable[..., Any]] = {
     "predict_on_batch": predict_on_batch,
 }
 
-_keras_own: dict[str, Callable[..., Any]] = {}  # what stood in the place of ours; {}: not installed
+_replaced: dict[str, Callable[..., Any]] = {}  # Keras's methods by name; empty: not installed
 
 
 def install() -> None:
-    """Puts our methods in the place of Keras's, for all models there are and will be.
+    """Replace Keras's methods by ours, for all existing and future models.
 
-    They go to the class that defines the method, so that mixins and `super().fit` reach us, too.
-    Installing twice changes nothing.
+    Each method is replaced on the class that defines it, so that calls through mixins and
+    `super().fit` run on this engine too. Installing twice changes nothing.
+
+    Example:
+        >>> loop.install()
+        >>> model.fit(x, y)  # runs loop.fit
     """
-    if not _keras_own:
+    if not _replaced:
         for name, ours in _OURS.items():
             owner = _owner(name)
-            _keras_own[name] = vars(owner)[name]
+            _replaced[name] = vars(owner)[name]
             setattr(owner, name, ours)
 
 
 def uninstall() -> None:
-    """Puts Keras's methods back; does nothing where ours are not installed."""
-    for name in list(_keras_own):
-        setattr(_owner(name), name, _keras_own.pop(name))
+    """Put Keras's methods back. No-op where ours are not installed."""
+    for name in list(_replaced):
+        setattr(_owner(name), name, _replaced.pop(name))
 
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
-    """Our methods in the place of Keras's while the block runs; as before afterwards."""
-    before = bool(_keras_own)
+    """Return a context manager that installs our methods for the block.
+
+    Inside a block or a script that has installed them already, leaving the block keeps them.
+    """
+    before = bool(_replaced)
     install()
     try:
         yield
@@ -61,5 +68,5 @@ def installed() -> Iterator[None]:
 
 
 def _owner(name: str) -> type:
-    """The class among the bases of `keras.Model` that defines a method."""
-    return next(one for one in keras.Model.__mro__ if name in vars(one))
+    """Return the class among `keras.Model` and its bases that defines a method."""
+    return next(base for base in keras.Model.__mro__ if name in vars(base))

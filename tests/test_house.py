@@ -62,7 +62,7 @@ ORDER_IN_DATA = [
     "split",
     "__init__",
 ]
-ORDER_IN_CALLBACKS = ["logs", "progress", "batches", "dispatch", "__init__"]
+ORDER_IN_CALLBACKS = ["logs", "terminal", "progress", "batches", "dispatch", "__init__"]
 
 
 def tree(path):
@@ -240,4 +240,4 @@ def test_the_core_depends_on_four_packages_and_imports_no_other():
         for imported in imports(path)
         if imported.split(".")[0] not in sys.stdlib_module_names
     }
-    assert outside <= {"keras", "numpy", "tensorflow", "tqdm", "loop"}
+    assert outside <= {"keras", "numpy", "tensorflow", "tqdm", "loop", "glassfit"}

@@ -129,3 +129,20 @@ if __name__ == "__main__":
     found = compare_script(path)
     assert found.outcome is Outcome.IDENTICAL, str(found)
     assert found.calls[0].reference.steps == 15
+
+
+def test_a_script_may_have_its_own_loop_and_compare(tmp_path):
+    (tmp_path / "loop.py").write_text("EPOCHS = 2")
+    (tmp_path / "compare.py").write_text("SAMPLES = 40")
+    path = tmp_path / "train.py"
+    path.write_text("""
+import compare, keras, loop, numpy as np
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+x = np.random.normal(size=(compare.SAMPLES, 4))
+model.fit(x, x[:, :1], epochs=loop.EPOCHS, verbose=0)
+""")
+    found = compare_script(path)
+    assert found.outcome is Outcome.IDENTICAL, str(found)
+    assert found.calls[0].reference.steps == 4
+    assert found.calls[0].reference.place == "train.py:6"

@@ -1,6 +1,5 @@
 """The command line: `glassfit`, or `python -m compare`."""
 
-import runpy
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import tensorflow as tf
 import typer
 
+import glassfit
 from compare.cli import answers
 from compare.cli.doctor import examine, print_findings
 from compare.cli.names import candidate_of, reference_of, scenario_of, scenarios_of
@@ -163,18 +163,24 @@ def diagnose_rules(
 
 @app.command(context_settings=TAKES_ALL)
 def script(context: typer.Context, file: Script, json: Json = None, html: Html = None) -> None:
-    """Does a script give the same under Keras and here? Compares every fit, evaluate, predict.
+    """Run a script under Keras and under glassfit, and compare every fit, evaluate and predict.
 
-    What stands behind FILE is passed on to the script; --json and --html stand before it.
+    Arguments after FILE are passed to the script; put --json and --html before it.
     """
     answers.compare_script_calls(file, context.args, json, html)
 
 
 @app.command("run", context_settings=TAKES_ALL)
-def run_script(context: typer.Context, file: Script) -> None:
-    """Runs a script as Python would, with model.fit and its friends on this engine."""
-    sys.argv = ["loop", str(file), *context.args]
-    runpy.run_module("loop", run_name="__main__")
+def run_script(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A Python script that trains a Keras model.")],
+) -> None:
+    """Run a script as `python FILE` would, with model.fit and its friends on this engine.
+
+    Arguments after FILE are passed to the script. It imports its own loop.py and compare.py where
+    there are such files, and environment variables that it sets before it imports Keras count.
+    """
+    glassfit.replace_process([file, *context.args])
 
 
 @app.command()

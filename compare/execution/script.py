@@ -1,22 +1,24 @@
-"""A training script as it stands, under Keras and under `loop.install()`, call by call.
+"""Compare an unmodified training script under Keras and under `loop.install()`, call by call.
 
     print(compare_script("train.py", ["--epochs", "3"]))
 
-Each run is a process of its own in the current folder, one after the other, from the same seeds;
-the script's own seeds come on top. What the script writes, every run writes again: there are two,
-and where they differ a third, under Keras once more.
+The script runs twice, one process after the other, in the current folder: under Keras, then under
+glassfit. Where the two differ it runs a third time, under Keras again, to see whether Keras repeats
+itself. All runs start from the same seeds; a script that sets seeds of its own overrides them.
+Files that the script writes are written by every run.
 """
 
 import ast
+import os
 import pickle
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import glassfit
 from compare.errors import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
 from compare.recording.bits import Difference, differences
 from compare.recording.trace import Trace
@@ -24,16 +26,17 @@ from compare.recording.trace import Trace
 
 @dataclass(frozen=True)
 class ScriptCall:
-    """One call of fit, evaluate, predict or one of their friends on a batch, as it was recorded.
+    """A recorded call of `fit`, `evaluate`, `predict` or one of the three methods `*_on_batch`.
 
     Attributes:
-        method: Its name.
+        method: The name of the method.
         place: File and line of the call, like `train.py:12`.
-        seconds: How long it took, tracing and compiling included.
-        steps: Training steps that it made.
-        result: What it returned, as plain values and arrays; a History as its three dicts.
-        variables: Every variable of the model after a fit or a train_on_batch, by kind, place and
-            path; else empty.
+        seconds: Duration of the call, tracing and compiling included.
+        steps: Number of training steps in the call.
+        result: The returned values as numbers and arrays; for a History its `history`, `epoch` and
+            `params`.
+        variables: Every variable of the model after a `fit` or a `train_on_batch`, by kind, index
+            and path; empty for the other methods.
     """
 
     method: str
@@ -45,20 +48,20 @@ class ScriptCall:
 
     @property
     def left_behind(self) -> Trace:
-        """All that has to be the same: the call, what it returned, what it made of the model."""
+        """Return all that must be equal: the call, its result and the variables of the model."""
         called = {"method": self.method, "place": self.place, "steps": self.steps}
         return Trace(seen={**called, **self.result}, variables=self.variables)
 
 
 @dataclass(frozen=True)
 class ComparedCall:
-    """The same call under both engines.
+    """A call under Keras and the call in the same position under glassfit.
 
     Attributes:
         reference: The call under Keras.
         candidate: The call under glassfit.
-        compared: How many values were compared.
-        differences: Those that differ.
+        compared: Number of values compared.
+        differences: The values that differ.
     """
 
     reference: ScriptCall
@@ -68,20 +71,21 @@ class ComparedCall:
 
     @property
     def speed(self) -> float:
-        """How many times as fast this one call was, tracing and compiling included."""
+        """Return the seconds under Keras over those under glassfit, compiling included."""
         return self.reference.seconds / self.candidate.seconds
 
 
 @dataclass(frozen=True)
 class ScriptVerdict:
-    """What came of a script.
+    """The result of comparing a script under both engines.
 
     Attributes:
-        script: Its name.
-        calls: Every call that both made, in order.
-        made: How many calls the reference and the candidate made.
-        failed: What the script died of under glassfit alone; None where it did not.
-        unrepeatable: What differs when Keras runs the script again, if the two differ at all.
+        script: The name of the script's file.
+        calls: The calls in their order, up to the shorter of the two runs.
+        made: The number of calls under Keras and under glassfit.
+        failed: The error with which the script ended under glassfit alone; None for no error.
+        unrepeatable: Differences between two runs under Keras; looked for only where Keras and
+            glassfit differ.
     """
 
     script: str
@@ -92,21 +96,21 @@ class ScriptVerdict:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended, as an exit status."""
+        """Return the verdict as an exit status."""
         if self.unrepeatable:
             return Outcome.UNREPEATABLE
         if self.failed:
             return Outcome.CANDIDATE_FAILED
-        same = self.made[0] == self.made[1] and not any(one.differences for one in self.calls)
+        same = self.made[0] == self.made[1] and not any(call.differences for call in self.calls)
         return Outcome.IDENTICAL if same else Outcome.PARTED
 
     @property
     def compared(self) -> int:
-        """How many values were compared."""
-        return sum(one.compared for one in self.calls)
+        """Return the number of values compared."""
+        return sum(call.compared for call in self.calls)
 
     def __str__(self) -> str:
-        differing = [one for call in self.calls for one in call.differences]
+        differing = [difference for call in self.calls for difference in call.differences]
         if self.unrepeatable:
             return (
                 f"{self.script}: Keras does not repeat itself, so nothing can be said: "
@@ -125,17 +129,16 @@ class ScriptVerdict:
 
 
 def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVerdict:
-    """Runs a script under Keras, then under `loop.install()`, and compares call by call.
+    """Run a script under Keras, then under `loop.install()`, and compare call by call.
 
     Args:
         path: The script.
-        arguments: What it finds in `sys.argv` behind its name.
+        arguments: Its arguments, `sys.argv[1:]` in the script.
 
     Raises:
-        UnreadableScriptError: There is no such file, or it is no Python.
-        ScriptError: It fails under Keras.
-        NeverTrainedError: It calls neither fit nor evaluate nor predict, nor one of their friends
-            on a batch.
+        UnreadableScriptError: The file does not exist, or is not valid Python.
+        ScriptError: The script fails under Keras.
+        NeverTrainedError: The script calls none of `fit`, `evaluate`, `predict` and `*_on_batch`.
     """
     path = Path(path)
     _require_python(path)
@@ -152,8 +155,8 @@ def compare_script(path: str | Path, arguments: Sequence[str] = ()) -> ScriptVer
     itself = _verdict(path, theirs, again, failed_again)
     if itself.outcome is Outcome.IDENTICAL:
         return verdict
-    found = [one for call in itself.calls for one in call.differences]
-    if failed_again:  # on what the first run left behind, maybe
+    found = [difference for call in itself.calls for difference in call.differences]
+    if failed_again:  # for example because a file of the first run is in the way
         found = [Difference("the script", "run to its end", failed_again)]
     return _verdict(path, theirs, ours, failed, found or [Difference("calls", *itself.made)])
 
@@ -170,23 +173,16 @@ def _require_python(path: Path) -> None:
 def _recorded(
     engine: str, path: Path, arguments: Sequence[str]
 ) -> tuple[list[ScriptCall], str | None]:
-    """The calls of a script under an engine, and what it died of."""
+    """Return the calls of a script under an engine, and its error message, None for success."""
     with tempfile.TemporaryDirectory(prefix="glassfit-") as folder:
         out = Path(folder) / "calls.pickle"
-        worker = [
-            sys.executable,
-            "-P",
-            "-m",
-            "compare.execution.script_worker",
-            engine,
-            str(out),
-            str(path),
-        ]
-        done = subprocess.run([*worker, *arguments], capture_output=True, check=False)
+        script = [os.fspath(path), *arguments]
+        command = glassfit.recording("compare.execution.script_worker", engine, str(out), script)
+        done = subprocess.run(command, capture_output=True, check=False)
         calls = pickle.loads(out.read_bytes()) if out.exists() else []
-    said = done.stderr.decode(errors="replace").strip().split("\n")
-    said = [line.rstrip() for line in said if "\r" not in line.rstrip()]  # no progress bars
-    last = "\n".join(said[-8:])
+    lines = done.stderr.decode(errors="replace").strip().split("\n")
+    lines = [line.rstrip() for line in lines if "\r" not in line.rstrip()]  # no progress bars
+    last = "\n".join(lines[-8:])
     return calls, (last or f"exit status {done.returncode}") if done.returncode else None
 
 
@@ -198,8 +194,8 @@ def _verdict(
     unrepeatable: Sequence[Difference] = (),
 ) -> ScriptVerdict:
     calls = [
-        ComparedCall(one, other, *differences(one.left_behind, other.left_behind))
-        for one, other in zip(theirs, ours, strict=False)
+        ComparedCall(reference, call, *differences(reference.left_behind, call.left_behind))
+        for reference, call in zip(theirs, ours, strict=False)
     ]
     made = len(theirs), len(ours)
     return ScriptVerdict(path.name, calls, made, failed, list(unrepeatable))

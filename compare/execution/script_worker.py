@@ -1,6 +1,7 @@
-"""Runs a script under one engine, and writes down every fit, evaluate and predict it calls.
+"""Record every call of `fit`, `evaluate`, `predict` and `*_on_batch` that a script makes.
 
-python -m compare.script_worker keras|loop OUT SCRIPT [arguments]
+Imported in the process that runs the script, right after the script has imported Keras: see
+`glassfit.record`.
 """
 
 import copy
@@ -8,9 +9,8 @@ import functools
 import inspect
 import os
 import pickle
-import runpy
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,27 +24,33 @@ from compare.recording.recorder import SEED, as_array, steps_taken, variables_of
 METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
 
 
-class Notebook:
-    """The calls of a script, in order.
+class CallRecorder:
+    """Records the calls of a script, in their order.
+
+    A call inside another call (`fit` evaluates, an override calls `super().fit`) is part of the
+    outer one.
+
+    Args:
+        script: The path of the script, to find the line that makes a call.
 
     Attributes:
-        calls: Those that are over.
+        calls: The calls that have returned.
     """
 
     def __init__(self, script: str):
         self.calls: list[ScriptCall] = []
         self._script = os.path.realpath(script)
-        self._inside = False  # fit calls evaluate, an override calls super(): one call of the user
+        self._inside = False  # whether a call is running
 
-    def note_all(self) -> None:
-        """Wraps every method, whoever's it is now."""
+    def wrap_methods(self) -> None:
+        """Wrap the methods of `keras.Model` as they are now, Keras's or ours."""
         for method in METHODS:
-            owner = next(one for one in keras.Model.__mro__ if method in vars(one))
-            setattr(owner, method, self._noted(method, vars(owner)[method]))
+            owner = next(base for base in keras.Model.__mro__ if method in vars(base))
+            setattr(owner, method, self._recorded(method, vars(owner)[method]))
 
-    def _noted(self, method: str, call: Any) -> Any:
+    def _recorded(self, method: str, call: Any) -> Any:
         @functools.wraps(call)
-        def noted(model: keras.Model, *args: Any, **arguments: Any) -> Any:
+        def recorded(model: keras.Model, *args: Any, **arguments: Any) -> Any:
             if self._inside:
                 return call(model, *args, **arguments)
             self._inside = True
@@ -62,47 +68,53 @@ class Notebook:
             self.calls.append(ScriptCall(method, place, seconds, steps, result, variables))
             return returned
 
-        return noted
+        return recorded
 
     def _place(self, frame: Any) -> str:
-        """The line of the script that is being run."""
+        """Return file and line in the script from which `frame` was called."""
         while frame and os.path.realpath(frame.f_code.co_filename) != self._script:
             frame = frame.f_back
         return f"{Path(self._script).name}:{frame.f_lineno if frame else '?'}"
 
 
 def as_plain(returned: Any) -> dict[str, Any]:
-    """What a method returned, as values and arrays that compare bit for bit.
+    """Return the result of a method as values and arrays that compare bit for bit.
 
-    They are copies: a script may change what it was given, and so hide a difference.
+    The values are copied, since the script may change what it got.
     """
     if isinstance(returned, keras.callbacks.History):
-        kept = {"history": returned.history, "epoch": returned.epoch, "params": returned.params}
-        return copy.deepcopy(kept)
+        parts = {"history": returned.history, "epoch": returned.epoch, "params": returned.params}
+        return copy.deepcopy(parts)
     return {"returned": copy.deepcopy(keras.tree.map_structure(_leaf, returned))}
 
 
 def _leaf(value: Any) -> Any:
     if isinstance(value, tf.RaggedTensor):
-        return [as_array(value.flat_values), *(as_array(one) for one in value.nested_row_splits)]
+        return [
+            as_array(value.flat_values),
+            *(as_array(splits) for splits in value.nested_row_splits),
+        ]
     return as_array(value) if tf.is_tensor(value) else value
 
 
-def main() -> None:
-    """Runs the script as Python would."""
-    engine, out, script = sys.argv[1:4]
-    sys.argv = sys.argv[3:]  # as the script would see it
-    sys.path.insert(0, os.path.dirname(os.path.realpath(script)))  # run with -P: nothing is there
+def begin(engine: str, out: str, script: str) -> Callable[[], None]:
+    """Seed TensorFlow and Keras, install the engine, and start recording.
+
+    Args:
+        engine: "keras" or "loop".
+        out: The file for the recorded calls, pickled.
+        script: The path of the script.
+
+    Returns:
+        A function that writes the calls recorded so far.
+    """
     keras.utils.set_random_seed(SEED)
     if engine == "loop":
         loop.install()
-    notebook = Notebook(script)
-    notebook.note_all()
-    try:
-        runpy.run_path(script, run_name="__main__")
-    finally:
-        Path(out).write_bytes(pickle.dumps(notebook.calls))
+    recorder = CallRecorder(script)
+    recorder.wrap_methods()
 
+    def write() -> None:
+        Path(out).write_bytes(pickle.dumps(recorder.calls))
 
-if __name__ == "__main__":
-    main()
+    return write
