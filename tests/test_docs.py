@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import typer
 
 import loop
-from compare import SCENARIOS
+from compare import SCENARIOS, assert_same
 from compare.cli import app
 from compare.rules import RULES
 
@@ -23,16 +24,25 @@ README = TEXT["README.md"]
 KNOWN = {scenario.name for scenario in SCENARIOS}
 CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.S)
 
-# Files of branches that are not merged yet: docs/costs.md, loop/schedule.py, loop/engine/, and the
-# new order of the arguments of assert_same. Take the marks away with the last of them.
-awaited = pytest.mark.xfail(strict=True, reason="names what another branch brings")
-
-
-AWAITING = ("compare", "learn", "questions")
-
-
-def marked(pages, *waiting):
-    return [pytest.param(page, marks=awaited if page in waiting else ()) for page in pages]
+# What the pages name and other changes bring. Take these marks away once they are there.
+costs_to_come = pytest.mark.xfail(
+    not (ROOT / "docs/costs.md").exists(), reason="docs/costs.md", strict=True
+)
+engine_to_come = pytest.mark.xfail(
+    not (ROOT / "loop/engine").exists(), reason="loop/engine", strict=True
+)
+order_to_come = pytest.mark.xfail(
+    next(iter(inspect.signature(assert_same).parameters)) != "scenario",
+    reason="assert_same(scenario, candidate)",
+    strict=True,
+)
+MARKS = {
+    "README.md": costs_to_come,
+    "CONTRIBUTING.md": costs_to_come,
+    "docs/compare.md": costs_to_come,
+    "docs/learn.md": engine_to_come,
+    "docs/questions.md": engine_to_come,
+}
 
 
 def run_page(text, capsys):
@@ -62,7 +72,9 @@ def test_the_use_of_the_readme_trains_in_at_most_twelve_lines():
     assert 0.4 < names["history"].history["val_accuracy"][-1] <= 1
 
 
-@pytest.mark.parametrize("page", marked(["docs/build.md", "docs/compare.md"], "docs/compare.md"))
+@pytest.mark.parametrize(
+    "page", ["docs/build.md", pytest.param("docs/compare.md", marks=order_to_come)]
+)
 def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 
@@ -131,10 +143,7 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "page",
-    marked(PAGES, "README.md", "CONTRIBUTING.md", *(f"docs/{n}.md" for n in AWAITING)),
-)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=MARKS.get(page, ())) for page in PAGES])
 def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXT[page]):
         path = (ROOT / page).parent.joinpath(target) if target else ROOT / page
@@ -178,7 +187,7 @@ def definitions(path):
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-@awaited
+@engine_to_come
 def test_every_answer_names_the_code_that_does_it_and_a_scenario():
     text = TEXT["docs/questions.md"]
     in_engine = re.split(r"^(?=### )", text.split("\n## The engine\n")[1], flags=re.M)[1:]
@@ -202,7 +211,7 @@ def test_the_questions_are_numbered_and_each_is_in_the_index():
     assert [int(number) for number in re.findall(r"\[(\d+)\]\(#\1-", text)] == numbers
 
 
-@awaited
+@engine_to_come
 def test_every_module_of_the_loop_is_in_the_reading_order():
     listed = set(re.findall(r"\]\(\.\./(loop/[\w/.]+)\)", TEXT["docs/learn.md"]))
     for path in (ROOT / "loop").rglob("*.py"):
