@@ -28,9 +28,6 @@ CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.S)
 costs_to_come = pytest.mark.xfail(
     not (ROOT / "docs/costs.md").exists(), reason="docs/costs.md", strict=True
 )
-engine_to_come = pytest.mark.xfail(
-    not (ROOT / "loop/engine").exists(), reason="loop/engine", strict=True
-)
 order_to_come = pytest.mark.xfail(
     next(iter(inspect.signature(assert_same).parameters)) != "scenario",
     reason="assert_same(scenario, candidate)",
@@ -40,8 +37,6 @@ MARKS = {
     "README.md": costs_to_come,
     "CONTRIBUTING.md": costs_to_come,
     "docs/compare.md": costs_to_come,
-    "docs/learn.md": engine_to_come,
-    "docs/questions.md": engine_to_come,
 }
 
 
@@ -187,7 +182,6 @@ def definitions(path):
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-@engine_to_come
 def test_every_answer_names_the_code_that_does_it_and_a_scenario():
     text = TEXT["docs/questions.md"]
     in_engine = re.split(r"^(?=### )", text.split("\n## The engine\n")[1], flags=re.M)[1:]
@@ -211,7 +205,6 @@ def test_the_questions_are_numbered_and_each_is_in_the_index():
     assert [int(number) for number in re.findall(r"\[(\d+)\]\(#\1-", text)] == numbers
 
 
-@engine_to_come
 def test_every_module_of_the_loop_is_in_the_reading_order():
     listed = set(re.findall(r"\]\(\.\./(loop/[\w/.]+)\)", TEXT["docs/learn.md"]))
     for path in (ROOT / "loop").rglob("*.py"):
