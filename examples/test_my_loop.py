@@ -10,7 +10,7 @@ from compare import Scenario
 def my_fit(model, x, y, batch_size, epochs, **_):
     """Train as `model.fit` does on arrays with `shuffle=False`, one loss and no metrics.
 
-    Validation, sample weights, masks, metrics and averaged weights take more: see docs/rules.md.
+    Validation, sample weights, masks, metrics and averaged weights take more: see docs/reasons.md.
     """
     loss_of, mean = keras.losses.MeanSquaredError(), keras.metrics.Mean()
 

@@ -1,57 +1,135 @@
-"""The README is a program: its code runs, its commands exist, its tables are those of the code."""
+"""The documentation is a program: its code runs and prints what it shows, its tables are true."""
 
+import ast
+import doctest
 import re
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
+import typer
 
 import loop
 from compare import SCENARIOS
+from compare.cli.commands import app
+from compare.diagnosis.rules import RULES
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-CODE = re.findall(r"```python\n(.*?)```", README, re.S)
+DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS]
+TEXT = {page: (ROOT / page).read_text() for page in PAGES}
+README = TEXT["README.md"]
+KNOWN = {scenario.name for scenario in SCENARIOS}
+CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.S)
 
 
-def test_the_code_of_the_readme_runs_in_the_order_of_the_page(capsys):
-    names = {}
-    for block in CODE:
-        exec(compile(block, "README.md", "exec"), names)
-    printed = capsys.readouterr().out.splitlines()
-    printed = [line for line in printed if not line.startswith("Epoch ")]  # the progress of fit
-    assert 0.4 < float(printed[0]) <= 1, "a validation accuracy"
-    explained = re.search(r"```text\n(plan: .*?)\n```", README, re.S)[1].splitlines()
-    assert printed[1 : 1 + len(explained)] == explained
-    place = re.search(r"```text\n(epoch .*?: \S+) is [^`]*?\nrandom_labels", README)[1]
-    assert printed[-2].startswith(f"{place} is "), printed[-2]
-    shown = re.search(r"\n(\w+): (\d+) of ([\d,]+) values", README)
-    assert printed[-1].startswith(f"{shown[1]}: "), printed[-1]
-    assert f" of {shown[3]} values differ" in printed[-1]
-    assert int(re.search(r"(\d+) of", printed[-1])[1]) > 0
+def run_page(text, capsys):
+    """Run the code of a page in its order; after each block compare what it printed and shows."""
+    names: dict = {}
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for code, shown in CODE.findall(text):
+        exec(compile(code, "page", "exec"), names)
+        printed = capsys.readouterr().out
+        if shown:
+            assert doctest.OutputChecker().check_output(shown, printed, options), printed
+    return names
 
 
-def test_the_first_use_is_twelve_lines():
-    assert len([line for line in CODE[0].splitlines() if line]) <= 12
+def sections(text):
+    """Each section of the second level, behind what stands above the first."""
+    above, *below = re.split(r"^(?=## )", text, flags=re.M)
+    return {part.splitlines()[0][3:]: above + part for part in below}
+
+
+def test_the_use_of_the_readme_trains_in_at_most_twelve_lines():
+    ((code, _),) = CODE.findall(README)
+    assert len([line for line in code.splitlines() if line]) <= 12
+    assert "keras.utils.set_random_seed(0)" in code
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert 0.4 < names["history"].history["val_accuracy"][-1] <= 1
+
+
+@pytest.mark.parametrize("page", ["docs/build.md", "docs/compare.md"])
+def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
+    run_page(TEXT[page], capsys)
+
+
+@pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
+def test_each_answer_about_fit_is_what_keras_and_loop_print(section, capsys):
+    run_page(sections(TEXT["docs/questions.md"])[section], capsys)
+
+
+def small_model(policy="float32", frozen=False, unused=False):
+    keras.utils.set_random_seed(0)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
+        if unused:
+            model.unused = keras.layers.Dense(2)
+            model.unused.build((None, 4))
+        model.trainable = not frozen
+        model.compile("adam", "mse")
+    finally:
+        keras.config.set_dtype_policy(before)
+    return model
+
+
+@pytest.mark.parametrize(
+    "kind", [{"policy": "mixed_float16"}, {"frozen": True}, {"unused": True}], ids=str
+)
+def test_the_step_to_copy_survives_half_precision_frozen_and_unused_weights(kind):
+    names: dict = {}
+    exec(compile(CODE.findall(TEXT["docs/build.md"])[0][0], "docs/build.md", "exec"), names)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    model = small_model(**kind)
+    before = [weight.numpy() for weight in model.layers[0].weights]
+    arguments = {"epochs": 3, "verbose": 0, "train_step": names["centered_step"]}
+    history = loop.fit(model, x, x[:, :1], **arguments)
+    assert np.isfinite(history.history["loss"]).all()
+    moved = [
+        bool((weight.numpy() != old).any())
+        for weight, old in zip(model.layers[0].weights, before, strict=True)
+    ]
+    assert moved == [not kind.get("frozen", False)] * 2
+    if "policy" in kind:
+        assert int(model.optimizer.iterations) > 0, "every step overflowed"
+
+
+def test_the_readme_has_at_most_150_lines():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_table_of_proof_lists_every_scenario_in_order():
-    table = re.search(r"<!-- table -->\n(.*?)<!-- end of table -->", README, re.S)[1]
+    table = re.search(r"<!-- table -->\n(.*?)<!-- end of table -->", TEXT["docs/proof.md"], re.S)[1]
     rows = re.findall(r"^\| `(\w+)` \| ([\w-]+) \| [\d,]+ \| 0 \| (.+) \|$", table, re.M)
-    assert rows == [(one.name, one.exactness, one.shows) for one in SCENARIOS]
+    assert rows == [(scenario.name, scenario.exactness, scenario.shows) for scenario in SCENARIOS]
 
 
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
-PAGES += [str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))]
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_the_number_of_scenarios_is_theirs(page):
+    counts = re.findall(r"(\d+) (?:of (\d+) )?scenarios", TEXT[page])
+    assert all(int(count) == len(KNOWN) for counted in counts for count in counted if count)
+
+
+def anchors(text):
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
-        assert (ROOT / page).parent.joinpath(target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXT[page]):
+        path = (ROOT / page).parent.joinpath(target) if target else ROOT / page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path.read_text()), f"{target}#{anchor}"
 
 
 def test_every_test_that_a_decision_names_exists():
-    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for page in (ROOT / "docs/decisions").glob("*.md"):
         named = re.findall(r"`(test_\w+)`", page.read_text())
         assert named
@@ -59,28 +137,92 @@ def test_every_test_that_a_decision_names_exists():
             assert f"def {name}(" in tests, name
 
 
+def cells_of(row):
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
 def test_every_reason_to_differ_has_its_scenario():
-    rows = (ROOT / "docs/rules.md").read_text().splitlines()
-    numbered = [row for row in rows if re.match(r"\| \d", row)]
-    assert len(numbered) == 30
-    known = {scenario.name for scenario in SCENARIOS}
-    for row in numbered:
-        named = re.findall(r"`(\w+)`", row.split("|")[4])
+    rows = [cells_of(row) for row in TEXT["docs/reasons.md"].splitlines()]
+    reasons = [row for row in rows if row[0].isdigit()]
+    assert [int(row[0]) for row in reasons] == list(range(1, len(reasons) + 1))
+    for row in reasons:
+        named = set(re.findall(r"`(\w+)`", row[3]))
         assert named, row
-        assert set(named) <= known, row
+        assert named <= KNOWN, row
+
+
+def test_every_rule_that_diagnose_names_stands_once_beside_a_reason():
+    rows = [cells_of(row) for row in TEXT["docs/reasons.md"].splitlines()]
+    beside = [row[4] for row in rows if row[0].isdigit()]
+    alone = [row[0] for row in rows if re.fullmatch(r"`\w+`", row[0])]
+    named = re.findall(r"`(\w+)`", " ".join(beside + alone))
+    assert sorted(named) == sorted(rule.rule for rule in RULES)
+
+
+def definitions(path):
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+def test_every_answer_names_the_code_that_does_it_and_a_scenario():
+    text = TEXT["docs/questions.md"]
+    in_engine = re.split(r"^(?=### )", text.split("\n## The engine\n")[1], flags=re.M)[1:]
+    for question in re.split(r"^(?=### )", text, flags=re.M)[1:]:
+        paragraph = re.search(r"^Code: (.+?)(?:\n\n|\Z)", question, re.M | re.S)[1]
+        sources, _, shown = " ".join(paragraph.split()).partition(". Scenario")
+        links = re.findall(r"\[`(\w+)`\]\(\.\./([\w/.]+)\)", sources)
+        assert links, question
+        for name, path in links:
+            assert name in definitions(ROOT / path), f"{path}: {name}"
+        named = set(re.findall(r"`(\w+)`", shown))
+        assert named <= KNOWN, question
+        assert named or question in in_engine, question
+
+
+def test_the_questions_are_numbered_and_each_is_in_the_index():
+    text = TEXT["docs/questions.md"]
+    numbers = [int(number) for number in re.findall(r"^### (\d+)\. ", text, re.M)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 20
+    assert [int(number) for number in re.findall(r"\[(\d+)\]\(#\1-", text)] == numbers
 
 
 def test_every_module_of_the_loop_is_in_the_reading_order():
-    listed = set(re.findall(r"loop/(\w+)", README))
-    there = {path.stem for path in (ROOT / "loop").iterdir() if path.name[0] not in "_."}
-    assert there - {"types", "checks", "py"} <= listed
+    listed = set(re.findall(r"\]\(\.\./(loop/[\w/.]+)\)", TEXT["docs/learn.md"]))
+    for path in (ROOT / "loop").rglob("*.py"):
+        if path.name != "__init__.py":
+            names = {str(path.relative_to(ROOT)), str(path.parent.relative_to(ROOT))}
+            assert names & listed, names
+
+
+def commands(text):
+    """The words of every `glassfit ...` in code."""
+    code = re.findall(r"```sh\n(.*?)```", text, re.S) + re.findall(r"`(glassfit[^`]*)`", text)
+    return [
+        found.split()
+        for block in code
+        for found in re.findall(r"^(?:\.venv/bin/)?glassfit ([a-z-][^#\n]*)", block, re.M)
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_every_command_in_the_docs_exists_with_its_options(page):
+    group = typer.main.get_command(app)
+    for words in commands(TEXT[page]):
+        command = group.commands[words[0]] if words[0][0] != "-" else group
+        known = {name for option in command.params for name in option.opts}
+        known |= {"--install-completion"} if command is group else set()
+        end = 2 if words[0] == "run" else len(words)  # what stands behind a script is its own
+        assert {word for word in words[:end] if word.startswith("--")} <= known, words
 
 
 def test_targets_of_make_in_the_docs_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for page in ("README.md", "CONTRIBUTING.md", ".ci/run"):
-        for target in re.findall(r"^\s*make ([\w-]+)", (ROOT / page).read_text(), re.M):
-            assert re.search(rf"^{target}:", makefile, re.M), target
+    pages = {**TEXT, ".ci/run": (ROOT / ".ci/run").read_text()}
+    del pages["CHANGELOG.md"]  # it tells of targets that are gone, too
+    for page, text in pages.items():
+        for target in re.findall(r"(?:^\s*|`)make ([\w-]+)", text, re.M):
+            assert re.search(rf"^{target}:", makefile, re.M), f"{page}: {target}"
 
 
 def test_the_version_is_the_same_everywhere():
