@@ -113,12 +113,6 @@ def test_signed_step_leaves_out_steps_whose_gradients_overflow():
         keras.config.set_dtype_policy("float32")
 
 
-def test_the_readme_shows_the_step_of_the_example():
-    text = (ROOT / "examples/signed_step.py").read_text()
-    step = text[text.index("def signed_step") : text.index("\n\n\ndef main")]
-    assert step in (ROOT / "README.md").read_text()
-
-
 @of_all_kinds
 def test_the_custom_train_step_without_its_noise_is_the_one_of_keras(policy, kind):
     base = example("custom_train_step")["CustomModel"]

@@ -153,6 +153,28 @@ class Progress(NamedTuple):
     """The step of validation to go on with."""
 
 
+class EpochLoop(NamedTuple):
+    """The variables of the loop over epochs."""
+
+    epoch: tf.Tensor
+    """Epochs that were closed, int64."""
+
+    is_closed: tf.Tensor
+    """Whether the last one was closed; otherwise the time was over in it."""
+
+    place: tf.Tensor
+    """The step reached in the last one, int64."""
+
+    test_place: tf.Tensor
+    """The step of validation reached in the last one, int64."""
+
+    trained: dict[str, tf.TensorArray]
+    """The logs of training, a row for each epoch."""
+
+    tested: dict[str, tf.TensorArray]
+    """The logs of validation, a row for each epoch."""
+
+
 class ManyEpochs(NamedTuple):
     """Epochs of training, each with its validation; call it inside a graph.
 
@@ -190,49 +212,51 @@ class ManyEpochs(NamedTuple):
             `Progress` as a vector, `[3]` int64, and the logs of each epoch, `[MAX_EPOCHS]` a log:
             those of training, those of validation.
         """
-        first, end, first_test, tests, epochs = tf.unstack(span)
-        passes = tf.shape(orders, tf.int64)[0]
+        asked = Span(*tf.unstack(span))
+        last_order = tf.shape(orders, tf.int64)[0] - 1
         deadline = tf.timestamp() + seconds if self.has_clock else None
 
-        def goes_on(epoch: tf.Tensor, is_closed: tf.Tensor, *_: Any) -> tf.Tensor:
+        def goes_on(loop: EpochLoop) -> tf.Tensor:
             if deadline is None:
-                return epoch < epochs
-            in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(epoch, 0))
-            return (epoch < epochs) & is_closed & in_time
+                return loop.epoch < asked.epochs
+            in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(loop.epoch, 0))
+            return (loop.epoch < asked.epochs) & loop.is_closed & in_time
 
-        def one_epoch(
-            epoch: tf.Tensor,
-            _: tf.Tensor,
-            __: tf.Tensor,
-            ___: tf.Tensor,
-            history: dict,
-            tested: dict,
-        ) -> tuple:
-            is_first = tf.equal(epoch, 0)
-            start = tf.where(is_first, first, 0)
-            tf.cond(tf.equal(start, 0), self._reset, _nothing)
-            inputs = arrays, orders[tf.minimum(epoch, passes - 1)]
-            place, logs, _ = many_steps(self.train, inputs, start, end, deadline)
-            history = with_row(history, epoch, epoch_logs(self.model, logs))
-            test_place = tests
-            if self.test is not None:
-                start = tf.where(is_first, first_test, 0)
-                stop = tf.where(tf.equal(place, end), tests, start)
-                test_place, logs = self._validated(test_inputs, start, stop, deadline)
-                tested = with_row(tested, epoch, logs)
-            is_closed = tf.equal(place, end) & tf.equal(test_place, tests)
-            epoch += tf.cast(is_closed, tf.int64)
-            return epoch, is_closed, place, test_place, history, tested
+        def one_epoch(loop: EpochLoop) -> tuple[EpochLoop]:
+            inputs = arrays, orders[tf.minimum(loop.epoch, last_order)]
+            return (self._one_epoch(loop, inputs, test_inputs, asked, deadline),)
 
-        history = rows_for(no_logs(self.train.function), MAX_EPOCHS)
+        trained = rows_for(no_logs(self.train.function), MAX_EPOCHS)
         tested = rows_for(no_logs(self.test.function), MAX_EPOCHS) if self.test else {}
-        epoch, _, place, test_place, history, tested = tf.while_loop(
-            goes_on,
-            one_epoch,
-            (tf.zeros_like(epochs), tf.constant(True), end, tests, history, tested),
-            parallel_iterations=1,
-        )
-        return tf.stack([epoch, place, test_place]), stacked(history), stacked(tested)
+        none = tf.zeros_like(asked.epochs)
+        start = EpochLoop(none, tf.constant(True), asked.end, asked.tests, trained, tested)
+        (loop,) = tf.while_loop(goes_on, one_epoch, (start,), parallel_iterations=1)
+        progress = tf.stack([loop.epoch, loop.place, loop.test_place])
+        return progress, stacked(loop.trained), stacked(loop.tested)
+
+    def _one_epoch(
+        self,
+        loop: EpochLoop,
+        inputs: Structure,
+        test_inputs: Structure,
+        asked: Span,
+        deadline: tf.Tensor | None,
+    ) -> EpochLoop:
+        """Run one epoch, from where an earlier call has left it, and its validation."""
+        is_first = tf.equal(loop.epoch, 0)
+        start = tf.where(is_first, asked.first, 0)
+        tf.cond(tf.equal(start, 0), self._reset, _nothing)
+        place, logs, _ = many_steps(self.train, inputs, start, asked.end, deadline)
+        trained = with_row(loop.trained, loop.epoch, epoch_logs(self.model, logs))
+        test_place, tested = asked.tests, loop.tested
+        if self.test is not None:
+            start = tf.where(is_first, asked.first_test, 0)
+            end = tf.where(tf.equal(place, asked.end), asked.tests, start)
+            test_place, logs = self._validated(test_inputs, start, end, deadline)
+            tested = with_row(tested, loop.epoch, logs)
+        is_closed = tf.equal(place, asked.end) & tf.equal(test_place, asked.tests)
+        epoch = loop.epoch + tf.cast(is_closed, tf.int64)
+        return EpochLoop(epoch, is_closed, place, test_place, trained, tested)
 
     def _validated(
         self, inputs: Structure, start: tf.Tensor, end: tf.Tensor, deadline: tf.Tensor | None
