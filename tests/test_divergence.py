@@ -344,7 +344,7 @@ def test_the_former_order_of_assert_same_still_works_and_warns():
         assert_same(hand_written, hand_written)
 
 
-def test_a_gradient_that_is_a_product_is_tapped_without_changing_the_update():
+def test_products_and_sums_are_tapped_without_changing_what_grappler_makes_of_them():
     # Grappler multiplies the learning rate into the factors of gamma's gradient.
     def build_normalized():
         model = keras.Sequential(
@@ -353,7 +353,9 @@ def test_a_gradient_that_is_a_product_is_tapped_without_changing_the_update():
         model.compile(keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True), "mse")
         return model
 
-    (wine,) = find(["wine"])
-    for scenario in (wine, dataclasses.replace(LEAN, build=build_normalized)):
+    for scenario in (
+        *find(["wine", "single_samples"]),
+        dataclasses.replace(LEAN, build=build_normalized),
+    ):
         untapped = record(scenario, keras.Model.fit, "epochs")[0]
         assert same(untapped, run_tapped(scenario, keras.Model.fit).trace)

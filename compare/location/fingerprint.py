@@ -35,37 +35,39 @@ _of_bits = tf.function(
 )
 
 
-def recomputed(gradient: Any) -> Any:
-    """Return the gradient, computed a second time if it is a product in a graph.
+def recomputed(tensor: Any, op: str) -> Any:
+    """Return the tensor, computed a second time if it is the result of `op` in a graph.
 
     Grappler computes `learning_rate * (a * b)` as `(learning_rate * a) * b` where that saves a
     broadcast, but only if `a * b` has one consumer (`MinimizeBroadcasts` in its arithmetic
     optimizer). A tap on `a * b` would be a second consumer, and the update would round otherwise.
     So the tap reads `a` and `b` and multiplies them in a function that grappler does not inline.
+    Sums are regrouped under the same condition (`AddOpsRewrite`), an objective of many losses too.
+
+    Args:
+        tensor: A gradient or an objective.
+        op: "Mul" for a product, "AddV2" for a sum.
     """
-    if not (tf.is_symbolic_tensor(gradient) and _is_product(gradient)):
-        return gradient
-    factors: list[tf.Tensor] = []
+    if not (tf.is_symbolic_tensor(tensor) and tensor.op.type == op):
+        return tensor
+    operands: list[tf.Tensor] = []
 
-    def collect(tensor: tf.Tensor) -> Any:
-        if _is_product(tensor):
-            return tuple(collect(factor) for factor in tensor.op.inputs)
-        factors.append(tensor)
-        return len(factors) - 1
+    def collect(node: tf.Tensor) -> Any:
+        if node.op.type == op:
+            return tuple(collect(operand) for operand in node.op.inputs)
+        operands.append(node)
+        return len(operands) - 1
 
-    tree = collect(gradient)
+    tree = collect(tensor)
+    combine = {"Mul": tf.multiply, "AddV2": tf.add}[op]
 
-    def multiply(node: Any, values: Sequence[tf.Tensor]) -> tf.Tensor:
+    def compute(node: Any, values: Sequence[tf.Tensor]) -> tf.Tensor:
         if isinstance(node, int):
             return values[node]
-        return multiply(node[0], values) * multiply(node[1], values)
+        return combine(compute(node[0], values), compute(node[1], values))
 
-    def product(*values: tf.Tensor) -> tf.Tensor:
-        return multiply(tree, values)
+    def again(*values: tf.Tensor) -> tf.Tensor:
+        return compute(tree, values)
 
     not_inlined = {"_noinline": True}
-    return tf.function(product, autograph=False, experimental_attributes=not_inlined)(*factors)
-
-
-def _is_product(tensor: tf.Tensor) -> bool:
-    return tensor.op.type == "Mul"
+    return tf.function(again, autograph=False, experimental_attributes=not_inlined)(*operands)

@@ -178,10 +178,12 @@ class Taps:
     def _around_gradient(self, gradient: Any) -> Any:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
-            self.see("loss/objective", target)
+            self.see("loss/objective", [recomputed(t, "AddV2") for t in keras.tree.flatten(target)])
             gradients = gradient(tape, target, *sources, **more)
             if self.ends == "gradient":
-                self.see("gradients", [recomputed(leaf) for leaf in keras.tree.flatten(gradients)])
+                self.see(
+                    "gradients", [recomputed(leaf, "Mul") for leaf in keras.tree.flatten(gradients)]
+                )
                 self._steps.assign_add(1)
             return gradients
 
@@ -195,7 +197,7 @@ class Taps:
             )
             if self._depth or not counts:
                 return apply(optimizer, grads, trainable_variables)
-            self.see("gradients", [recomputed(gradient) for gradient in grads])
+            self.see("gradients", [recomputed(gradient, "Mul") for gradient in grads])
             self._depth += 1
             try:
                 done = apply(optimizer, grads, trainable_variables)
