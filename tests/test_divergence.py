@@ -29,6 +29,9 @@ from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
 
 
+pytestmark = pytest.mark.bits
+
+
 def build_lean():
     hidden = layers.Dense(5, "relu", kernel_regularizer="l2")
     model = keras.Sequential([keras.Input((6,)), hidden, layers.Dropout(0.3), layers.Dense(1)])
@@ -100,8 +103,8 @@ def plain():
     return model
 
 
-def of_plain():
-    x = np.random.default_rng(5).normal(size=(24, 6)).astype("float32")
+def of_plain(seed=5):
+    x = np.random.default_rng(seed).normal(size=(24, 6)).astype("float32")
     return {"x": x, "y": x[:, :1] * 2, "batch_size": 8, "epochs": 2, "shuffle": False}
 
 
@@ -140,7 +143,10 @@ def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
     assert (found.epoch, found.step, found.stage) == (0, 2, "batch"), found
 
 
-def test_weights_updated_by_hand_are_followed_by_their_gradients():
+# With some of these seeds the mean of (y_pred - y)**2 is another float than that of Keras: which,
+# depends on the processor.
+@pytest.mark.parametrize("seed", [5, 7, 8, 15])
+def test_weights_updated_by_hand_are_followed_by_their_gradients(seed):
     def by_hand(model, x, y, batch_size, epochs, rate=0.01, **_):
         history = {"loss": []}
         for _ in range(epochs):
@@ -148,7 +154,7 @@ def test_weights_updated_by_hand_are_followed_by_their_gradients():
             for start in range(0, len(x), batch_size):
                 rows = slice(start, start + batch_size)
                 with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean((model(x[rows], training=True) - y[rows]) ** 2)
+                    loss = model.compute_loss(x[rows], y[rows], model(x[rows], training=True))
                 weights = [variable.value for variable in model.trainable_variables]
                 for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
                     weight.assign_sub(rate * gradient)
@@ -156,8 +162,8 @@ def test_weights_updated_by_hand_are_followed_by_their_gradients():
             history["loss"].append(total)
         return history
 
-    slower = partial(by_hand, rate=0.001)
-    found = locate(PLAIN, slower)
+    scenario = dataclasses.replace(PLAIN, data=partial(of_plain, seed))
+    found = locate(scenario, partial(by_hand, rate=0.001))
     assert (found.epoch, found.step, found.stage) == (0, 0, "weights"), found
 
 
