@@ -28,7 +28,6 @@ from compare.recording.bits import same
 from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
 
-
 pytestmark = pytest.mark.bits
 
 

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from references import keras_trace
 
 import loop
-from compare import find, parity
+from compare import differences, find, parity, record
 from compare.errors import CannotCompareError
 from compare.scenario import Scenario
 from loop import metrics, objective, schedule, step
@@ -20,8 +21,9 @@ pytestmark = pytest.mark.bits
 
 
 def differences_of(name, candidate=loop.fit):
+    """Return the differences between a candidate, trained once, and Keras."""
     (scenario,) = find([name])
-    return parity(scenario, candidate).differences
+    return differences(keras_trace(scenario), record(scenario, candidate)[0])[1]
 
 
 def test_two_swapped_batches_are_found(monkeypatch):
@@ -35,7 +37,7 @@ def test_two_swapped_batches_are_found(monkeypatch):
         return batches
 
     monkeypatch.setattr(ArraySource, "new_pass", swapped)
-    found = differences_of("no_shuffle")
+    found = parity(*find(["no_shuffle"])).differences
     assert found
     assert any(one.where.startswith("variables/weights") for one in found)
 
@@ -77,7 +79,7 @@ def test_weights_off_by_the_last_bit_are_found():
         kernel.assign(values)
         return history
 
-    found = differences_of("no_shuffle", nudged)
+    found = parity(*find(["no_shuffle"]), nudged).differences
     where = "variables/weights/0/sequential/dense/kernel[0]"
     assert [one.where for one in found] == [where, f"unwatched/{where}"]
 
@@ -145,7 +147,7 @@ def test_a_planted_fault_is_found(monkeypatch, fault):
 )
 def test_a_candidate_that_never_trains_is_never_identical(candidate):
     with pytest.raises(CannotCompareError):
-        differences_of("no_shuffle", candidate)
+        parity(*find(["run_eagerly"]), candidate)
 
 
 def test_a_reference_that_does_not_repeat_itself_is_what_is_reported():
