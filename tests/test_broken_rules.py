@@ -20,7 +20,7 @@ from compare.recording.bits import same
 from compare.recording.trials import Trainings
 from compare.scenario import Scenario
 
-pytestmark = [pytest.mark.slow, pytest.mark.bits]
+pytestmark = pytest.mark.slow
 
 
 def build(metrics=("mae",)):
@@ -144,6 +144,7 @@ def test_every_rule_is_broken_here():
     assert set(PLACES) == set(BROKEN)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("rule", PLACES)
 def test_a_broken_rule_is_located(rule):
     scenario, *place = PLACES[rule]
@@ -152,6 +153,7 @@ def test_a_broken_rule_is_located(rule):
     assert not found.disturbed
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("rule", PLACES)
 def test_a_broken_rule_is_named(rule):
     verdict, *others = diagnose(PLACES[rule][0], BROKEN[rule].fit)

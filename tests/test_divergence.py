@@ -31,10 +31,10 @@ from compare.scenario import Scenario
 pytestmark = pytest.mark.bits
 
 
-def build_lean():
+def build_lean(run_eagerly=False):
     hidden = layers.Dense(5, "relu", kernel_regularizer="l2")
     model = keras.Sequential([keras.Input((6,)), hidden, layers.Dropout(0.3), layers.Dense(1)])
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=run_eagerly)
     return model
 
 
@@ -44,12 +44,16 @@ def data_lean():
 
 
 LEAN = Scenario("lean", "what trains in no time, 5 steps an epoch", build_lean, data_lean)
+EAGER = dataclasses.replace(LEAN, build=partial(build_lean, run_eagerly=True))
 
 
 def test_where_a_loop_leaves_fit_is_found_inside_its_compiled_calls():
     found = locate(LEAN, BROKEN["training_flag"].fit)
     assert (found.epoch, found.step, found.stage) == (0, 0, "prediction"), found
-    found = locate(LEAN, BROKEN["metric_reset"].fit)
+
+
+def test_where_a_loop_leaves_fit_is_found_in_a_later_epoch():
+    found = locate(EAGER, BROKEN["metric_reset"].fit)
     assert (found.epoch, found.step, found.stage) == (1, 0, "metrics"), found
 
 
@@ -69,7 +73,7 @@ def test_two_mistakes_are_named_together_as_the_readme_shows():
 
 
 def test_the_weights_of_two_trainings_are_compared_step_by_step():
-    heat = heat_of(LEAN, BROKEN["regularization_losses"].fit)
+    heat = heat_of(EAGER, BROKEN["regularization_losses"].fit)
     assert heat.steps == list(range(10))
     kernel = heat.ulps[heat.variables.index("sequential/dense/kernel")]
     assert kernel[0] == 0
@@ -80,8 +84,8 @@ def test_the_weights_of_two_trainings_are_compared_step_by_step():
 
 
 def test_what_is_the_same_has_no_place_and_no_verdict():
-    assert locate(LEAN) is None
-    assert diagnose(LEAN) == []
+    assert locate(EAGER) is None
+    assert diagnose(EAGER) == []
 
 
 def hand_written(model, x, y, batch_size, epochs, **_):
@@ -142,9 +146,9 @@ def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
     assert (found.epoch, found.step, found.stage) == (0, 2, "batch"), found
 
 
-# With some of these seeds the mean of (y_pred - y)**2 is another float than that of Keras: which,
+# With such seeds the mean of (y_pred - y)**2 is another float than Keras's loss: with which ones,
 # depends on the processor.
-@pytest.mark.parametrize("seed", [5, 7, 8, 15])
+@pytest.mark.parametrize("seed", [5, 7])
 def test_weights_updated_by_hand_are_followed_by_their_gradients(seed):
     def by_hand(model, x, y, batch_size, epochs, rate=0.01, **_):
         history = {"loss": []}
@@ -217,7 +221,7 @@ def test_two_mistakes_about_the_same_part_add_up():
         return dataclasses.replace(BROKEN["epoch_mean"], breaks=in_steps("track_loss", mistake))
 
     same_as_none = record(LEAN, partial(fit_with, (noted("one"), noted("other"))), "epochs")[0]
-    assert seen == ["other", "one"]
+    assert seen == ["other", "one"]  # once, while it is traced
     assert same(same_as_none, record(LEAN, keras.Model.fit, "epochs")[0])
 
 
@@ -228,14 +232,14 @@ def test_a_rule_that_a_scenario_cannot_do_without_is_told():
     rule = dataclasses.replace(BROKEN["shuffle"], breaks=impossible)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert diagnose(LEAN, BROKEN["epoch_mean"].fit, rules=[rule]) == []
+        assert diagnose(EAGER, BROKEN["epoch_mean"].fit, rules=[rule]) == []
     words = "lean cannot be trained without shuffle: ValueError: no such model"
     assert words in [str(one.message) for one in told]
 
 
 def test_what_leaves_history_and_weights_alone_is_named_all_the_same():
     some = [BROKEN[rule] for rule in ("shuffle", "callbacks")]
-    (verdict, *_) = diagnose(LEAN, BROKEN["callbacks"].fit, rules=some)
+    (verdict, *_) = diagnose(EAGER, BROKEN["callbacks"].fit, rules=some)
     assert (verdict.rule, verdict.exact) == ("callbacks", True)
 
 

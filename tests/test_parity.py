@@ -25,12 +25,12 @@ ON_OTHER_PROCESSORS = {
 """Twenty scenarios of other kernels each, for `make test-processors`."""
 
 
-def on_other_processors(scenario):
+def parameter(scenario):
     marks = pytest.mark.bits if scenario.name in ON_OTHER_PROCESSORS else ()
     return pytest.param(scenario, id=scenario.name, marks=marks)
 
 
-@pytest.mark.parametrize("scenario", map(on_other_processors, SCENARIOS))
+@pytest.mark.parametrize("scenario", [parameter(scenario) for scenario in SCENARIOS])
 def test_every_bit_is_the_same_under_every_exact_plan_whoever_watches(scenario):
     for plan, watched in PLANS:
         candidate = partial(loop.fit, plan=plan)
