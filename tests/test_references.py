@@ -68,6 +68,12 @@ def test_a_difference_is_still_one_after_keras_has_trained_again(trainings):
     assert len(trainings) == 2
 
 
+def test_our_own_fit_is_never_kept_as_that_of_keras(tmp_path):
+    with loop.installed(), pytest.raises(RuntimeError, match="expected Keras's own fit"):
+        keras_trace(SCENARIO)
+    assert not list(tmp_path.iterdir())
+
+
 def test_flags_versions_and_sources_have_keys_of_their_own(monkeypatch):
     keys = [key(), key()]
     for name, value in (("TF_ENABLE_ONEDNN_OPTS", "0"), ("ONEDNN_MAX_CPU_ISA", "SSE41")):
