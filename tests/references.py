@@ -21,7 +21,6 @@ from pathlib import Path
 
 import keras
 
-import compare.scenarios
 from compare import SCENARIOS, Difference, Scenario, Trace, differences, record
 
 RECORDER = (record, Trace, Scenario)
@@ -100,10 +99,9 @@ def key() -> str:
 
 
 def _sources() -> list[str]:
-    """Return the source of the recorder and of every scenario."""
-    recorder = [Path(inspect.getsourcefile(part)) for part in RECORDER]
-    scenarios = sorted(Path(compare.scenarios.__file__).parent.glob("*.py"))
-    return [path.read_text() for path in [*recorder, *scenarios]]
+    """Return the source of the recorder, of the modules beside it, and of every scenario."""
+    folders = {Path(inspect.getsourcefile(part)).parent for part in (*RECORDER, SCENARIOS[0].build)}
+    return [path.read_text() for folder in sorted(folders) for path in sorted(folder.glob("*.py"))]
 
 
 def _processor() -> list[str]:

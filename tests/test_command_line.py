@@ -22,7 +22,6 @@ from compare.location.taps import ENDS
 from compare.output.as_json import write_json
 from compare.recording.recorder import record
 from compare.scenario import Scenario
-from compare.workers import workers
 
 runner = sys.modules[run.__module__]
 SOME = ["no_shuffle", "no_epochs_left"]
@@ -94,7 +93,7 @@ class SharedWorker:
     """A worker that outlives a command: it forgets the models it has trained, and stays."""
 
     def __init__(self):
-        (self.worker,) = workers(1)
+        (self.worker,) = runner.workers(1)
         self.ask = self.worker.ask
 
     def close(self):
