@@ -31,10 +31,10 @@ from compare.scenario import Scenario
 pytestmark = pytest.mark.bits
 
 
-def build_lean(run_eagerly=False):
+def build_lean():
     hidden = layers.Dense(5, "relu", kernel_regularizer="l2")
     model = keras.Sequential([keras.Input((6,)), hidden, layers.Dropout(0.3), layers.Dense(1)])
-    model.compile("sgd", "mse", run_eagerly=run_eagerly)
+    model.compile("sgd", "mse")
     return model
 
 
@@ -44,7 +44,6 @@ def data_lean():
 
 
 LEAN = Scenario("lean", "what trains in no time, 5 steps an epoch", build_lean, data_lean)
-EAGER = dataclasses.replace(LEAN, build=partial(build_lean, run_eagerly=True))
 
 
 def test_where_a_loop_leaves_fit_is_found_inside_its_compiled_calls():
@@ -53,7 +52,7 @@ def test_where_a_loop_leaves_fit_is_found_inside_its_compiled_calls():
 
 
 def test_where_a_loop_leaves_fit_is_found_in_a_later_epoch():
-    found = locate(EAGER, BROKEN["metric_reset"].fit)
+    found = locate(LEAN, BROKEN["metric_reset"].fit)
     assert (found.epoch, found.step, found.stage) == (1, 0, "metrics"), found
 
 
@@ -73,7 +72,7 @@ def test_two_mistakes_are_named_together_as_the_readme_shows():
 
 
 def test_the_weights_of_two_trainings_are_compared_step_by_step():
-    heat = heat_of(EAGER, BROKEN["regularization_losses"].fit)
+    heat = heat_of(LEAN, BROKEN["regularization_losses"].fit)
     assert heat.steps == list(range(10))
     kernel = heat.ulps[heat.variables.index("sequential/dense/kernel")]
     assert kernel[0] == 0
@@ -84,8 +83,8 @@ def test_the_weights_of_two_trainings_are_compared_step_by_step():
 
 
 def test_what_is_the_same_has_no_place_and_no_verdict():
-    assert locate(EAGER) is None
-    assert diagnose(EAGER) == []
+    assert locate(LEAN) is None
+    assert diagnose(LEAN) == []
 
 
 def hand_written(model, x, y, batch_size, epochs, **_):
@@ -232,14 +231,14 @@ def test_a_rule_that_a_scenario_cannot_do_without_is_told():
     rule = dataclasses.replace(BROKEN["shuffle"], breaks=impossible)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        assert diagnose(EAGER, BROKEN["epoch_mean"].fit, rules=[rule]) == []
+        assert diagnose(LEAN, BROKEN["epoch_mean"].fit, rules=[rule]) == []
     words = "lean cannot be trained without shuffle: ValueError: no such model"
     assert words in [str(one.message) for one in told]
 
 
 def test_what_leaves_history_and_weights_alone_is_named_all_the_same():
     some = [BROKEN[rule] for rule in ("shuffle", "callbacks")]
-    (verdict, *_) = diagnose(EAGER, BROKEN["callbacks"].fit, rules=some)
+    (verdict, *_) = diagnose(LEAN, BROKEN["callbacks"].fit, rules=some)
     assert (verdict.rule, verdict.exact) == ("callbacks", True)
 
 
