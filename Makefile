@@ -6,7 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 PEERS := .venv-peers
 
-.PHONY: setup compare test fuzz faults test-keras drift check format bench bench-quick bench-peers clean
+# Kernels that round as on other processors; TensorFlow reads these variables as it is loaded.
+PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
+
+.PHONY: setup compare test test-processors fuzz faults test-keras drift check format bench bench-quick bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -23,6 +26,14 @@ compare: setup  ## prove that loop.fit is model.fit on every scenario, and time 
 
 test: setup  ## each scenario under each plan, and a slice of the longer suites
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+
+test-processors: setup  ## all bit-sensitive tests where kernels round as on other processors
+	@failed=; for setting in $(PROCESSORS); do \
+		echo "$$setting"; \
+		env $$setting $(BIN)/python -m pytest -m bits \
+			--numprocesses auto --maxprocesses 8 --dist worksteal || failed="$$failed $$setting"; \
+	done; \
+	[ -z "$$failed" ] || { echo "failed under$$failed"; exit 1; }
 
 fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto

@@ -23,6 +23,7 @@ from compare.output.as_json import write_json
 from compare.recording.recorder import record
 from compare.scenario import Scenario
 
+runner = sys.modules[run.__module__]
 SOME = ["no_shuffle", "no_epochs_left"]
 
 
@@ -88,6 +89,34 @@ NO_DICT = dataclasses.replace(SMALL, data=lambda: (np.ones((4, 3)), np.ones(4)))
 NEVER_THE_SAME = dataclasses.replace(SMALL, build=another_line)
 
 
+class SharedWorker:
+    """A worker that outlives a command: it forgets the models it has trained, and stays."""
+
+    def __init__(self):
+        (self.worker,) = runner.workers(1)
+        self.ask = self.worker.ask
+
+    def close(self):
+        self.ask(forget)
+
+
+def forget():
+    runner._trained.clear()
+
+
+@pytest.fixture(scope="module")
+def shared_worker():
+    """Starts TensorFlow in one worker for all tests of this file, not in two for each command."""
+    shared = SharedWorker()
+    yield shared
+    shared.worker.close()
+
+
+@pytest.fixture
+def one_worker(shared_worker, monkeypatch):
+    monkeypatch.setattr(runner, "workers", lambda count: [shared_worker])
+
+
 def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     report, table = tmp_path / "deep" / "report.json", tmp_path / "table.md"
     command = [sys.executable, "-m", "compare", "parity", *SOME]
@@ -105,6 +134,7 @@ def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     assert re.search(r"^\| `no_shuffle` \| exact \| [\d,]+ \| 0 \|", table.read_text(), re.M)
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_times_come_in_pairs_with_their_spread_where_there_is_a_step_to_time():
     row, nothing = run([SMALL, *find(["no_epochs_left"])], loop.fit, proofs=False)
     assert nothing.throughput is None
@@ -168,6 +198,7 @@ def test_a_script_that_cannot_be_compared_has_a_status(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_where_a_reference_fails_there_is_nothing_to_time():
     named = ["test_command_line:SMALL", "--reference", "test_command_line:failing_fit"]
     done = CliRunner().invoke(commands.app, ["throughput", *named])
@@ -175,6 +206,7 @@ def test_where_a_reference_fails_there_is_nothing_to_time():
     assert "small: the reference raised RuntimeError: no such engine" in done.stdout
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_a_crash_takes_nothing_else_with_it_and_lambdas_may_be_compared():
     def of(samples):
         return dataclasses.replace(
@@ -188,7 +220,8 @@ def test_a_crash_takes_nothing_else_with_it_and_lambdas_may_be_compared():
             os._exit(1)
         return loop.fit(model, **arguments)
 
-    crashed, *others = run([of(8), of(9), of(10), of(11)], crashes_on_8)
+    crashed, *others = run([of(8), of(9), of(10)], crashes_on_8)
+    assert len(others) == 2
     assert "the process that trained it ended" in str(crashed.error)
     assert crashed.outcome is Outcome.CANDIDATE_FAILED
     assert all(row.parity.identical and row.throughput for row in others)
@@ -208,6 +241,7 @@ def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):
     assert "small: nothing differs" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("one_worker")
 def test_a_table_ends_with_a_status_and_says_what_differs_and_what_failed():
     broken, failed = (
         CliRunner().invoke(

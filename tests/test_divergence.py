@@ -28,6 +28,8 @@ from compare.recording.bits import same
 from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
 
+pytestmark = pytest.mark.bits
+
 
 def build_lean():
     hidden = layers.Dense(5, "relu", kernel_regularizer="l2")
@@ -47,6 +49,9 @@ LEAN = Scenario("lean", "what trains in no time, 5 steps an epoch", build_lean, 
 def test_where_a_loop_leaves_fit_is_found_inside_its_compiled_calls():
     found = locate(LEAN, BROKEN["training_flag"].fit)
     assert (found.epoch, found.step, found.stage) == (0, 0, "prediction"), found
+
+
+def test_where_a_loop_leaves_fit_is_found_in_a_later_epoch():
     found = locate(LEAN, BROKEN["metric_reset"].fit)
     assert (found.epoch, found.step, found.stage) == (1, 0, "metrics"), found
 
@@ -100,8 +105,8 @@ def plain():
     return model
 
 
-def of_plain():
-    x = np.random.default_rng(5).normal(size=(24, 6)).astype("float32")
+def of_plain(seed=5):
+    x = np.random.default_rng(seed).normal(size=(24, 6)).astype("float32")
     return {"x": x, "y": x[:, :1] * 2, "batch_size": 8, "epochs": 2, "shuffle": False}
 
 
@@ -140,7 +145,10 @@ def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
     assert (found.epoch, found.step, found.stage) == (0, 2, "batch"), found
 
 
-def test_weights_updated_by_hand_are_followed_by_their_gradients():
+# With such seeds the mean of (y_pred - y)**2 is another float than Keras's loss: with which ones,
+# depends on the processor.
+@pytest.mark.parametrize("seed", [5, 7])
+def test_weights_updated_by_hand_are_followed_by_their_gradients(seed):
     def by_hand(model, x, y, batch_size, epochs, rate=0.01, **_):
         history = {"loss": []}
         for _ in range(epochs):
@@ -148,7 +156,7 @@ def test_weights_updated_by_hand_are_followed_by_their_gradients():
             for start in range(0, len(x), batch_size):
                 rows = slice(start, start + batch_size)
                 with tf.GradientTape() as tape:
-                    loss = tf.reduce_mean((model(x[rows], training=True) - y[rows]) ** 2)
+                    loss = model.compute_loss(x[rows], y[rows], model(x[rows], training=True))
                 weights = [variable.value for variable in model.trainable_variables]
                 for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
                     weight.assign_sub(rate * gradient)
@@ -156,8 +164,8 @@ def test_weights_updated_by_hand_are_followed_by_their_gradients():
             history["loss"].append(total)
         return history
 
-    slower = partial(by_hand, rate=0.001)
-    found = locate(PLAIN, slower)
+    scenario = dataclasses.replace(PLAIN, data=partial(of_plain, seed))
+    found = locate(scenario, partial(by_hand, rate=0.001))
     assert (found.epoch, found.step, found.stage) == (0, 0, "weights"), found
 
 
@@ -212,7 +220,7 @@ def test_two_mistakes_about_the_same_part_add_up():
         return dataclasses.replace(BROKEN["epoch_mean"], breaks=in_steps("track_loss", mistake))
 
     same_as_none = record(LEAN, partial(fit_with, (noted("one"), noted("other"))), "epochs")[0]
-    assert seen == ["other", "one"]
+    assert seen == ["other", "one"]  # once, while it is traced
     assert same(same_as_none, record(LEAN, keras.Model.fit, "epochs")[0])
 
 

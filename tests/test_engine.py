@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from references import differences_from_keras
 
 import loop
-from compare import Recorder, differences, find, record
+from compare import Recorder, find, record
 from compare.scenarios.first import perceptron, uniform
 from loop.data import make_source
 from loop.engine import program
@@ -22,6 +23,8 @@ from loop.engine.plan import OnePass, decide
 from loop.engine.program import COMPILATIONS, StepTimer
 from loop.engine.run import Runner
 from loop.types import Horizon, Segment
+
+pytestmark = pytest.mark.bits
 
 X, Y = uniform(160)
 SMALL = {"x": X[:100], "y": Y[:100], "validation_data": (X[100:], Y[100:]), "verbose": 0}
@@ -255,8 +258,8 @@ CUT = ["random_labels", "dataset", "steps_cut_the_pass", "steps_per_execution", 
 
 def found_apart(scenario, candidate=loop.fit, watched="nothing"):
     """What differs from Keras where only so much is watched; one training under each."""
-    reference = record(scenario, keras.Model.fit, watched)[0]
-    compared, found = differences(reference, record(scenario, candidate, watched)[0])
+    ours = record(scenario, candidate, watched)[0]
+    compared, found = differences_from_keras(scenario, ours, watched)
     assert compared > 20
     return [str(one) for one in found]
 

@@ -164,7 +164,7 @@ def test_optuna_prunes_the_same_trials():
             history = fit(model, **data(), epochs=EPOCHS, verbose=0, callbacks=[pruning])
             return history.history["val_loss"][-1]
 
-        study.optimize(objective, n_trials=4)
+        study.optimize(objective, n_trials=3)
         return [(one.state.name, one.intermediate_values, one.value) for one in study.trials]
 
     theirs, ours = under_both(train)

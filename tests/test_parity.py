@@ -8,23 +8,42 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from references import differences_from_keras
 
 import loop
 from compare import SCENARIOS, differences, find, parity, record
 
-WAYS = [("step", "batches"), ("auto", "nothing")]  # `make compare` has "auto" watched, too
+PLANS = [("step", "batches"), ("auto", "nothing")]
+"""Plans, and which hooks are recorded meanwhile; `make compare` has "auto" with "batches", too."""
+
+ON_OTHER_PROCESSORS = {
+    "random_labels", "digits_cnn", "breast_cancer", "diabetes", "wine", "last_partial_batch",
+    "dict_losses", "dict_outputs", "dataset", "masked_sequences", "transformer", "busy_optimizer",
+    "custom_functions", "added_losses", "reduction_by_weights", "own_train_step",
+    "own_loss_and_metrics", "steps_per_execution", "single_samples", "jit_compile",
+}  # fmt: skip
+"""Twenty scenarios of other kernels each, for `make test-processors`."""
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def parameter(scenario):
+    marks = pytest.mark.bits if scenario.name in ON_OTHER_PROCESSORS else ()
+    return pytest.param(scenario, id=scenario.name, marks=marks)
+
+
+@pytest.mark.parametrize("scenario", [parameter(scenario) for scenario in SCENARIOS])
 def test_every_bit_is_the_same_under_every_exact_plan_whoever_watches(scenario):
-    reference = record(scenario, keras.Model.fit)[0]
-    for plan, watched in WAYS:
+    for plan, watched in PLANS:
         candidate = partial(loop.fit, plan=plan)
         ours = record(scenario, candidate, watched)[0]
-        compared, found = differences(reference.as_watched(watched), ours)
+        compared, found = differences_from_keras(scenario, ours, watched)
         # parity says whether Keras repeats itself
         assert not found, f"{plan}, {watched} watched: {parity(scenario, candidate)}"
         assert compared > 20
+
+
+def test_twenty_scenarios_are_trained_on_other_processors():
+    assert len(ON_OTHER_PROCESSORS) == 20
+    assert {scenario.name for scenario in SCENARIOS} >= ON_OTHER_PROCESSORS
 
 
 def twice(fit):
@@ -74,7 +93,14 @@ def test_another_float_for_everything_is_the_same_too(floatx):
     (scenario,) = find(["last_partial_batch"])
     keras.config.set_floatx(floatx)
     try:
-        found = parity(scenario).differences
+        theirs = record(scenario, keras.Model.fit)[0]
+        found = [
+            difference
+            for watched in ("batches", "nothing")
+            for difference in differences(
+                theirs.as_watched(watched), record(scenario, loop.fit, watched)[0]
+            )[1]
+        ]
     finally:
         keras.config.set_floatx("float32")
     # NumPy warns once for each log of bfloat16 that is read; we do not read what nobody hears.
@@ -83,11 +109,12 @@ def test_another_float_for_everything_is_the_same_too(floatx):
 
 def test_a_scenario_compares_thousands_of_values_not_none():
     (scenario,) = find(["random_labels"])
-    verdict = parity(scenario)
+    compared, found = differences_from_keras(scenario, record(scenario, loop.fit)[0])
+    assert found == []
     epochs, batches, validation_batches, logs, variables = 10, 25, 7, 2, 10 * 16 + 16 + 16 + 1
     # Hooks: name and index of each, logs of the batch ends; then weights and two Adam moments.
-    assert verdict.compared > epochs * (batches + validation_batches) * (2 + 2 + logs)
-    assert verdict.compared > 3 * variables
+    assert compared > epochs * (batches + validation_batches) * (2 + 2 + logs)
+    assert compared > 3 * variables
 
 
 def test_every_argument_of_fit_is_in_some_scenario():
