@@ -1,10 +1,11 @@
-"""model.fit, in plain sight: a training loop to read, that trains to the same bits as Keras.
+"""Keras's model.fit as a readable training loop that gives the same bits, faster.
 
     import loop
     history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
 
-Where to start reading: `fit.py`, then `step.py`, `objective.py` and `metrics.py`, then `epoch.py`
-and `data/`, then `function.py` and `callbacks/`.
+Read in this order: `fit.py`, then `step.py`, `objective.py` and `metrics.py`, then `schedule.py`,
+`data/` and `callbacks/`. How steps are compiled and share calls is in `engine/`, which need not be
+read to understand what fit does.
 """
 
 from loop.evaluate import evaluate

@@ -1,7 +1,7 @@
-"""`loop.fit`: what `model.fit` does, in plain sight.
+"""`loop.fit`: does what `model.fit` does, as three functions to read.
 
-`fit` turns its arguments into what training needs, `run_epochs` is the loop over epochs,
-`run_steps` the loop over batches. What happens to one batch is in `step.py`.
+`fit` prepares the training from its arguments, `run_epochs` is the loop over epochs, `run_steps`
+the loop over batches. The computation on one batch is in `step.py`.
 """
 
 import keras
@@ -36,47 +36,48 @@ def fit(
     test_step: StepFunction | None = None,
     strict: bool = False,
 ) -> keras.callbacks.History:
-    """Train a model exactly as `model.fit` would, to the last bit.
+    """Train a model exactly as `model.fit` does, to the last bit.
 
-    Every argument means what it means in `keras.Model.fit`; `plan`, `train_step`,
-    `test_step` and `strict` are ours.
+        history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
+
+    `plan`, `train_step`, `test_step` and `strict` are ours; every other argument is Keras's.
 
     Args:
         model: A compiled Keras model, or any Keras model with `train_step` given.
         x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
         y: Targets `[samples, ...]`; None for a dataset.
-        batch_size: Samples in a batch: 32, or as many as `steps_per_epoch` asks for.
-        epochs: The epoch to stop before; with `initial_epoch` a number, not a count.
+        batch_size: Samples per batch; by default 32, or samples divided by `steps_per_epoch`.
+        epochs: The epoch to stop before: training runs `epochs - initial_epoch` epochs.
         verbose: 0 silent, 1 or "auto" a bar for each epoch, 2 a line for each epoch.
         callbacks: Keras callbacks, in the order in which their hooks are called.
         validation_split: The fraction of the arrays, from their end, to validate on.
         validation_data: `(x, y)`, `(x, y, sample_weight)` or a dataset to validate on.
-        shuffle: True: random order, under a seed the same in each epoch, as in Keras; "batch":
-            random within batches; False.
-        class_weight: A weight for each class of integer targets.
-        sample_weight: `[samples]` or `[samples, ...]`, one array or one for each output.
-        initial_epoch: The epoch to start at.
-        steps_per_epoch: Steps in an epoch; None for one pass over the data.
+        shuffle: True: random order, under a global seed the same in every epoch, as in Keras;
+            "batch": random order within each batch; False: the order of the arrays.
+        class_weight: Weights by integer class.
+        sample_weight: `[samples]` or `[samples, ...]`: one array, or an array for each output.
+        initial_epoch: The epoch to start at, counted from 0.
+        steps_per_epoch: Steps per epoch; None for one pass over the data.
         validation_steps: Batches to validate on; None for all.
-        validation_batch_size: Samples in a batch of validation.
-        validation_freq: Validate every n epochs, or after the epochs listed, counted from 1.
-        plan: How steps become compiled calls: "step", one call a batch; "fused", as many steps in
-            one call as no callback looks at; "auto", fused where the step allows it; "xla", fused
-            and compiled with XLA; "fastest", whichever takes least in a few steps. Step, fused and
-            auto have Keras's bits.
-        train_step: A step to use in place of the model's: `train_step(model, batch) -> logs`.
-            Pass the same function again to train on with the graph that it has.
-        test_step: The same for validation.
+        validation_batch_size: Samples per batch in validation.
+        validation_freq: Validate every n epochs, or after the listed epochs, counted from 1.
+        plan: How steps are compiled and called. "step": one call per batch; "fused": as many steps
+            per call as callbacks allow; "auto": fused where the step allows it, else step; "xla":
+            fused and compiled with XLA; "fastest": the compilation that was fastest in a few timed
+            steps. "step", "fused" and "auto" give Keras's bits.
+        train_step: Replaces the model's step: `train_step(model, batch) -> logs`. Pass the same
+            function object in later fits to reuse its compiled graph.
+        test_step: Replaces the model's step of validation.
         strict: Whether to raise an error where fit silently ignores an argument or trains on bad
             data: see docs/quirks.md.
 
     Returns:
-        The History: `.history` has a list of floats, one an epoch, for each log.
+        The History: `.history` maps the name of each log to a list of floats, one per epoch.
 
     Raises:
         ValueError: The model is not compiled, or the arguments contradict each other.
         KeyError: There is no data.
-        NotImplementedError: A source or a model that `model.fit` takes and loop does not yet.
+        NotImplementedError: `model.fit` supports the data or the model, loop does not yet.
 
     Mirrors: keras.Model.fit
     """
@@ -93,7 +94,7 @@ def fit(
 
 
 def run_epochs(training: Training) -> keras.callbacks.History:
-    """Run the loop over epochs: train, then validate where it is due, then call the callbacks.
+    """Run the loop over epochs: train, validate if it is due, call the hooks of callbacks.
 
     Mirrors: keras.Model.fit
     """
@@ -109,7 +110,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         ran = run_steps(training, epoch)
         finished = ran.epochs
         if not finished:
-            # An epoch without a batch reports on the logs of the one before, as Keras does.
+            # Matches Keras: an epoch without batches reports the logs of the epoch before it.
             step_logs = ran.logs[-1] if ran.logs else step_logs
             finished = [epoch_logs(model, step_logs)]  # before validation, which resets metrics
             if validation is not None and validation.is_due(epoch):
@@ -120,17 +121,17 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         if model.stop_training:
             break
     if epochs > 0 and isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
-        # An optimizer that averages weights puts the averages in place, before the last hook.
+        # Optimizers with `use_ema` overwrite the weights by their averages, before the last hook.
         model.optimizer.finalize_variable_values(model.trainable_weights)
     callbacks.on_train_end(logs)
-    return model.history  # set with the callbacks, which may read it
+    return model.history  # set before training, because callbacks may read it
 
 
 def run_steps(training: Training, epoch: int) -> Result:
-    """Run the loop over the batches of an epoch; return the logs after the last one.
+    """Run the loop over the batches of an epoch; return the result of its last call.
 
-    One call of the runner runs as many steps as no callback looks at. Where callbacks look at none,
-    one call runs whole epochs with their validation, and the logs of these are returned.
+    Each call of the runner runs steps until a callback needs control. If none needs control within
+    an epoch, one call runs whole epochs with their validation, and the result has their logs.
 
     Mirrors: keras.Model.fit
     """

@@ -1,7 +1,7 @@
-"""Which metric sees what, and when.
+"""With which values each metric is updated, and how the log `loss` is averaged.
 
-Metrics see the predictions of the training forward pass, before the update. The log `loss` is a
-mean over samples: each batch counts by its size, so a short last batch counts less.
+Metrics are updated with the predictions of the training forward pass, made before the weights are
+updated. The log `loss` is a mean over samples: the objective of each batch is weighted by its size.
 """
 
 import keras
@@ -12,7 +12,7 @@ from loop.types import Logs, Structure
 
 
 def track_loss(model: keras.Model, loss: tf.Tensor, x: Structure) -> None:
-    """Adds the objective of a batch, a scalar, to the log `loss`, weighted by the size of `x`.
+    """Add the objective of a batch, a scalar, to the log `loss`, weighted by the batch size.
 
     Mirrors: keras.Model.train_step
     """
@@ -29,17 +29,17 @@ def update_metrics(
     y_pred: Structure,
     sample_weight: Structure = None,
 ) -> Logs:
-    """Shows a batch to the metrics. A user's own `model.compute_metrics` takes its place.
+    """Update the metrics with a batch, by the model's own `compute_metrics` if it has one.
 
     Args:
         model: A compiled model.
         x: Inputs, leaves `[batch, ...]`.
         y: Targets, leaves `[batch, ...]`.
-        y_pred: Predictions before the update, leaves `[batch, ...]`.
-        sample_weight: `[batch]` or `[batch, ...]`; seen by `weighted_metrics` only.
+        y_pred: Predictions before the weights are updated, leaves `[batch, ...]`.
+        sample_weight: `[batch]` or `[batch, ...]`; used by `weighted_metrics` only.
 
     Returns:
-        The running results since the last reset: scalars by name, float32.
+        The results over the batches since the last reset: scalars by name, float32.
 
     Mirrors: keras.Model.compute_metrics
     """
@@ -49,20 +49,24 @@ def update_metrics(
     if plain or weighted:
         targets, predictions = flat_outputs(model, y), flat_outputs(model, y_pred)
         weights = flat_outputs(model, sample_weight)
-        if len(weights) < len(targets):  # one weight for each sample serves all outputs
+        if len(weights) < len(targets):  # one array of sample weights applies to all outputs
             weights = [weights[0]] * len(targets)
-        # Where targets are given for some outputs only, zip stops where the targets do.
-        for metrics, *seen in zip(plain, targets, predictions, strict=False):
+        # Matches Keras: with targets for the first outputs only, the rest is left out (no strict).
+        for metrics, *pair in zip(plain, targets, predictions, strict=False):
             for metric in metrics:
-                metric.update_state(*seen, sample_weight=None)
-        for metrics, *seen, weight in zip(weighted, targets, predictions, weights, strict=False):
+                metric.update_state(*pair, sample_weight=None)
+        for metrics, *pair, weight in zip(weighted, targets, predictions, weights, strict=False):
             for metric in metrics:
-                metric.update_state(*seen, sample_weight=weight)
+                metric.update_state(*pair, sample_weight=weight)
     return model.get_metrics_result()
 
 
 def epoch_logs(model: keras.Model, logs: Logs) -> Logs:
-    """The logs of an epoch: what the metrics say, unless the user's step returns logs of its own.
+    """Return the logs of an epoch: metric results, or the step's logs if their names differ.
+
+    Args:
+        model: The model.
+        logs: The logs that the last step of the epoch returned.
 
     Mirrors: keras.src.trainers.trainer.Trainer._get_metrics_result_or_logs
     """
@@ -71,7 +75,7 @@ def epoch_logs(model: keras.Model, logs: Logs) -> Logs:
 
 
 def in_metric_order(model: keras.Model, logs: Logs) -> float | list[float]:
-    """The values of logs as `evaluate` returns them: one scalar, or a list, loss first.
+    """Return the values of logs as `evaluate` does: a scalar, or a list with the loss first.
 
     Mirrors: keras.src.trainers.trainer.Trainer._flatten_metrics_in_order
     """

@@ -1,9 +1,9 @@
-"""The objective: the one number that a step makes smaller.
+"""The objective: the scalar that a training step minimizes.
 
-    objective = sum over outputs of (loss weight x loss) + everything the layers add
+    objective = sum over outputs of (loss weight x loss) + losses added by layers
 
-The layers add regularization losses and what they passed to `add_loss`; loops written by hand
-lose these most often. The validation loss contains them too.
+Layers add regularization losses and the losses they pass to `add_loss`. Hand-written loops often
+omit these. The validation loss includes them too.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,21 @@ def objective(
     sample_weight: Structure = None,
     training: bool = True,
 ) -> tf.Tensor:
-    """The weighted objective of one batch. A user's own `model.compute_loss` takes its place.
+    """Return the weighted objective of one batch, by the model's own `compute_loss` if it has one.
 
     Args:
         model: A compiled model.
         x: Inputs, leaves `[batch, ...]`.
-        y: Targets, leaves `[batch, ...]`, in the structure of `y_pred` or one that fits it.
+        y: Targets, leaves `[batch, ...]`, in a structure that `match_targets` accepts.
         y_pred: Predictions of `model(x)`, leaves `[batch, ...]`.
-        sample_weight: `[batch]` or `[batch, ...]`, one for all outputs or one for each.
-        training: Handed on to a `compute_loss` of the user's.
+        sample_weight: `[batch]` or `[batch, ...]`: one array for all outputs, or an array each.
+        training: Passed to the model's own `compute_loss`; not used otherwise.
 
     Returns:
-        A scalar of `keras.config.floatx()`, float32 by default.
+        A scalar of dtype `keras.config.floatx()`, float32 by default.
 
     Raises:
-        ValueError: There is no loss at all, or targets do not fit the predictions.
+        ValueError: There is no loss at all, or targets and predictions differ in structure.
 
     Mirrors: keras.Model.compute_loss
     """
@@ -53,16 +53,17 @@ def objective(
             "No loss to compute: expected a loss from `compile(loss=...)`, `add_loss` or a "
             "regularizer, found none. Provide a `loss` argument in `compile()`."
         )
-    # One rounding for the whole sum: Keras stacks the parts and reduces them, it does not add.
+    # Matches Keras, which stacks the terms and reduces them: adding one by one may round otherwise.
     return losses[0] if len(losses) == 1 else keras.ops.sum(losses)
 
 
 def data_loss(
     model: keras.Model, y: Structure, y_pred: Structure, sample_weight: Structure
 ) -> tf.Tensor | None:
-    """The loss on the data: a scalar over all outputs, or None where `compile` was given none.
+    """Return the loss on the data: a scalar over all outputs, or None without a compiled loss.
 
-    Each loss object weights, masks and reduces over the batch; here they meet their outputs.
+    Each loss object applies sample weights and masks and reduces over the batch. This function
+    calls each with its output, and adds up the results under their loss weights.
 
     Mirrors: keras.src.trainers.compile_utils.CompileLoss.call
     """
@@ -77,19 +78,19 @@ def data_loss(
         )
         value = keras.ops.cast(value, keras.config.floatx())
         if term.tracker is not None and not single:
-            # The log of one output is its loss before the loss weight. Its batches count by their
-            # static size: where that is unknown (None), every batch counts as one.
+            # Matches Keras: the log of an output is its loss without the loss weight, averaged by
+            # the static batch size. Where that is None, every batch has the weight 1.
             size = keras.tree.flatten(select(y_pred, term.path))[0].shape[0]
             term.tracker.update_state(value, sample_weight=size)
         values.append(value if term.weight is None else keras.ops.multiply(value, term.weight))
     if not values:
         return None
-    # Several losses on a single output: fit trains on the first, and so do we.
+    # Matches Keras: with several losses on a single output, only the first is trained on.
     return values[0] if single else sum(values)
 
 
 def added_losses(model: keras.Model) -> list[tf.Tensor]:
-    """What `add_loss` and the regularizers of trainable weights add: a list of scalars.
+    """Return the losses from `add_loss` and from regularizers of trainable weights, as scalars.
 
     Mirrors: keras.src.trainers.trainer.Trainer._aggregate_additional_loss
     """
@@ -99,34 +100,36 @@ def added_losses(model: keras.Model) -> list[tf.Tensor]:
     for loss in model.losses:
         floating = tf.as_dtype(loss.dtype).is_floating
         total = keras.ops.sum(loss if floating else keras.ops.cast(loss, floatx))
-        # The gradients of replicas are added up. Losses on data divide by their number themselves.
+        # Gradients are summed over replicas. Keras's losses on data already divide by their number.
         added.append(total if replicas == 1 else keras.ops.multiply(total, 1.0 / replicas))
     return added
 
 
 def select(structure: Structure, path: tuple[str | int, ...]) -> Any:
-    """The part of a structure that stands at `path`."""
+    """Return the part of a nested structure at `path`."""
     for key in path:
         structure = structure[key]
     return structure
 
 
 def weight_of(sample_weight: Structure, term: LossTerm) -> Any:
-    """The sample weights that one loss sees: its own, or the one array given for all outputs."""
+    """Return the sample weights for one loss: those of its output, or the array for all outputs."""
     if keras.tree.is_nested(sample_weight):
         return select(sample_weight, term.path)
     return sample_weight
 
 
 def match_targets(y: Structure, y_pred: Structure, model: keras.Model) -> Structure:
-    """Repacks targets into the structure of the predictions: list for tuple, dict for list.
+    """Return the targets in the structure of the predictions, or of the compiled losses.
+
+    A list may stand for a tuple, and a dict, keyed by output name, for a list.
 
     Raises:
-        ValueError: No repacking fits.
+        ValueError: The targets cannot be repacked.
 
     Mirrors: keras.src.trainers.compile_utils.CompileLoss.call
     """
-    if _fits(keras.tree.assert_same_structure, y_pred, y):
+    if _passes(keras.tree.assert_same_structure, y_pred, y):
         return y
     if not keras.tree.is_nested(y) and len(y_pred) == 1:
         y = [y]
@@ -136,12 +139,12 @@ def match_targets(y: Structure, y_pred: Structure, model: keras.Model) -> Struct
     repackings = (
         lambda: keras.tree.pack_sequence_as(y_pred, y),
         lambda: _by_path(y, y_pred),
-        lambda: _by_given_losses(y, model.loss),
+        lambda: _by_compiled_losses(y, model.loss),
     )
     for repack in repackings:
         try:
             return repack()
-        except Exception:  # optree raises several kinds; the next way of repacking may fit
+        except Exception:  # optree raises several classes; the next repacking may succeed
             continue
     raise ValueError(
         "y_true and y_pred have different structures.\n"
@@ -151,24 +154,25 @@ def match_targets(y: Structure, y_pred: Structure, model: keras.Model) -> Struct
     )
 
 
-def _fits(check: Callable, one: Structure, other: Structure) -> bool:
+def _passes(check: Callable, y_pred: Structure, y: Structure) -> bool:
+    """Return whether a check of two structures raises no ValueError."""
     try:
-        check(one, other)
+        check(y_pred, y)
     except ValueError:
         return False
     return True
 
 
 def _by_path(y: Structure, y_pred: Structure) -> Structure:
-    """Same names and places in other containers: a list where the model has a tuple."""
+    """Repack targets with the same keys in other containers: a list for a tuple."""
     keras.tree.assert_same_paths(y, y_pred)
     return keras.tree.pack_sequence_as(y_pred, keras.tree.flatten(y))
 
 
-def _by_given_losses(y: Structure, loss: Structure) -> Structure:
-    """Targets only for the outputs that have a loss: the others get None."""
+def _by_compiled_losses(y: Structure, loss: Structure) -> Structure:
+    """Assign the targets to the outputs that have a loss, and None to the rest."""
     losses, targets = keras.tree.flatten(loss), iter(keras.tree.flatten(y))
-    matched = [None if one is None else next(targets) for one in losses]
+    matched = [None if output_loss is None else next(targets) for output_loss in losses]
     if next(targets, None) is not None:
         raise ValueError("More targets than losses.")
     return keras.tree.pack_sequence_as(loss, matched)

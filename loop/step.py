@@ -1,9 +1,9 @@
-"""The mathematics of one batch: forward, objective, gradients, update, metrics.
+"""The computation on one batch: forward pass, objective, gradients, update, metrics.
 
-A step is a plain function of a model and a batch, and a value that you pass:
+A step is a plain function of a model and a batch, passed as an argument:
 
     def my_step(model, batch):
-        ...                                  # start from a copy of train_step, change a line
+        ...                                  # start from a copy of train_step and change a line
     loop.fit(model, x, y, train_step=my_step)
 """
 
@@ -19,14 +19,16 @@ from loop.types import Batch, Logs, Structure
 
 
 def train_step(model: keras.Model, batch: Batch) -> Logs:
-    """One gradient step.
+    """Update the weights by one gradient step, and the metrics with the predictions before it.
+
+        loop.fit(model, x, y, train_step=loop.train_step)  # as without train_step
 
     Args:
         model: A compiled model.
         batch: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`.
 
     Returns:
-        The running metrics of the epoch: scalars by name, float32.
+        The metrics over the epoch so far: scalars by name, float32.
 
     Mirrors: keras.Model.train_step
     """
@@ -35,7 +37,7 @@ def train_step(model: keras.Model, batch: Batch) -> Logs:
         y_pred = forward(model, x, training=True)
         loss = objective(model, x, y, y_pred, sample_weight, training=True)
         track_loss(model, loss, x)
-        # Half precision multiplies the loss here and divides the gradients in `apply_gradients`.
+        # In mixed_float16 this scales the loss up; `apply_gradients` scales the gradients down.
         scaled = loss if model.optimizer is None else model.optimizer.scale_loss(loss)
     weights = model.trainable_weights
     if weights:
@@ -47,14 +49,16 @@ def train_step(model: keras.Model, batch: Batch) -> Logs:
 
 
 def test_step(model: keras.Model, batch: Batch) -> Logs:
-    """One step of evaluation: the same objective and metrics, nothing learned.
+    """Update the metrics with one batch; train nothing.
+
+        loop.evaluate(model, x, y, test_step=loop.test_step)  # as without test_step
 
     Args:
         model: A compiled model.
         batch: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`.
 
     Returns:
-        The running metrics of the pass: scalars by name, float32.
+        The metrics over the pass so far: scalars by name, float32.
 
     Mirrors: keras.Model.test_step
     """
@@ -66,7 +70,7 @@ def test_step(model: keras.Model, batch: Batch) -> Logs:
 
 
 def predict_step(model: keras.Model, batch: Batch) -> Structure:
-    """The predictions of one batch, leaves `[batch, ...]`.
+    """Return the predictions for one batch, leaves `[batch, ...]`.
 
     Mirrors: keras.Model.predict_step
     """
@@ -75,27 +79,28 @@ def predict_step(model: keras.Model, batch: Batch) -> Structure:
 
 
 def forward(model: keras.Model, x: Structure, training: bool) -> Structure:
-    """Exactly one forward pass: each one advances dropout's seeds and BatchNorm's averages.
+    """Run the forward pass; return predictions, leaves `[batch, ...]`.
 
-    Returns predictions, leaves `[batch, ...]`.
+    Call it once per step: in training, a pass advances the seeds of dropout and updates the moving
+    averages of BatchNormalization.
     """
     return model(x, training=training) if passes_training(model) else model(x)
 
 
-# Steps that the user's class or object overrides. Named functions, not lambdas: what was traced is
-# found again by the identity of the step.
+# Steps for models that override Keras's. These are functions of the module, not lambdas made per
+# fit, because compiled graphs are cached by the identity of the step function.
 
 
 def overridden_train_step(model: keras.Model, batch: Batch) -> Logs:
-    """One step of `model.train_step`, as the user wrote it: scalars by name."""
+    """Return the logs of the model's own `train_step`: scalars by name."""
     return model.train_step(batch)
 
 
 def overridden_test_step(model: keras.Model, batch: Batch) -> Logs:
-    """One step of `model.test_step`, as the user wrote it: scalars by name."""
+    """Return the logs of the model's own `test_step`: scalars by name."""
     return model.test_step(batch)
 
 
 def overridden_predict_step(model: keras.Model, batch: Batch) -> Structure:
-    """One step of `model.predict_step`, as the user wrote it: leaves `[batch, ...]`."""
+    """Return the predictions of the model's own `predict_step`, leaves `[batch, ...]`."""
     return model.predict_step(batch)
