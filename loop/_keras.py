@@ -1,8 +1,7 @@
-"""The one seam to what Keras keeps private.
+"""The only module that uses private names of Keras.
 
-Each function says why it is needed and what would replace it. Everything that starts with an
-underscore is reached here and nowhere else; `tests/test_house.py` asserts that each of these
-names still exists in the installed Keras.
+Each docstring says why no public name serves. `tests/test_house.py` asserts that each private name
+exists in the installed Keras, and that no other module uses any.
 """
 
 import types
@@ -24,61 +23,64 @@ if keras.backend.backend() != "tensorflow":
 
 
 def is_inherited(method: Callable, original: Callable) -> bool:
-    """Whether a bound method is Keras's original: not overridden by a class or on the instance."""
+    """Return whether a bound method is Keras's original, overridden by no class or instance."""
     return isinstance(method, types.MethodType) and method.__func__ is original
 
 
 def passes_training(model: keras.Model) -> bool:
-    """Whether `model.call` takes `training`. No public name tells; Keras asks the same flag."""
+    """Return whether `model.call` takes `training`, by the private flag that Keras uses too."""
     return model._call_has_training_arg
 
 
 def compute_loss_takes_training(model: keras.Model) -> bool:
-    """Whether a user's `compute_loss` takes `training` (those written before Keras 3.3 do not)."""
+    """Return whether a model's own `compute_loss` takes `training`, which Keras 3.3 introduced."""
     return model._compute_loss_has_training_arg
 
 
 def first_epoch(model: keras.Model, initial_epoch: int) -> int:
-    """The epoch to start at: `BackupAndRestore` announces the one it restored on the model.
+    """Return the epoch to start at: that restored by `BackupAndRestore`, or `initial_epoch`.
 
-    Keras never clears what was announced, so a later fit on the same model starts there too.
+    Matches Keras: the restored epoch is never cleared, so later fits of the model start there too.
     """
     return restored_epoch(model) or initial_epoch
 
 
 def restored_epoch(model: keras.Model) -> int | None:
-    """The epoch that some `BackupAndRestore` announced, of this fit or of one before; or None."""
+    """Return the epoch that `BackupAndRestore` restored in this fit or an earlier one, or None."""
     return model._initial_epoch
 
 
 def is_distributed(model: keras.Model) -> bool:
-    """Whether the model was created under a `tf.distribute` strategy, be it of one replica.
+    """Return whether the model was created under a `tf.distribute` strategy.
 
-    The public `model.distribute_strategy` tells of a strategy in every case, the default one.
+    The public `model.distribute_strategy` returns the default strategy otherwise, so it cannot be
+    used to decide.
     """
     return model._distribute_strategy is not None
 
 
 def symbolic_build(model: keras.Model, batch: Structure) -> None:
-    """Makes the variables of a model, its optimizer and its metrics, without training.
+    """Create the variables of a model, its optimizer and its metrics, without training.
 
-    Under a strategy they must exist before a replica runs. No public name builds all of them.
+    Under a strategy they must exist before a replica runs. No public method creates all of them.
     """
     model._symbolic_build(data_batch=batch)
 
 
 def batches_until_save(checkpoint: Callback) -> int:
-    """How many batches until `ModelCheckpoint` or `BackupAndRestore` saves; their own counter."""
+    """Return the batches until `ModelCheckpoint` or `BackupAndRestore` saves, by its counter."""
     return checkpoint.save_freq - checkpoint._batches_seen_since_last_saving
 
 
 def is_profiling(board: keras.callbacks.TensorBoard) -> bool:
-    """Whether `TensorBoard` profiles some batches. It keeps no public name of `profile_batch`."""
+    """Return whether `TensorBoard` profiles batches; `profile_batch` is no public attribute."""
     return board._should_trace
 
 
 def enqueuer(dataset: keras.utils.PyDataset, shuffle: bool) -> OrderedEnqueuer | None:
-    """The workers of a `PyDataset`, None where it has none. Their class has no public name.
+    """Return the worker pool of a `PyDataset`, or None if it has no workers.
+
+    The class of the pool has no public name.
 
     Mirrors: keras.src.trainers.data_adapters.py_dataset_adapter.PyDatasetAdapter
     """
@@ -89,17 +91,17 @@ def enqueuer(dataset: keras.utils.PyDataset, shuffle: bool) -> OrderedEnqueuer |
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
-    """The mean behind the log `loss`. `model.metrics` shows it, but may be overridden."""
+    """Return the mean reported as the log `loss`. The public `model.metrics` may be overridden."""
     return model._loss_tracker
 
 
 def loss_terms(
     model: keras.Model, y: Structure, y_pred: Structure
 ) -> tuple[list[LossTerm], Structure, Structure]:
-    """The losses as `compile` resolved them, with targets and predictions in their structure.
+    """Return the losses as `compile` resolved them, and targets and predictions in their structure.
 
-    Strings, functions, dicts and names become loss objects when the first predictions show what
-    the model puts out. No public name hands out the result.
+    Keras resolves strings, functions and dicts to loss objects at the first predictions, from their
+    structure and shapes. No public name gives the result.
 
     Mirrors: keras.src.trainers.compile_utils.CompileLoss.build
     """
@@ -120,7 +122,7 @@ def loss_terms(
 
 
 def _in_structure_of(built: Structure, values: Structure) -> Structure:
-    """The same leaves in the structure that the losses were built for."""
+    """Return the leaves of `values` in the structure that the losses were built for."""
     try:
         keras.tree.assert_same_structure(built, values)
     except ValueError:
@@ -129,7 +131,7 @@ def _in_structure_of(built: Structure, values: Structure) -> Structure:
 
 
 def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> OutputMetrics:
-    """The metrics of each output, as `compile` resolved them. No public name hands them out.
+    """Return the metrics of each output as `compile` resolved them. No public name gives them.
 
     Mirrors: keras.src.trainers.compile_utils.CompileMetrics.build
     """
@@ -139,13 +141,13 @@ def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> Outpu
     if not compile_metrics.built:
         compile_metrics.build(y, y_pred)
     return OutputMetrics(
-        [of_one.metrics if of_one else [] for of_one in compile_metrics._flat_metrics],
-        [of_one.metrics if of_one else [] for of_one in compile_metrics._flat_weighted_metrics],
+        [output.metrics if output else [] for output in compile_metrics._flat_metrics],
+        [output.metrics if output else [] for output in compile_metrics._flat_weighted_metrics],
     )
 
 
 def flat_outputs(model: keras.Model, values: Structure) -> list:
-    """Targets, predictions or weights as a flat list, in the order of `output_metrics`.
+    """Return targets, predictions or weights as a flat list, in the order of `output_metrics`.
 
     Mirrors: keras.src.trainers.compile_utils.CompileMetrics._flatten_y
     """
@@ -156,7 +158,7 @@ def flat_outputs(model: keras.Model, values: Structure) -> list:
 
 
 def every_metric(model: keras.Model) -> list[keras.metrics.Metric]:
-    """The metrics of a model, those of `compile` one by one, in the order of `evaluate`."""
+    """Return all metrics of a model, those of `compile` included, in the order of `evaluate`."""
     return [
         part
         for metric in model.metrics

@@ -1,4 +1,7 @@
-"""What is refused before anything starts: errors say what was expected, what came, what to do."""
+"""Checks made before training or evaluation starts.
+
+Messages say what was expected, what was given and what to do.
+"""
 
 from collections.abc import Callable
 
@@ -10,21 +13,13 @@ from loop.types import PLANS, StepFunction
 
 
 def check_plan(plan: str) -> None:
-    """Refuses a plan that does not exist.
-
-    Raises:
-        ValueError: The message lists the plans there are.
-    """
+    """Raise ValueError, with the list of plans, if a plan does not exist."""
     if plan not in PLANS:
         raise ValueError(f"Unknown plan: expected one of {list(PLANS)}, got {plan!r}.")
 
 
 def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
-    """Refuses a model that does not know what to make smaller.
-
-    Raises:
-        ValueError: The model is not compiled and no step was given in its place.
-    """
+    """Raise ValueError if a model is not compiled and no step was given in its place."""
     if not model.compiled and given_step is None:
         raise ValueError(
             "You must call `compile()` before using the model: expected a compiled model or a "
@@ -34,11 +29,11 @@ def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
 
 
 def check_frequency(validation_freq: int | list[int]) -> None:
-    """Refuses a frequency of validation that makes no sense.
+    """Raise if `validation_freq` is not valid.
 
     Raises:
         ValueError: It is neither an int nor a list of epochs.
-        ZeroDivisionError: It is 0 (the class that Keras raises here).
+        ZeroDivisionError: It is 0 (Keras raises the same class).
 
     Mirrors: keras.src.trainers.trainer.Trainer._should_eval
     """
@@ -53,11 +48,7 @@ def check_frequency(validation_freq: int | list[int]) -> None:
 
 
 def check_one_process(model: keras.Model) -> None:
-    """Refuses strategies that this engine has never been tried under.
-
-    Raises:
-        NotImplementedError: The model was created for several workers, or for TPUs.
-    """
+    """Raise NotImplementedError if a model was created for several workers or for TPUs."""
     several = (
         tf.distribute.MultiWorkerMirroredStrategy,
         tf.distribute.ParameterServerStrategy,
@@ -72,10 +63,11 @@ def check_one_process(model: keras.Model) -> None:
 
 
 def check_inherited(method: Callable, original: Callable) -> None:
-    """Refuses an override of a method that `model.fit` calls and loop does itself.
+    """Raise NotImplementedError if a model overrides a method that loop would not call.
 
-    Raises:
-        NotImplementedError: The method of the model is not Keras's.
+    Args:
+        method: The bound method of the model.
+        original: Keras's function of that name.
     """
     if not is_inherited(method, original):
         raise NotImplementedError(

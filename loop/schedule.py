@@ -1,9 +1,9 @@
-"""Which batches make an epoch, in which segments they run, and how running out of data ends it.
+"""The schedule: which batches make an epoch, and which steps each call runs.
 
-no `steps`                one pass over the data is one epoch
-`steps`                   a pass runs on across epochs; where it ends, it cuts the epoch short,
-                          and the next epoch starts a new pass
-size of a pass unknown    it ends when the pass is exhausted, with a warning, as in fit
+`steps` is None           an epoch is one pass over the data
+`steps` is given          a pass continues across epochs; a pass that ends within an epoch also ends
+                          the epoch, early, and the next epoch starts a new pass
+size of a pass unknown    the epoch ends when the pass is exhausted, with a warning, as in Keras
 """
 
 import contextlib
@@ -18,14 +18,13 @@ import tensorflow as tf
 from loop.types import MAX_SECONDS, Ahead, Horizon, Pass, Result, Segment, Source
 
 ENDLESS = 2**20
-"""Steps of a segment over data that never end, at most: the time ends it before."""
+"""The most steps in a segment over endless data; its time limit ends the call earlier."""
 
 
 class Schedule:
-    """The segments of one epoch after another, over one pass or several.
+    """Yields the segments of each epoch, and is the only owner of the position in the data.
 
-    The schedule alone knows the position in the data. Iterate inside `until_out_of_data`, and tell
-    it how far each segment came:
+    Iterate inside `until_out_of_data`, and call `advance` after each segment:
 
         with schedule.until_out_of_data():
             for segment in schedule.segments(horizon):
@@ -34,8 +33,8 @@ class Schedule:
 
     Attributes:
         source: Where the batches come from.
-        steps: Steps in an epoch; None for one pass over the data.
-        steps_per_execution: Steps that Keras would run in one call.
+        steps: Steps per epoch; None for one pass over the data.
+        steps_per_execution: The model's `steps_per_execution`; calls run multiples of it.
 
     Mirrors: keras.src.trainers.epoch_iterator.EpochIterator
     """
@@ -44,32 +43,32 @@ class Schedule:
         self.source = source
         self.steps = steps
         self.steps_per_execution = steps_per_execution
-        self._size = source.num_batches  # of one pass; learnt from the first where None
+        self._size = source.num_batches  # of a pass; None until the first unsized pass has ended
         self._pass: Pass | None = None
-        self._drawn = 0  # batches of the current pass
+        self._drawn = 0  # batches drawn from the current pass
         self._step = 0  # the next step in the epoch
-        self._running = 0  # steps of the segment under way
+        self._running = 0  # steps of the segment that is running
 
     @property
     def num_batches(self) -> int | None:
-        """Steps in an epoch; None while unknown."""
+        """Steps per epoch; None while unknown."""
         return self.steps or self._size
 
     @property
     def steps_of_whole_pass(self) -> int | None:
-        """Steps in an epoch that is one pass over the data; None where it is not."""
+        """Steps per epoch if an epoch is exactly one pass over the data; None otherwise."""
         return self._size if self._size and self.steps in (None, self._size) else None
 
     def segments(self, horizon: Callable[[int], Horizon]) -> Iterator[Segment]:
-        """Yield what each call of the next epoch runs.
+        """Yield the segments of the next epoch: what each call runs.
 
         Args:
-            horizon: Returns how far the next call may run, given the step that comes next.
+            horizon: Returns how far a call may run, given the first step of the call.
         """
         self.source.begin_epoch()
-        limit = self.num_batches or None  # an empty source is found out like an unknown one
-        running_on = self._pass if self.steps else None
-        batches = running_on or self._start_pass()
+        limit = self.num_batches or None  # for an empty source, drawing the first batch fails
+        unfinished = self._pass if self.steps else None
+        batches = unfinished or self._start_pass()
         self._step = 0
         while limit is None or self._step < limit:
             if self._is_exhausted():
@@ -80,21 +79,22 @@ class Schedule:
             self._running = self._steps_until(reach.last, limit)
             yield Segment(batches, self._drawn, self._step, self._running, reach)
         if self._is_exhausted():
-            # Keras starts a pass here even if the next epoch starts another. A dataset that
-            # reshuffles draws its seeds per pass, so skipping one would change the order.
+            # Matches Keras, which starts a pass here even if the next epoch starts another. A
+            # dataset that reshuffles draws new seeds for each pass, so omitting this start would
+            # change the order of the next epoch.
             self._start_pass()
         self.source.end_epoch()
 
     def whole_epochs(self, ahead: Ahead) -> Segment:
-        """Return the segment of whole epochs over arrays, each one pass over the data."""
+        """Return the segment that runs whole epochs over arrays, one pass for each epoch."""
         source: Any = self.source
         orders = source.orders(ahead.epochs)
-        if not source.repeats_its_order:  # fewer where the orders of all need too much memory
+        if not source.repeats_its_order:  # fewer epochs if their orders need too much memory
             ahead = ahead._replace(epochs=len(orders))
         return Segment(None, 0, 0, self._size or 0, Horizon(None, MAX_SECONDS), orders, ahead)
 
     def advance(self, result: Result) -> int:
-        """Note how far a segment came; return the last step that ran, counted in its epoch."""
+        """Move the position past the steps that ran; return the last of them, in its epoch."""
         self._drawn += result.steps
         self._step += result.steps
         self._running = 0
@@ -102,26 +102,30 @@ class Schedule:
 
     @contextlib.contextmanager
     def until_out_of_data(self) -> Iterator[None]:
-        """End the epoch, with a warning, where the pass had fewer batches than were asked for."""
+        """End the epoch, with a warning, if the pass ends before the steps of the epoch do."""
         try:
             yield
         except (StopIteration, tf.errors.OutOfRangeError):
             if self._size is None:
-                self._size = self._drawn + self._running  # Keras counts the call that failed, too
+                # Matches Keras, which counts the steps of the failed call as well.
+                self._size = self._drawn + self._running
             _warn_out_of_data()
             self._pass = None
             self.source.end_epoch()
 
     def _steps_until(self, last: int | None, limit: int | None) -> int:
-        """Return how many steps run up to `last`: whole executions, maybe beyond the data."""
-        wanted = ENDLESS if last is None else last + 1 - self._step
+        """Return the number of steps up to `last`, within the epoch and the pass.
+
+        It is rounded up to a multiple of `steps_per_execution`, which may exceed the data.
+        """
+        count = ENDLESS if last is None else last + 1 - self._step
         if limit is not None:
-            wanted = min(wanted, limit - self._step)
+            count = min(count, limit - self._step)
         if self._size:
-            wanted = min(wanted, self._size - self._drawn)
+            count = min(count, self._size - self._drawn)
         elif not self.source.is_endless:
-            wanted = 1  # the pass must be found exhausted between two calls, not inside of one
-        return math.ceil(wanted / self.steps_per_execution) * self.steps_per_execution
+            count = 1  # the end of the pass must be detected between calls, not inside one
+        return math.ceil(count / self.steps_per_execution) * self.steps_per_execution
 
     def _is_exhausted(self) -> bool:
         return bool(self._size) and self._drawn >= (self._size or 0)
@@ -142,7 +146,7 @@ def _warn_out_of_data() -> None:
 
 
 def capped_epochs(epochs: int) -> int:
-    """Return the number of epochs, within `keras.config.max_epochs()`."""
+    """Return `epochs`, limited to `keras.config.max_epochs()`; warn if that lowers it."""
     limit = keras.config.max_epochs()
     if not limit or epochs <= limit:
         return epochs
@@ -151,7 +155,7 @@ def capped_epochs(epochs: int) -> int:
 
 
 def capped_steps(steps: int | None) -> int | None:
-    """Return the number of steps in an epoch, within `keras.config.max_steps_per_epoch()`."""
+    """Return `steps`, limited to `keras.config.max_steps_per_epoch()`; warn if that lowers it."""
     limit = keras.config.max_steps_per_epoch()
     if not limit or (steps and steps <= limit):
         return steps

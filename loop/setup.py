@@ -1,4 +1,4 @@
-"""From the arguments of fit to what training needs."""
+"""Prepares a training from the arguments of fit."""
 
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ from loop.types import Arrays, FitArguments, Source, Structure
 
 
 class Training(NamedTuple):
-    """What training needs.
+    """Everything that the loops over epochs and steps use.
 
     Attributes:
         model: The model to train.
-        runner: Runs steps, one or many in a compiled call.
-        schedule: Which batches make an epoch.
-        validation: What to validate on, and when; None for no validation.
+        runner: Runs segments: one step or many per compiled call.
+        schedule: Yields the segments of each epoch.
+        validation: The validation pass; None for no validation.
         callbacks: The callbacks, the History and the progress bar.
         initial_epoch: The epoch to start at.
         epochs: The epoch to stop before.
@@ -40,7 +40,7 @@ class Training(NamedTuple):
 
 
 def set_up(arguments: FitArguments) -> Training:
-    """Check and prepare everything; train nothing.
+    """Check the arguments and prepare the training; train nothing.
 
     Raises:
         ValueError, KeyError, NotImplementedError: As `loop.fit`.
@@ -66,16 +66,12 @@ def set_up(arguments: FitArguments) -> Training:
         history=True,
     )
     runner = runner_of(arguments, schedule, validation)
-    model.make_train_function()  # before training starts: callbacks read it from the model
+    model.make_train_function()  # before training, because callbacks may read `train_function`
     return Training(model, runner, schedule, validation, callbacks, arguments.initial_epoch, epochs)
 
 
 def check_arguments(arguments: FitArguments) -> None:
-    """Refuse what cannot be trained, before anything is prepared.
-
-    Raises:
-        ValueError, NotImplementedError: As `loop.fit`.
-    """
+    """Raise ValueError or NotImplementedError if the plan or the model cannot be used."""
     check_plan(arguments.plan)
     check_compiled(arguments.model, arguments.train_step)
     check_one_process(arguments.model)
@@ -90,7 +86,7 @@ def split_arrays(arguments: FitArguments) -> tuple[Arrays, Structure]:
 
 
 def source_of(arguments: FitArguments, arrays: Arrays) -> Source:
-    """Return where the batches to train on come from."""
+    """Return the source of the training batches."""
     return source_for(
         arguments.model,
         *arrays,
@@ -102,7 +98,7 @@ def source_of(arguments: FitArguments, arrays: Arrays) -> Source:
 
 
 def schedule_of(arguments: FitArguments, source: Source) -> Schedule:
-    """Return which batches of a source make an epoch."""
+    """Return the schedule of the training batches."""
     steps = capped_steps(arguments.steps_per_epoch)
     return Schedule(source, steps, arguments.model.steps_per_execution)
 
@@ -124,7 +120,7 @@ def validation_of(arguments: FitArguments, data: Structure) -> Validation | None
 
 
 def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validation | None) -> Runner:
-    """Return what runs the steps of a fit."""
+    """Return the runner of the training steps."""
     return Runner(
         ModelStep(arguments.model, TRAIN, arguments.train_step),
         schedule.source,
@@ -136,4 +132,4 @@ def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validatio
 
 
 def _silent(_: str) -> None:
-    """Print nothing, as `verbose=0` asks."""
+    """Print nothing: stands for `print` under `verbose=0`."""

@@ -1,6 +1,6 @@
-"""The types of the loop, each named once. Imports nothing of ours.
+"""Types and protocols shared by the modules of `loop`. Imports no other module of `loop`.
 
-Shapes are written `[batch, ...]`: the first axis counts samples.
+Shapes are written `[batch, ...]`: the first axis is that of the samples.
 """
 
 from collections.abc import Callable
@@ -11,39 +11,39 @@ import keras
 import tensorflow as tf
 
 Structure = Any
-"""One array or tensor, or tuples, lists and dicts of them, nested as the user likes."""
+"""An array or tensor, or nested tuples, lists and dicts of them."""
 
 Arrays = tuple[Structure, Structure, Structure]
-"""`(x, y, sample_weight)`, leaves `[samples, ...]`; None where there is nothing."""
+"""`(x, y, sample_weight)`, leaves `[samples, ...]`; None for a part that is not given."""
 
 Batch = Any
-"""What a step takes: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`."""
+"""The data of a step: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[batch, ...]`."""
 
 Logs = dict[str, Any]
-"""Names to scalars: float32 tensors inside the loop, floats in the hooks of callbacks."""
+"""Scalars by name: float32 tensors inside the loop, floats in the hooks of callbacks."""
 
 StepFunction = Callable[[keras.Model, Batch], Logs]
-"""The mathematics of one batch. `keras.Model.train_step`, unbound, is one too."""
+"""The computation on one batch. The unbound `keras.Model.train_step` is a step function too."""
 
 PLANS = ("auto", "step", "fused", "xla", "fastest")
-"""How steps become compiled calls.
+"""How steps are compiled and called.
 
-step      one call a batch, as Keras does it
-fused     as many steps in one call as no callback looks at: the same bits
-xla       fused, and compiled with XLA: the bits of `jit_compile=True`, or close to them
-auto      fused where the step allows it, else step: always the same bits
-fastest   the compilation that takes least in a few steps on this model
+step      one call per batch, as in Keras
+fused     as many steps per call as callbacks allow: Keras's bits
+xla       fused and compiled with XLA: the bits of `jit_compile=True`, or close to them
+auto      fused where the step allows it, else step: Keras's bits
+fastest   the compilation that was fastest in a few timed steps of this model
 """
 
 
 class Pass(Protocol):
-    """One pass over the data. It has no position: the schedule says which batch comes next."""
+    """One pass over the data. It has no position: the schedule passes the place of each batch."""
 
     inputs: Structure
     """Tensors, or an iterator, from which a graph draws: `source.draw(inputs, place)`."""
 
     def batch(self, place: int) -> Batch:
-        """Return batch number `place`; a dataset returns its next one.
+        """Return the batch at `place`, counted from 0; a dataset returns its next batch.
 
         Raises:
             StopIteration: The pass has no more batches.
@@ -56,75 +56,75 @@ class Source(Protocol):
 
     @property
     def num_batches(self) -> int | None:
-        """Batches in one pass over the data; None when only the pass itself can tell."""
+        """Batches in one pass over the data; None if unknown before the pass ends."""
         ...
 
     @property
     def is_endless(self) -> bool:
-        """Whether a pass never runs dry."""
+        """Whether a pass never ends."""
         ...
 
     def begin_epoch(self) -> None:
-        """Called before the first batch of an epoch."""
+        """Prepare an epoch. Called before its first batch."""
         ...
 
     def end_epoch(self) -> None:
-        """Called after the last batch of an epoch, and once before the first epoch of all."""
+        """End an epoch. Called after its last batch, and once before the first epoch."""
         ...
 
     @property
     def spec(self) -> Structure:
-        """A `tf.TensorSpec` for each leaf of a batch, its batch dimension as static as Keras's."""
+        """A `tf.TensorSpec` for each leaf of a batch; the batch size is static where Keras's is."""
         ...
 
     def new_pass(self) -> Pass:
-        """Starts one pass over the data."""
+        """Start a pass over the data."""
         ...
 
     def signature(self, static: bool = False) -> Structure:
-        """Specs of `Pass.inputs`; with `static` they name the number of samples."""
+        """Return the specs of `Pass.inputs`; with `static` they include the number of samples."""
         ...
 
     def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
-        """Inside a graph: batch number `place` of a pass, leaves `[batch, ...]`."""
+        """Return the batch at `place` of a pass, leaves `[batch, ...]`. Call it inside a graph."""
         ...
 
 
 MAX_SECONDS = 1.0
-"""Seconds after which a call returns though no callback wants control, so that Ctrl-C works."""
+"""Seconds after which a call returns control even if no callback needs it, so Ctrl-C works."""
 
 
 class Horizon(NamedTuple):
-    """How far the next call may run before a callback, or the user, wants control."""
+    """How far the next call may run before it must return control."""
 
     last: int | None
-    """The last step that it may run, counted in its epoch; None: to the end of the epoch."""
+    """The last step that the call may run, counted in its epoch; None: the last of the epoch."""
 
     seconds: float
-    """About how many seconds it may take."""
+    """About how many seconds the call may take."""
 
     record: bool = False
-    """Whether a callback reads the logs of every step once the call is over."""
+    """Whether to record the logs of every step: a callback reads them after the call."""
 
     every_step: bool = False
-    """Whether a callback wants control after every step of the epoch."""
+    """Whether a callback needs control after every step of the epoch."""
 
 
 class Ahead(NamedTuple):
-    """Whole epochs that one call may run because no callback looks into them."""
+    """How many whole epochs one call may run because no callback needs control within them."""
 
     epochs: int = 0
-    """How many; 0 where a callback looks into the next one."""
+    """Number of epochs; 0 if a callback needs control within the next epoch."""
 
     tests: int = 0
-    """Steps of validation at the end of each of them."""
+    """Steps of validation at the end of each epoch; 0 for none."""
 
 
 class Segment(NamedTuple):
-    """What one call runs: some steps of an epoch, or whole epochs."""
+    """What one call runs: part of the steps of an epoch, or whole epochs."""
 
     batches: Pass | None
-    """The pass to draw batches from; None for whole epochs, which have `orders`."""
+    """The pass to draw batches from; None for whole epochs, which use `orders` instead."""
 
     place: int
     """The place of the first batch in the pass."""
@@ -133,57 +133,57 @@ class Segment(NamedTuple):
     """The first step, counted in its epoch."""
 
     steps: int
-    """How many steps; in whole epochs, steps of each epoch."""
+    """Number of steps; for whole epochs, the steps of each epoch."""
 
     horizon: Horizon
     """How far the call may run."""
 
     orders: tf.Tensor | None = None
-    """The order of the samples in each of some whole epochs, `[passes, samples]` int64; the last
-    row serves all epochs that are left."""
+    """The order of the samples in whole epochs, `[passes, samples]` int64: a row for each epoch;
+    the last row is used for all further epochs."""
 
     whole: Ahead = Ahead()
-    """Epochs to run whole, validation included; none where the steps are part of an epoch."""
+    """The whole epochs to run, with their validation; 0 epochs if `steps` are part of an epoch."""
 
 
 class Result(NamedTuple):
-    """What a segment gave."""
+    """The outcome of running a segment."""
 
     steps: int
-    """How many steps ran: fewer than asked for where the time was over."""
+    """Number of steps that ran: fewer than the segment has if its time limit ended the call."""
 
     logs: list[Logs]
-    """The logs after the last step, or after each; [] for whole epochs."""
+    """The logs after the last step, or after every step if recorded; [] for whole epochs."""
 
     epochs: list[Logs]
     """The logs of each whole epoch, validation included; [] for a part of an epoch."""
 
 
 class LossTerm(NamedTuple):
-    """One loss on one output, as `model.compile` resolved it."""
+    """A loss on one output, as `model.compile` resolved it."""
 
     path: tuple[str | int, ...]
-    """Where the output stands in the predictions (and its target in the targets)."""
+    """The keys that lead to the output in the predictions, and to its target in the targets."""
 
     loss: keras.losses.Loss
     weight: float | None
     tracker: keras.metrics.Metric | None
-    """The mean behind the log `{output}_loss`; None where compile was given one loss only."""
+    """The mean reported as the log `{output}_loss`; None if the model has a single loss."""
 
 
 class OutputMetrics(NamedTuple):
-    """The metrics of each output, as `model.compile` resolved them: a list for each output."""
+    """The metrics as `model.compile` resolved them: a list of metrics for each output."""
 
     plain: list[list[keras.metrics.Metric]]
-    """From `metrics=`: they never see sample weights."""
+    """From `metrics=`: updated without sample weights."""
 
     weighted: list[list[keras.metrics.Metric]]
-    """From `weighted_metrics=`: they do."""
+    """From `weighted_metrics=`: updated with sample weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitArguments:
-    """The arguments of `loop.fit`, whose docstring says what they mean."""
+    """The arguments of `loop.fit`, described in its docstring."""
 
     model: keras.Model
     x: Structure
