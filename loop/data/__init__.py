@@ -1,6 +1,6 @@
-"""What an epoch is made of: sources of batches, class weights, the validation split.
+"""Data: sources of batches, class and sample weights, the validation split.
 
-A `Source` knows how many batches one pass has, of what shapes, and starts passes.
+`make_source` returns the `Source` for any kind of data that fit takes: see `loop.types.Source`.
 """
 
 import types
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop.data.arrays import ArraySource, gathered
+from loop.data.arrays import ArraySource, prepare_arrays
 from loop.data.convert import is_array
 from loop.data.datasets import DatasetSource, dataset_source, without_optionals
 from loop.data.pydataset import pydataset_source
@@ -42,36 +42,36 @@ def make_source(
     class_weight: dict[int, float] | None = None,
     as_dataset: bool = False,
 ) -> Source:
-    """The source for what the user passed as `x`.
+    """Return the source of batches for the data arguments of fit.
 
     Args:
-        x: Arrays `[samples, ...]`, nested as the user likes, or what makes batches itself: a
+        x: Arrays `[samples, ...]`, in any nested structure, or an object that yields batches: a
             `tf.data.Dataset`, a `PyDataset`, a generator, a torch or a grain loader.
-        y: Targets `[samples, ...]`; arrays only.
-        sample_weight: `[samples]` or `[samples, ...]`; arrays only.
-        batch_size: Samples in a batch; ignored for what makes batches itself.
-        steps: Steps in an epoch; without a `batch_size` it decides the size of a batch.
+        y: Targets `[samples, ...]`; only if `x` holds arrays.
+        sample_weight: `[samples]` or `[samples, ...]`; only if `x` holds arrays.
+        batch_size: Samples per batch; ignored if `x` yields batches.
+        steps: Steps per epoch; determines the batch size if `batch_size` is None.
         shuffle: True, False or "batch".
-        class_weight: A weight for each class of integer targets.
-        as_dataset: Whether arrays must come from a dataset, too: it can be spread over replicas.
+        class_weight: Weights by integer class.
+        as_dataset: Whether to make a dataset of arrays as well, for distribution over replicas.
 
     Raises:
-        ValueError: `x` is of a type that fit does not know, or the arguments contradict it.
-        NotImplementedError: A source that fit knows and loop does not.
+        ValueError: `x` is of a type that fit does not support, or the arguments contradict it.
+        NotImplementedError: `model.fit` supports the type of `x`, loop does not.
 
     Mirrors: keras.src.trainers.data_adapters.get_data_adapter
     """
     arrays = keras.tree.flatten((x, y, sample_weight))
     if all(leaf is None or is_array(leaf) for leaf in arrays):
-        samples = gathered(x, y, sample_weight, batch_size, steps, class_weight)
+        samples = prepare_arrays(x, y, sample_weight, batch_size, steps, class_weight)
         if as_dataset or any(is_composite(leaf) for leaf in arrays):
             return DatasetSource(dataset_of_rows(*samples, shuffle), samples.num_batches)
         return ArraySource(samples, shuffle)
     kind = kind_of(x)
     if kind is None:
-        raise _unknown(x, y, sample_weight)
-    _refuse_beside(kind, "y", "the targets", y)
-    _refuse_beside(kind, "sample_weights", "the sample weights", sample_weight)
+        raise _unsupported_type(x, y, sample_weight)
+    _raise_if_given(kind, "y", "the targets", y)
+    _raise_if_given(kind, "sample_weights", "the sample weights", sample_weight)
     if class_weight is not None and kind not in ("tf.data.Dataset", "PyDataset"):
         raise ValueError(
             f"Argument `class_weight` is not supported for {kind} inputs. Let it yield "
@@ -80,24 +80,24 @@ def make_source(
     if shuffle and (kind != "PyDataset" or x.num_batches is None):
         warnings.warn(
             "`shuffle=True` was passed, but will be ignored since the data `x` was provided as "
-            f"{_SHUFFLED_BY_ITSELF[kind]}.",
+            f"{_SHUFFLE_IGNORED_FOR[kind]}.",
             stacklevel=3,
         )
     if kind == "tf.data.Dataset":
         return dataset_source(x, class_weight)
     if kind == "PyDataset":
         return pydataset_source(x, class_weight, shuffle)
-    return _OF_PYTHON[kind](x)
+    return _PYTHON_SOURCES[kind](x)
 
 
-_OF_PYTHON = {
+_PYTHON_SOURCES = {
     "generator": generator_source,
     "torch DataLoader": loader_source,
     "grain dataset": grain_source,
 }
 
 
-_SHUFFLED_BY_ITSELF = {  # Keras's words
+_SHUFFLE_IGNORED_FOR = {  # the wording of Keras's warnings
     "tf.data.Dataset": "a tf.data.Dataset. The Dataset is expected to already be shuffled (via "
     "`.shuffle(buffer_size)`)",
     "PyDataset": "an infinite PyDataset. The PyDataset is expected to already be shuffled",
@@ -108,7 +108,7 @@ _SHUFFLED_BY_ITSELF = {  # Keras's words
 
 
 def kind_of(x: Any) -> str | None:
-    """Return what `x` is if it makes batches itself, else None. Imports neither torch nor grain."""
+    """Return the kind of `x` if it yields batches, else None. Imports neither torch nor grain."""
     if isinstance(x, tf.data.Dataset | tf.distribute.DistributedDataset):
         return "tf.data.Dataset"
     if isinstance(x, keras.utils.PyDataset):
@@ -118,15 +118,15 @@ def kind_of(x: Any) -> str | None:
     for base in type(x).__mro__:
         if base.__name__ == "DataLoader" and "torch.utils.data" in base.__module__:
             return "torch DataLoader"
-        if base.__name__ in _OF_GRAIN and "grain" in base.__module__:
+        if base.__name__ in _GRAIN_CLASSES and "grain" in base.__module__:
             return "grain dataset"
     return None
 
 
-_OF_GRAIN = {"MapDataset", "IterDataset", "DataLoader"}
+_GRAIN_CLASSES = {"MapDataset", "IterDataset", "DataLoader"}
 
 
-def _refuse_beside(kind: str, name: str, what: str, value: Any) -> None:
+def _raise_if_given(kind: str, name: str, what: str, value: Any) -> None:
     if value is not None:
         raise ValueError(
             f"When providing `x` as a {kind}, `{name}` should not be passed. Instead, {what} "
@@ -135,13 +135,13 @@ def _refuse_beside(kind: str, name: str, what: str, value: Any) -> None:
         )
 
 
-_KERAS_TAKES_TOO = {"DistributedDatasetsFromFunction", "DataAdapter"}
+_ONLY_IN_KERAS = {"DistributedDatasetsFromFunction", "DataAdapter"}
 
 
-def _unknown(x: Any, y: Any, sample_weight: Any) -> Exception:
-    """The error that names the first thing that is no array, and what to pass instead."""
+def _unsupported_type(x: Any, y: Any, sample_weight: Any) -> Exception:
+    """Return the error that names the first leaf that is no array, and what to pass instead."""
     named = {"x": x, "y": y, "sample_weight": sample_weight}
-    if {base.__name__ for base in type(x).__mro__} & _KERAS_TAKES_TOO:
+    if {base.__name__ for base in type(x).__mro__} & _ONLY_IN_KERAS:
         return NotImplementedError(
             f"`x` is a {type(x).__name__}: `model.fit` takes it, loop.fit does not. Pass the "
             "tf.data.Dataset that it was made from."
@@ -156,4 +156,4 @@ def _unknown(x: Any, y: Any, sample_weight: Any) -> Exception:
                     "torch or a grain loader. Turn lists of numbers into arrays first: "
                     f"np.asarray({name})."
                 )
-    raise AssertionError("all leaves are arrays")  # make_source has taken these
+    raise AssertionError("all leaves are arrays")  # make_source returned an ArraySource

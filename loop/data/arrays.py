@@ -1,7 +1,7 @@
-"""Arrays in memory: an epoch is a permutation of the samples, cut into batches.
+"""Arrays in memory: a pass over them is a permutation of the samples, divided into batches.
 
 order   = permutation(n)            [samples] int64, drawn once for each pass
-batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short, and is kept
+batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short and is not dropped
 """
 
 import math
@@ -16,16 +16,17 @@ from loop.data.order import global_seed, orders
 from loop.data.weights import class_to_sample_weight, weight_for_each_output
 from loop.types import Batch, Structure
 
-ROOM_FOR_ORDERS = 2**22  # numbers, 32 MiB: as many as orders drawn ahead may take
+ROOM_FOR_ORDERS = 2**22
+"""The most int64 numbers, 32 MiB, in the orders that are drawn ahead for several passes."""
 
 
 class Samples(NamedTuple):
-    """Arrays that belong together.
+    """Arrays of the same length, and their batch size.
 
     Attributes:
         arrays: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[samples, ...]` or None.
-        num_samples: How many there are.
-        batch_size: Samples in a batch.
+        num_samples: Number of samples.
+        batch_size: Samples per batch.
     """
 
     arrays: Structure
@@ -38,7 +39,7 @@ class Samples(NamedTuple):
         return math.ceil(self.num_samples / self.batch_size)
 
 
-def gathered(
+def prepare_arrays(
     x: Structure,
     y: Structure,
     sample_weight: Structure,
@@ -46,11 +47,11 @@ def gathered(
     steps: int | None,
     class_weight: dict[int, float] | None,
 ) -> Samples:
-    """What the user passed as arrays, with class weights as sample weights.
+    """Return the arrays given to fit as tensors, with class weights turned into sample weights.
 
     Raises:
         ValueError: The arguments contradict each other, or the arrays differ in length.
-        KeyError: There is no array at all.
+        KeyError: No array was given.
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
     """
@@ -67,10 +68,10 @@ def gathered(
         raise ValueError(f"Expected `batch_size` to be 1 or more, got {batch_size}.")
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     num_samples = common_length(data)
-    # fit(steps_per_epoch=k) without a batch size asks for k batches that cover the data.
-    covering = math.ceil(num_samples / steps) if steps else 32
+    # Matches Keras: without a batch size, steps_per_epoch=k divides the data into k batches.
+    default_size = math.ceil(num_samples / steps) if steps else 32
     arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
-    return Samples(arrays, num_samples, batch_size or covering)
+    return Samples(arrays, num_samples, batch_size or default_size)
 
 
 class ArraySource:
@@ -84,7 +85,7 @@ class ArraySource:
     def __init__(self, samples: Samples, shuffle: bool | str = False):
         self.arrays, self.num_samples, self.batch_size = samples
         self.num_batches = samples.num_batches
-        # Made now, under the seed of now: a callback that sets another one changes nothing.
+        # Depends on the global seed at this point: a callback that sets another has no effect.
         self._draw_order = orders(self.num_samples, self.batch_size, shuffle)
         self.repeats_its_order = not shuffle or global_seed() is not None
         self._order = self._draw_order() if self.repeats_its_order else None
@@ -99,21 +100,25 @@ class ArraySource:
         """No-op."""
 
     def _leaf_spec(self, array: tf.Tensor | None) -> tf.TensorSpec | None:
-        """Keras's graphs know the batch size only where every batch has it; so do ours."""
-        if array is None:  # an output without a target, say: its batches are None too
+        """Return the spec of a leaf of a batch; matches Keras's graphs in what is static.
+
+        The batch size is static only if all batches have it.
+        """
+        if array is None:  # for example the target of an output that has none
             return None
         batch = None if self.last_is_short else self.batch_size
         return tf.TensorSpec([batch, *array.shape[1:]], array.dtype)
 
     def new_pass(self) -> "ArrayPass":
-        """Draws an order and starts a pass over the data."""
+        """Draw an order and start a pass over the data."""
         order = self._draw_order() if self._order is None else self._order
         return ArrayPass((self.flat, order), self._take, self.batch_size)
 
     def orders(self, wanted: int) -> tf.Tensor:
-        """Orders for the next passes, `[passes, samples]` int64: as many as wanted, or fewer.
+        """Return the orders of the next passes, `[passes, samples]` int64.
 
-        Where every pass has the same order, one row stands for all of them.
+        There are `wanted` of them, or fewer if they need too much memory, or a single row if every
+        pass has the same order.
         """
         if self._order is not None:
             return self._order[tf.newaxis]
@@ -121,15 +126,15 @@ class ArraySource:
         return tf.stack([self._draw_order() for _ in range(min(wanted, room))])
 
     def signature(self, static: bool = False) -> Structure:
-        """Specs of `ArrayPass.inputs`; the number of samples is left open unless `static`."""
+        """Return the specs of `ArrayPass.inputs`; the number of samples is None unless `static`."""
         samples = self.num_samples if static else None
-        arrays = [tf.TensorSpec([samples, *one.shape[1:]], one.dtype) for one in self.flat]
+        arrays = [tf.TensorSpec([samples, *array.shape[1:]], array.dtype) for array in self.flat]
         return arrays, tf.TensorSpec([samples], tf.int64)
 
     def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
-        """Inside a graph: batch number `place` of a pass, leaves `[batch, ...]`.
+        """Return the batch at `place` of a pass, leaves `[batch, ...]`. Call it inside a graph.
 
-        Its size is static exactly where it is in `spec`.
+        The batch size is static exactly if it is static in `spec`.
         """
         if self.last_is_short:
             arrays, order = inputs
@@ -139,27 +144,27 @@ class ArraySource:
         return self.draw_full(inputs, place)
 
     def draw_full(self, inputs: Structure, place: tf.Tensor) -> Batch:
-        """The same for any batch but a short last one, where every shape must be static."""
+        """Return a full batch, leaves `[batch_size, ...]`, with static shapes (XLA needs them)."""
         arrays, order = inputs
         return self._take(arrays, tf.slice(order, [place * self.batch_size], [self.batch_size]))
 
     def draw_short(self, inputs: Structure) -> Batch:
-        """The same for the short last batch, where every shape must be static."""
+        """Return the short last batch with static shapes (XLA needs them)."""
         arrays, order = inputs
         return self._take(arrays, order[self.num_samples - self.num_samples % self.batch_size :])
 
     def _take(self, arrays: list[tf.Tensor], rows: tf.Tensor) -> Batch:
-        """Some rows, `[batch]` int64, of every array, in the structure that the user gave."""
+        """Return some rows, `[batch]` int64, of every array, in the structure given to fit."""
         taken = iter([tf.gather(array, rows) for array in arrays])
         return keras.tree.map_structure(lambda a: None if a is None else next(taken), self.arrays)
 
 
 class ArrayPass:
-    """One pass over arrays: batches by their place, leaves `[batch, ...]`.
+    """One pass over arrays, with random access to its batches.
 
     Attributes:
-        inputs: The arrays, `[samples, ...]` each, and the order, `[samples]` int64: all that a
-            compiled call needs to draw batches itself.
+        inputs: The arrays, `[samples, ...]`, and the order, `[samples]` int64: the arguments from
+            which a compiled call draws batches.
     """
 
     def __init__(self, inputs: Structure, take: Callable[..., Batch], batch_size: int):
@@ -168,7 +173,7 @@ class ArrayPass:
         self._batch_size = batch_size
 
     def batch(self, place: int) -> Batch:
-        """Return batch number `place`, leaves `[batch, ...]`.
+        """Return the batch at `place`, counted from 0, leaves `[batch, ...]`.
 
         Raises:
             StopIteration: The pass has no more batches.

@@ -1,4 +1,4 @@
-"""What the user passed as arrays, as fit sees it."""
+"""Converts arrays of all kinds as fit does: to NumPy arrays or tensors, floats to `floatx`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from loop.types import Structure
 
 
 def is_array(value: Any) -> bool:
-    """Whether fit takes a value for an array: NumPy, TensorFlow, pandas, whatever has `__array__`.
+    """Return whether fit treats a value as an array: NumPy, TensorFlow, pandas, any `__array__`.
 
     Mirrors: keras.src.trainers.data_adapters.array_slicing.can_slice_array
     """
@@ -23,12 +23,12 @@ def is_array(value: Any) -> bool:
 
 
 def to_array(value: Any) -> Any:
-    """One array as fit sees it: NumPy or a tensor, floats of `floatx`, integers untouched.
+    """Return an array as NumPy or as a tensor, floats cast to `floatx`, integers unchanged.
 
     A pandas Series `[samples]` becomes a column `[samples, 1]`.
 
     Raises:
-        ValueError: It is of a dtype that fit does not know.
+        ValueError: Its dtype is not supported by fit.
 
     Mirrors: keras.src.trainers.data_adapters.array_slicing.convert_to_sliceable
     """
@@ -40,25 +40,25 @@ def to_array(value: Any) -> Any:
         return tf.cast(value, floatx) if value.dtype.is_floating else value
     if isinstance(value, tf.Tensor | tf.Variable):
         return tf.cast(value, floatx) if value.dtype.is_floating else tf.convert_to_tensor(value)
-    if hasattr(value, "iloc"):  # pandas, without importing it: of a frame the columns decide
+    if hasattr(value, "iloc"):  # pandas, not imported; a frame has a dtype for each column
         dtypes = list(value.dtypes) if value.ndim == 2 else [value.dtype]
-        value = value.astype(floatx) if any(map(_is_other_float, dtypes)) else value
+        value = value.astype(floatx) if any(map(_needs_cast, dtypes)) else value
         array = value.to_numpy()
         return array[:, np.newaxis] if array.ndim == 1 else array
     array = np.asarray(value)
-    if array.dtype == object and array.ndim == 1 and all(isinstance(one, str) for one in array):
+    if array.dtype == object and array.ndim == 1 and all(isinstance(text, str) for text in array):
         return tf.convert_to_tensor(array, tf.string)
-    return array.astype(floatx) if _is_other_float(array.dtype) else array
+    return array.astype(floatx) if _needs_cast(array.dtype) else array
 
 
-def _is_other_float(dtype: Any) -> bool:
-    """Whether fit casts a dtype to `floatx`.
+def _needs_cast(dtype: Any) -> bool:
+    """Return whether fit casts a dtype to `floatx`.
 
     Raises:
-        ValueError: It is no dtype that a model can be trained on.
+        ValueError: No model can be trained on data of this dtype.
     """
-    # Neither an extension dtype of pandas, nor texts, dates, objects or records with fields.
-    if not isinstance(dtype, np.dtype) or dtype.kind not in _KINDS or dtype.names:
+    # Not supported: extension dtypes of pandas, strings, dates, objects, structured dtypes.
+    if not isinstance(dtype, np.dtype) or dtype.kind not in _SUPPORTED_KINDS or dtype.names:
         raise ValueError(
             f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
             "one-dimensional array of str objects. Convert the data, for example with "
@@ -68,21 +68,21 @@ def _is_other_float(dtype: Any) -> bool:
     return known.is_floating and known != tf.as_dtype(keras.config.floatx())
 
 
-_KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and its kin, registered by ml_dtypes
+_SUPPORTED_KINDS = "biufcV"  # numbers and booleans; V: bfloat16 and other dtypes of ml_dtypes
 
 
 def to_tensor(value: Any) -> Any:
-    """One array as a tensor on the device, all of it at once; sparse and ragged ones stay so."""
+    """Return an array as a tensor, which copies it to the device; sparse and ragged stay as is."""
     array = to_array(value)
     return array if array is None or is_composite(array) else tf.convert_to_tensor(array)
 
 
 def common_length(data: Structure) -> int:
-    """The number of samples, the same in every array.
+    """Return the number of samples, which must be the same in every array.
 
     Raises:
         ValueError: The arrays differ in length.
-        KeyError: There is no array at all (the class that Keras raises here).
+        KeyError: There is no array (Keras raises the same class).
 
     Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.check_data_cardinality
     """

@@ -1,4 +1,4 @@
-"""A `tf.data.Dataset` of batches: it shuffles, batches and repeats as its owner built it."""
+"""Batches from a `tf.data.Dataset`, which does its own shuffling, batching and repeating."""
 
 from collections.abc import Callable
 
@@ -12,29 +12,29 @@ from loop.types import Batch, Structure
 def dataset_source(
     dataset: tf.data.Dataset, class_weight: dict[int, float] | None = None
 ) -> "DatasetSource":
-    """Batches of a user's dataset, with class weights mapped in where they are given.
+    """Return the source for a dataset, which maps class weights, if given, to sample weights.
 
     Mirrors: keras.src.trainers.data_adapters.tf_dataset_adapter.TFDatasetAdapter
     """
     if class_weight is not None:
         dataset = with_class_weight(dataset, class_weight)
-    cardinality = dataset.cardinality  # of a distributed dataset a number
+    cardinality = dataset.cardinality  # a method; a number in a distributed dataset
     cardinality = int(cardinality() if callable(cardinality) else cardinality)
     size = cardinality if cardinality >= 0 else None  # unknown, or infinite
     return DatasetSource(dataset, size, cardinality == tf.data.INFINITE_CARDINALITY)
 
 
-def _nothing() -> None:
-    """What most sources do where an epoch begins or ends."""
+def _no_op() -> None:
+    """Do nothing: the default hook at the start and the end of an epoch."""
 
 
 class DatasetSource:
-    """Batches that tf.data makes.
+    """Batches drawn from a `tf.data.Dataset`.
 
     Attributes:
-        dataset: Makes them.
-        num_batches: In one pass; None where only the pass itself can tell.
-        is_endless: Whether a pass never runs dry.
+        dataset: The dataset of batches.
+        num_batches: Batches in one pass; None if unknown before the pass ends.
+        is_endless: Whether a pass never ends.
         begin_epoch: Called before the first batch of an epoch.
         end_epoch: Called after the last batch of an epoch, and once before the first epoch.
     """
@@ -44,8 +44,8 @@ class DatasetSource:
         dataset: tf.data.Dataset,
         num_batches: int | None,
         is_endless: bool = False,
-        begin_epoch: Callable[[], None] = _nothing,
-        end_epoch: Callable[[], None] = _nothing,
+        begin_epoch: Callable[[], None] = _no_op,
+        end_epoch: Callable[[], None] = _no_op,
     ):
         self.dataset = dataset
         self.spec = without_optionals(dataset.element_spec)
@@ -55,15 +55,15 @@ class DatasetSource:
         self.end_epoch = end_epoch
 
     def new_pass(self) -> "DatasetPass":
-        """Starts an iterator. Each one draws anew from a dataset that reshuffles."""
+        """Start an iterator. A dataset that reshuffles draws a new order for each iterator."""
         return DatasetPass(iter(self.dataset))
 
     def signature(self, static: bool = False) -> Structure:
-        """The spec of `DatasetPass.inputs`."""
+        """Return the spec of `DatasetPass.inputs`; `static` has no effect."""
         return tf.data.IteratorSpec(self.dataset.element_spec)
 
     def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
-        """Inside a graph: the next batch; the iterator knows its place."""
+        """Return the next batch of the iterator; `place` is ignored. Call it inside a graph."""
         return without_optionals(inputs.get_next())
 
 
@@ -71,14 +71,14 @@ class DatasetPass:
     """One pass over a dataset.
 
     Attributes:
-        inputs: The iterator: all that a compiled call needs to draw batches itself.
+        inputs: The iterator: the argument from which a compiled call draws batches.
     """
 
     def __init__(self, iterator: tf.data.Iterator):
         self.inputs = iterator
 
     def batch(self, place: int) -> Batch:
-        """Return the next batch; the iterator keeps its own place.
+        """Return the next batch of the iterator; `place` is ignored.
 
         Raises:
             StopIteration: The pass has no more batches.
@@ -87,9 +87,13 @@ class DatasetPass:
 
 
 def without_optionals(batch: Batch) -> Batch:
-    """A batch, or its spec, with None where tf.data has an Optional: it knows no None.
+    """Return a batch, or its spec, with each Optional replaced by None.
+
+    tf.data has no None, so datasets use an Optional in its place.
 
     Mirrors: keras.src.backend.tensorflow.trainer.TensorFlowTrainer._autoconvert_optionals
     """
     optional = (tf.experimental.Optional, tf.OptionalSpec)
-    return keras.tree.map_structure(lambda one: None if isinstance(one, optional) else one, batch)
+    return keras.tree.map_structure(
+        lambda leaf: None if isinstance(leaf, optional) else leaf, batch
+    )

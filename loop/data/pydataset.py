@@ -1,4 +1,4 @@
-"""`keras.utils.PyDataset`: batches by number, by threads or processes where it has workers."""
+"""Batches from a `keras.utils.PyDataset`, by index, loaded by its workers if it has any."""
 
 import itertools
 import random
@@ -19,10 +19,10 @@ from loop.types import Batch
 def pydataset_source(
     dataset: keras.utils.PyDataset, class_weight: dict[int, float] | None, shuffle: bool | str
 ) -> DatasetSource:
-    """Batches of a `keras.utils.PyDataset`, by its workers where it has any.
+    """Return the source for a `keras.utils.PyDataset`.
 
     Raises:
-        ValueError: It has no batch, or one that is neither a tuple nor a dict.
+        ValueError: It has no batch, or a batch that is neither a tuple nor a dict.
 
     Mirrors: keras.src.trainers.data_adapters.py_dataset_adapter.PyDatasetAdapter
     """
@@ -36,7 +36,7 @@ def pydataset_source(
     batches = from_python(passes.batches, common_spec(peeked))
     if passes.workers is None:
         batches = batches.prefetch(tf.data.AUTOTUNE)
-    else:  # the workers run ahead themselves, and tf.data's threads would be in their way
+    else:  # the workers prefetch already; more threads of tf.data would compete with them
         options = tf.data.Options()
         options.autotune.enabled = False
         options.threading.private_threadpool_size = 1
@@ -51,7 +51,14 @@ def pydataset_source(
 
 
 class PyDatasetPasses:
-    """Passes over a PyDataset, and who tells it where an epoch begins and ends."""
+    """Passes over a PyDataset, and the calls of its hooks at the start and end of epochs.
+
+    Attributes:
+        dataset: The dataset.
+        class_weight: Weights by integer class, or None.
+        shuffle: Whether to draw batches in random order.
+        workers: Keras's worker pool, which loads batches; None to load them in this process.
+    """
 
     def __init__(
         self, dataset: keras.utils.PyDataset, class_weight: dict[int, float] | None, shuffle: bool
@@ -63,14 +70,14 @@ class PyDatasetPasses:
         self._is_in_epoch = False
 
     def batches(self) -> Iterator[Batch]:
-        """One pass."""
+        """Yield the batches of one pass."""
         if self.workers is not None:
             yield from self._from_workers(self.workers)
             return
         size = self.dataset.num_batches
         indices: Iterable[int] = itertools.count() if size is None else list(range(size))
         if self.shuffle and isinstance(indices, list):
-            random.shuffle(indices)  # Python's generator, as under Keras
+            random.shuffle(indices)  # matches Keras: advances the state of Python's `random`
         for index in indices:
             yield self.complete(self.dataset[index])
 
@@ -84,7 +91,7 @@ class PyDatasetPasses:
                 return
 
     def begin_epoch(self) -> None:
-        """Before the first batch of an epoch."""
+        """Start the workers and call the dataset's hook, before the first batch of an epoch."""
         if self._is_in_epoch:
             raise ValueError(
                 "`on_epoch_begin` was called twice without `on_epoch_end` having been called."
@@ -95,14 +102,14 @@ class PyDatasetPasses:
         self.dataset.on_epoch_begin()
 
     def end_epoch(self) -> None:
-        """After the last batch of an epoch, and once before the first epoch of all."""
+        """Stop the workers and call the dataset's hook, after the last batch of an epoch."""
         if self.workers is not None:
             self.workers.stop()
         self.dataset.on_epoch_end()
         self._is_in_epoch = False
 
     def complete(self, batch: Any) -> Batch:
-        """A batch as a tuple or a dict, with the weights of its classes."""
+        """Return a batch as a tuple or a dict, with class weights added as sample weights."""
         if isinstance(batch, dict):
             return batch
         batch = (batch,) if isinstance(batch, np.ndarray) else batch

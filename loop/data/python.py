@@ -1,6 +1,7 @@
-"""Batches that Python makes: generators, torch and grain loaders.
+"""Batches from Python code: generators, torch and grain loaders.
 
-tf.data runs the Python code, in a thread of its own, ahead of the training where fit lets it.
+tf.data runs the Python code in a thread of its own. Matches Keras: generators are prefetched, torch
+and grain loaders are not.
 """
 
 import itertools
@@ -12,15 +13,16 @@ import numpy as np
 import tensorflow as tf
 
 from loop.data.datasets import DatasetSource
-from loop.data.specs import PEEKED, common_spec, fitting, for_tensorflow, from_python
+from loop.data.specs import PEEKED, check_against_spec, common_spec, for_tensorflow, from_python
 from loop.types import Batch
 
 
 def generator_source(generator: Iterator[Batch]) -> DatasetSource:
-    """Batches of a Python generator, which ends when it likes.
+    """Return the source for a Python generator, whose number of batches is unknown.
 
-    A second pass begins with the two batches that were looked at, and goes on where the generator
-    stands: of one that has ended, it sees these two only. fit does the same.
+    Matches Keras: every pass begins with the two batches that were peeked at to find the shapes,
+    and continues with what the generator yields next. If it has ended, later passes consist of
+    these two batches only.
 
     Raises:
         ValueError: It yields nothing, or no tuples.
@@ -43,13 +45,13 @@ def generator_source(generator: Iterator[Batch]) -> DatasetSource:
 
     def batches() -> Iterator[Batch]:
         for batch in itertools.chain(first, generator):
-            yield keras.tree.map_structure(fitting, batch, spec)
+            yield keras.tree.map_structure(check_against_spec, batch, spec)
 
     return DatasetSource(from_python(batches, spec).prefetch(tf.data.AUTOTUNE), None)
 
 
 def loader_source(loader: Any) -> DatasetSource:
-    """Batches of a torch `DataLoader`, as many as it says.
+    """Return the source for a torch `DataLoader`; its size is `len(loader)` if that is known.
 
     Mirrors: keras.src.trainers.data_adapters.torch_data_loader_adapter.TorchDataLoaderAdapter
     """
@@ -64,7 +66,7 @@ def loader_source(loader: Any) -> DatasetSource:
 
 
 def grain_source(dataset: Iterable[Batch]) -> DatasetSource:
-    """Batches of a grain `MapDataset`, `IterDataset` or `DataLoader`.
+    """Return the source for a grain `MapDataset`, `IterDataset` or `DataLoader`.
 
     Mirrors: keras.src.trainers.data_adapters.grain_dataset_adapter.GrainDatasetAdapter
     """

@@ -1,6 +1,6 @@
-"""Sparse and ragged arrays in memory: rows of them, drawn by tf.data as fit does.
+"""Sparse and ragged arrays in memory: tf.data draws batches of their rows, as in Keras.
 
-A SparseTensor cannot be indexed. Its rows can: their indices and values, kept as ragged tensors.
+A SparseTensor cannot be indexed by rows. Its indices and values can, as ragged tensors.
 """
 
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from loop.types import Structure
 
 
 class SparseRows(NamedTuple):
-    """A sparse tensor, row by row.
+    """A sparse tensor, and its indices and values by row.
 
     Attributes:
         whole: The tensor, `[samples, ...]`.
-        indices: Where the values of each row are, `[samples, (values), rank]` int64.
+        indices: The indices of the values of each row, `[samples, (values), rank]` int64.
         values: The values of each row, `[samples, (values)]`.
     """
 
@@ -27,17 +27,17 @@ class SparseRows(NamedTuple):
 
 
 def is_composite(value: Any) -> bool:
-    """Whether an array is sparse or ragged, of TensorFlow, scipy or jax."""
+    """Return whether an array is sparse or ragged, of TensorFlow, scipy or jax."""
     return isinstance(value, tf.RaggedTensor | tf.SparseTensor) or is_foreign_sparse(value)
 
 
 def is_foreign_sparse(value: Any) -> bool:
-    """Whether a value is a sparse array of scipy or jax, which are not imported for that."""
+    """Return whether a value is a sparse array of scipy or jax, without importing either."""
     return type(value).__module__.startswith(("scipy.sparse", "jax.experimental.sparse"))
 
 
 def to_sparse_tensor(value: Any) -> Any:
-    """A sparse array of scipy or jax as a SparseTensor; anything else as it is.
+    """Return a sparse array of scipy or jax as a SparseTensor, any other value unchanged.
 
     Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.scipy_sparse_to_tf_sparse
     """
@@ -51,7 +51,7 @@ def to_sparse_tensor(value: Any) -> Any:
 
 
 def rows_of(array: Any, start: int, stop: int) -> Any:
-    """Some rows of a sparse or ragged tensor, `[stop - start, ...]`."""
+    """Return rows `start` to `stop` of an array of any kind, `[stop - start, ...]`."""
     if isinstance(array, tf.SparseTensor):
         first = [start] + [0] * (array.shape.rank - 1)
         return tf.sparse.slice(array, first, [stop - start, *array.shape[1:]])
@@ -61,14 +61,15 @@ def rows_of(array: Any, start: int, stop: int) -> Any:
 def dataset_of_rows(
     arrays: Structure, num_samples: int, batch_size: int, shuffle: bool | str
 ) -> tf.data.Dataset:
-    """A dataset of batches of arrays, some of them sparse or ragged.
+    """Return a dataset of batches of arrays, which may be sparse or ragged.
 
-    The order is drawn where Keras draws it: first of all in the graph of a map.
+    As in Keras, the order is drawn by the first random op in the graph of a map: the op seed, and
+    with it the order, depends on that.
 
     Args:
-        arrays: Leaves `[samples, ...]`: tensors of all kinds, or None.
-        num_samples: Samples in each.
-        batch_size: Samples in a batch.
+        arrays: Leaves `[samples, ...]`: dense, sparse or ragged tensors, or None.
+        num_samples: Samples in each array.
+        batch_size: Samples per batch.
         shuffle: True, False or "batch".
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset
@@ -79,24 +80,25 @@ def dataset_of_rows(
         return tf.random.shuffle(order) if shuffle and shuffle != "batch" else order
 
     def batched(order: tf.Tensor) -> tf.data.Dataset:
-        # Keras's graphs know the batch size only where every batch has it; so do ours.
+        # Matches Keras's graphs: the batch size is static only if all batches have it.
         whole = num_samples % batch_size == 0
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=whole)
 
     def take(order: tf.Tensor, leaves: tuple) -> Structure:
-        taken = iter([_taken(leaf, order) for leaf in leaves])
+        taken = iter([_gather_rows(leaf, order) for leaf in leaves])
         return keras.tree.map_structure(lambda a: None if a is None else next(taken), arrays)
 
     orders = tf.data.Dataset.range(1).map(permutation).flat_map(batched)
     if shuffle == "batch":
         orders = orders.map(tf.random.shuffle)
-    leaves = tuple(_indexable(one) for one in keras.tree.flatten(arrays) if one is not None)
+    leaves = tuple(_indexable(leaf) for leaf in keras.tree.flatten(arrays) if leaf is not None)
     everything = tf.data.Dataset.from_tensors(leaves).repeat()
     batches = tf.data.Dataset.zip((orders, everything)).map(take, tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _indexable(array: Any) -> Any:
+    """Return SparseRows for a SparseTensor, any other array unchanged."""
     if not isinstance(array, tf.SparseTensor):
         return array
     samples = array.dense_shape[0]
@@ -109,8 +111,8 @@ def _indexable(array: Any) -> Any:
     )
 
 
-def _taken(array: Any, rows: tf.Tensor) -> Any:
-    """Some rows, `[batch]` int64, of an array."""
+def _gather_rows(array: Any, rows: tf.Tensor) -> Any:
+    """Return some rows, `[batch]` int64, of an array or of SparseRows, as a tensor of its kind."""
     if not isinstance(array, SparseRows):
         return tf.gather(array, rows)
     indices, values = tf.gather(array.indices, rows), tf.gather(array.values, rows)

@@ -1,6 +1,6 @@
-"""The shapes of batches that Python makes: like fit, we look at the first two.
+"""The specs of batches from Python code, found by peeking at the first two batches, as in Keras.
 
-What differs between them is left open, and so is the size of a batch.
+Axes that differ between the two are None in the spec, and so is the batch size.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,19 +14,19 @@ from loop.data.sparse import to_sparse_tensor
 from loop.types import Batch, Structure
 
 PEEKED = 2
-"""Batches to look at before training."""
+"""Number of batches that are drawn before training to find their shapes."""
 
 
 def from_python(batches: Callable[[], Iterator[Batch]], spec: Structure) -> tf.data.Dataset:
-    """A dataset whose passes run Python."""
+    """Return a dataset that calls `batches` at the start of each pass and yields from it."""
     return tf.data.Dataset.from_generator(batches, output_signature=spec)
 
 
 def common_spec(batches: list[Batch]) -> Structure:
-    """What some batches have in common: a spec for each leaf, `[None, ...]`.
+    """Return the spec that all given batches fit: for each leaf `[None, ...]`.
 
     Raises:
-        ValueError: A leaf has no axis for samples, or another rank in another batch.
+        ValueError: A leaf is a scalar, or its rank differs between batches.
 
     Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.get_tensor_spec
     """
@@ -34,6 +34,7 @@ def common_spec(batches: list[Batch]) -> Structure:
 
 
 def _leaf_spec(*leaves: Any) -> tf.TypeSpec:
+    """Return the spec of a leaf, given the same leaf of several batches."""
     first = leaves[0]
     if first is None:
         return tf.OptionalSpec(None)
@@ -51,8 +52,8 @@ def _leaf_spec(*leaves: Any) -> tf.TypeSpec:
             "When passing a dataset to a Keras model, the corresponding arrays in each batch must "
             f"have the same rank. Received: shapes {shapes}"
         )
-    alike = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True)]
-    shape = [None, *alike[1:]]
+    common = [sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*shapes, strict=True)]
+    shape = [None, *common[1:]]
     dtype = keras.backend.standardize_dtype(first.dtype)
     if isinstance(first, tf.RaggedTensor):
         return tf.RaggedTensorSpec(shape, dtype, first.ragged_rank, first.row_splits.dtype)
@@ -61,11 +62,11 @@ def _leaf_spec(*leaves: Any) -> tf.TypeSpec:
     return tf.TensorSpec(shape, dtype)
 
 
-def fitting(leaf: Any, spec: tf.TypeSpec) -> Any:
-    """A leaf of a batch as tf.data takes it.
+def check_against_spec(leaf: Any, spec: tf.TypeSpec) -> Any:
+    """Return a leaf of a batch as tf.data accepts it.
 
     Raises:
-        TypeError: Its shape is not that of the batches that were looked at.
+        TypeError: Its shape does not fit the spec of the batches that were peeked at.
     """
     leaf = for_tensorflow(leaf)
     if not isinstance(spec, tf.OptionalSpec) and not spec.shape.is_compatible_with(leaf.shape):
@@ -80,5 +81,5 @@ def fitting(leaf: Any, spec: tf.TypeSpec) -> Any:
 
 
 def for_tensorflow(leaf: Any) -> Any:
-    """A leaf as tf.data takes it, which knows no None."""
+    """Return a leaf as tf.data accepts it: an empty Optional for None, a SparseTensor if sparse."""
     return tf.experimental.Optional.empty(None) if leaf is None else to_sparse_tensor(leaf)

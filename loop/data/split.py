@@ -1,4 +1,4 @@
-"""The validation split: the last rows, taken before anything is shuffled."""
+"""The validation split: the last rows of the arrays, split off before shuffling."""
 
 import math
 
@@ -10,14 +10,17 @@ from loop.types import Arrays
 
 
 def split_validation(arrays: Arrays, validation_split: float) -> tuple[Arrays, Arrays]:
-    """Cuts `(x, y, sample_weight)` into the rows to train on and the last rows, to validate on.
+    """Split `(x, y, sample_weight)` into training rows and the last rows, for validation.
 
     Args:
-        arrays: Structures of arrays `[samples, ...]`; None where there is nothing.
-        validation_split: The fraction to validate on.
+        arrays: Structures of arrays `[samples, ...]`, or None.
+        validation_split: The fraction of the rows to validate on.
+
+    Returns:
+        The training arrays, and the validation arrays.
 
     Raises:
-        ValueError: Something is no array, or one side would be empty.
+        ValueError: A leaf is no array, or one of the two parts would be empty.
 
     Mirrors: keras.src.trainers.data_adapters.array_slicing.train_validation_split
     """

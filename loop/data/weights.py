@@ -1,4 +1,4 @@
-"""Class weights and sample weights: how much each sample counts in the objective."""
+"""Class weights and sample weights: the weight of each sample in the objective."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from loop.types import Batch, Structure
 
 
 def class_to_sample_weight(y: Structure, class_weight: dict[int, float]) -> np.ndarray:
-    """The weight of each sample's class, `[samples]` of `floatx`; 1 for classes not listed.
+    """Return the class weight of each sample, `[samples]` of `floatx`; 1 for classes not listed.
 
     Args:
         y: Integer classes `[samples]` or `[samples, 1]`, or one-hot `[samples, classes]`.
-        class_weight: A weight for each class.
+        class_weight: Weights by integer class.
 
     Mirrors: keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights
     """
@@ -29,12 +29,12 @@ def class_to_sample_weight(y: Structure, class_weight: dict[int, float]) -> np.n
             f"[samples, 1] or [samples, classes], got {keras.ops.shape(y)}."
         )
     present, which = np.unique(np.round(classes).astype("int32"), return_inverse=True)
-    weights = [class_weight.get(int(one), 1.0) for one in present]
+    weights = [class_weight.get(int(label), 1.0) for label in present]
     return np.asarray(weights, keras.config.floatx())[which]
 
 
 def weight_for_each_output(y: Structure, sample_weight: Structure) -> Structure:
-    """Sample weights in the structure of `y`: one array for all outputs is handed to each.
+    """Return sample weights in the structure of `y`; a single array is repeated for each output.
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
     """
@@ -60,11 +60,13 @@ def weight_for_each_output(y: Structure, sample_weight: Structure) -> Structure:
 
 
 def with_class_weight(dataset: tf.data.Dataset, class_weight: dict[int, float]) -> tf.data.Dataset:
-    """A dataset of `(x, y)` as one of `(x, y, weights)`: `[batch]` float32, int32 if all are ints.
+    """Map a dataset of `(x, y)` to one of `(x, y, sample_weight)`.
+
+    The weights are `[batch]` float32, or int32 if all class weights are ints.
 
     Mirrors: keras.src.trainers.data_adapters.tf_dataset_adapter.make_class_weight_map_fn
     """
-    # A table up to the largest class listed: a larger one in the data is out of its range.
+    # Matches Keras: the table ends at the largest class listed; a larger class in the data fails.
     table = tf.constant([class_weight.get(c, 1.0) for c in range(max(class_weight) + 1)])
 
     def add_weights(*data: Any) -> Batch:
@@ -81,7 +83,7 @@ def with_class_weight(dataset: tf.data.Dataset, class_weight: dict[int, float]) 
 
 
 def _classes(y: tf.Tensor) -> tf.Tensor:
-    """The class of each sample, `[batch]` int32, from classes, a column of them, or one-hot."""
+    """Return the class of each sample, `[batch]` int32, from `[batch]`, `[batch, 1]` or one-hot."""
     if y.shape.rank < 2:
         return tf.cast(tf.round(y), tf.int32)
     column = tf.cast(tf.round(y[..., 0]), tf.int32)
