@@ -20,7 +20,13 @@ from keras.callbacks import (
 
 import loop
 from loop.callbacks import ProgressBar, cadence, logs_only, register_cadence
-from loop.callbacks.cadence import EPOCHS, TRAINING, has_hooks, looks_inside, next_control
+from loop.callbacks.cadence import (
+    EPOCHS,
+    TRAINING,
+    has_hooks,
+    needs_control_within_epoch,
+    next_control,
+)
 
 A_LOT = 10_000
 
@@ -121,8 +127,8 @@ def test_a_class_may_say_that_it_reads_logs_only():
         logs_only = True
 
     assert last(Reader()) == NEVER
-    assert looks_inside(Reader())
-    assert not looks_inside(ModelCheckpoint("a.keras"))
+    assert needs_control_within_epoch(Reader())
+    assert not needs_control_within_epoch(ModelCheckpoint("a.keras"))
 
 
 def test_history_needs_no_control_between_epochs():

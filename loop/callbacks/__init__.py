@@ -1,4 +1,4 @@
-"""Callbacks: whose hooks are called, when, with which logs. Keras's own work unchanged."""
+"""Callbacks: which hooks are called, when, and with which logs. Takes Keras's callbacks as is."""
 
 from loop.callbacks.batches import BatchHooks
 from loop.callbacks.cadence import logs_only, register_cadence

@@ -1,4 +1,4 @@
-"""The hooks around batches: which callbacks have them, when they want control, and their calls."""
+"""The hooks around batches: which callbacks have them, how far calls may run, and their calls."""
 
 from typing import NamedTuple
 
@@ -17,13 +17,13 @@ from loop.types import MAX_SECONDS, Horizon, Logs
 
 
 class BatchHooks(NamedTuple):
-    """The hooks for the batches of training, of testing or of prediction.
+    """The hooks around the batches of training, of testing or of prediction.
 
-    Hooks that are Keras's empty ones are never called, and logs become floats only where a callback
-    reads them: that waits for the device.
+    Keras's empty hooks are never called, and logs become floats only if there is a hook to call
+    with them, because that waits for the device.
 
     Attributes:
-        callbacks: All callbacks, in the order in which they are called.
+        callbacks: All callbacks, in the order of their calls.
         hooks: The names of the hooks, begin before end: `loop.callbacks.cadence.TRAINING`, ...
     """
 
@@ -32,21 +32,21 @@ class BatchHooks(NamedTuple):
 
     @property
     def listeners(self) -> list[Callback]:
-        """The callbacks that have such hooks now: some set theirs while they train."""
+        """The callbacks with such hooks now: a callback may set hooks during training."""
         return [callback for callback in self.callbacks if has_hooks(callback, self.hooks)]
 
     @property
     def readers(self) -> list[Callback]:
-        """The listeners that only read logs, and may be called when the batches are over."""
+        """The listeners that only read logs; their hooks may be called after the batches."""
         return [callback for callback in self.listeners if reads_logs_only(callback)]
 
     def horizon(self, step: int, together: int = 1) -> Horizon:
-        """Return how far the next call may run before a callback wants control.
+        """Return how far the next call may run before a callback needs control.
 
         Args:
             step: The step that comes next, counted from 0 in its epoch.
-            together: Steps in one execution. Of an execution of several steps, Keras calls hooks
-                for the last one alone, so logs of the steps between are recorded for nobody.
+            together: Steps per execution. Matches Keras: in an execution of several steps, hooks
+                are called for the last step only, so logs of the others are not recorded.
         """
         listeners = self.listeners
         record = any(reads_logs_only(callback) for callback in listeners)
@@ -60,19 +60,22 @@ class BatchHooks(NamedTuple):
         return Horizon(last, seconds, record, every_step)
 
     def begin(self, step: int) -> None:
-        """Call the hooks before a call; `step` is the first one it runs."""
+        """Call the begin hooks before a compiled call; `step` is the first step that it runs."""
         self._begin(self.listeners, step)
 
     def end(self, step: int, logs: list[Logs]) -> None:
-        """Call the hooks after a call.
+        """Call the end hooks after a compiled call.
+
+        If the logs of every step were recorded, callbacks that only read logs get the begin and end
+        hooks of all of its steps, in order. The others get those of its last step.
 
         Args:
-            step: The last step it ran.
-            logs: The logs after that step, or after each step of the call.
+            step: The last step that the call ran.
+            logs: The logs after that step, or after every step of the call.
         """
-        *passed, last = logs
-        readers = self.readers if passed else []
-        for place, step_logs in enumerate(passed, step - len(passed)):
+        *earlier, last = logs
+        readers = self.readers if earlier else []
+        for place, step_logs in enumerate(earlier, step - len(earlier)):
             self._end(readers, place, step_logs)
             self._begin(readers, place + 1)
         self._end(self.listeners, step, last)

@@ -1,13 +1,13 @@
-"""When callbacks look at batches, and so how far a call may run before they want control.
+"""After which batches callbacks need control, which limits how far a call may run.
 
-what a callback has                    it wants control
+callback                               needs control
 no batch hooks (Keras's empty ones)    never within an epoch
-a registered cadence                   as the cadence says, `register_cadence`
+a registered cadence                   as returned by the cadence: see `register_cadence`
 `logs_only = True`                     never; its hooks are called after the call, with all logs
 other batch hooks                      after every batch
 
-The cadence is looked up before every call: a callback may set hooks, or its frequency, while it
-trains.
+The cadence is looked up before every call, because a callback may set hooks, or its frequency,
+during training.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,11 +23,13 @@ from loop._keras import batches_until_save, is_inherited, is_profiling
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
 Cadence = float | Callable[[Any, int], int | None]
-"""`cadence(callback, batch)` returns the batch, from `batch` on, after which the callback wants
-control, counted from 0 in its epoch; None: not in this epoch. A number: about every so many
-seconds."""
+"""When a callback needs control: a number for about every so many seconds, or a function.
+
+`cadence(callback, batch)` returns the first batch, from `batch` on, after which the callback needs
+control, counted from 0 in its epoch; None if there is none in this epoch."""
 
 CADENCES: dict[type, Cadence] = {}
+"""The registered cadences, by the exact class of the callback."""
 
 Hooks = tuple[str, ...]
 
@@ -37,23 +39,24 @@ PREDICTING: Hooks = ("on_predict_batch_begin", "on_predict_batch_end")
 VALIDATION: Hooks = ("on_test_begin", "on_test_end")
 EPOCHS: Hooks = ("on_epoch_begin", "on_epoch_end")
 
-_HOOKS_WITH_CADENCE = {*TRAINING, *TESTING, *EPOCHS}  # one set on an object has no known cadence
+_HOOKS_WITH_CADENCE = {*TRAINING, *TESTING, *EPOCHS}
+"""Hooks that a cadence of the class describes, unless the instance sets a hook of its own."""
 
 
 def register_cadence(callback_class: type, cadence: Cadence) -> None:
-    """Declare when callbacks of a class look at batches; subclasses must declare it themselves.
+    """Declare when callbacks of a class need control; subclasses must declare it themselves.
 
         register_cadence(SaveEvery100, lambda callback, batch: batch - batch % 100 + 99)
         register_cadence(Dashboard, 2)  # about every two seconds
 
     Args:
-        callback_class: The class. Its hooks must have the same effect when the batches between are
-            left out.
+        callback_class: The class. Its hooks must have the same effect if they are not called for
+            the batches in between.
         cadence: A function `cadence(callback, batch)`, or a number of seconds: see `Cadence`.
 
     Raises:
         TypeError: The cadence is neither a function nor a number.
-        ValueError: The number is negative, or no number (NaN).
+        ValueError: The number is negative or NaN.
     """
     if isinstance(cadence, bool) or not (isinstance(cadence, Real) or callable(cadence)):
         raise TypeError(
@@ -74,8 +77,10 @@ def register_cadence(callback_class: type, cadence: Cadence) -> None:
 def logs_only(callback: AnyCallback) -> AnyCallback:
     """Mark a callback whose batch hooks read logs and nothing else: no weights, no clock.
 
-    Its hooks are called with the exact logs of each batch, in order, once the call that ran the
-    batches is over. A class may declare the same: `logs_only = True`.
+        loop.fit(model, x, y, callbacks=[logs_only(my_callback)])
+
+    Its hooks are called with the exact logs of each batch, in order, after the compiled call that
+    ran the batches. A class may declare the same with the attribute `logs_only = True`.
 
     Returns:
         The callback.
@@ -85,7 +90,7 @@ def logs_only(callback: AnyCallback) -> AnyCallback:
 
 
 def reads_logs_only(callback: Callback) -> bool:
-    """Return whether the batch hooks of a callback may be called when the batches are over."""
+    """Return whether the batch hooks of a callback may be called after the batches have run."""
     if type(callback) is keras.callbacks.TensorBoard:
         writes_batches = callback.update_freq != "epoch"
         return writes_batches and not (is_profiling(callback) or callback.write_steps_per_second)
@@ -93,15 +98,15 @@ def reads_logs_only(callback: Callback) -> bool:
 
 
 def has_hooks(callback: Callback, hooks: Hooks) -> bool:
-    """Return whether a callback has any of some hooks that is not Keras's empty one."""
+    """Return whether a callback overrides any of the named hooks of `keras.callbacks.Callback`."""
     if hooks == EPOCHS and type(callback) is keras.callbacks.History:
-        # Its hooks only copy logs, so they may be called when several epochs are over.
+        # Its hooks only copy logs, so they may be called after several epochs have run.
         return not _HOOKS_WITH_CADENCE.isdisjoint(vars(callback))
     return not all(is_inherited(getattr(callback, hook), getattr(Callback, hook)) for hook in hooks)
 
 
-def looks_inside(callback: Callback) -> bool:
-    """Return whether a callback with batch hooks wants control, or logs, within the next epoch."""
+def needs_control_within_epoch(callback: Callback) -> bool:
+    """Return whether a callback with batch hooks needs control, or logs, within the next epoch."""
     if reads_logs_only(callback):
         return True
     cadence = cadence_of(callback)
@@ -111,15 +116,15 @@ def looks_inside(callback: Callback) -> bool:
 def next_control(
     listeners: Iterable[Callback], batch: int, seconds: float
 ) -> tuple[int | None, float]:
-    """Return the batch, and the seconds, after which the first of some callbacks wants control.
+    """Return after which batch, and after how many seconds, a call must return control.
 
     Args:
         listeners: The callbacks with hooks for such batches.
         batch: The batch that comes next, counted from 0 in its epoch.
-        seconds: The most seconds.
+        seconds: The upper limit of the seconds.
 
     Returns:
-        The last batch that may run, None for the last of the epoch; and about how many seconds.
+        The last batch that may run, None for the last of the epoch; and the seconds, approximate.
     """
     lasts = []
     for callback in listeners:
@@ -134,7 +139,7 @@ def next_control(
 
 
 def cadence_of(callback: Callback) -> Cadence:
-    """Return when a callback looks; hooks set on the object are not those of its class."""
+    """Return the cadence of a callback's class; the default if the instance sets own hooks."""
     if type(callback) not in CADENCES or not _HOOKS_WITH_CADENCE.isdisjoint(vars(callback)):
         return every_batch
     return CADENCES[type(callback)]
@@ -145,25 +150,29 @@ def every_batch(_: Callback, batch: int) -> int:
     return batch
 
 
-def _when_it_saves(callback: Any, batch: int) -> int | None:
-    """`ModelCheckpoint` and `BackupAndRestore` also count the batches that no hook was called for.
+def _cadence_of_saving(callback: Any, batch: int) -> int | None:
+    """Return the batch after which `ModelCheckpoint` or `BackupAndRestore` saves next.
 
-    Only the first batch of an epoch must be one that their hook is called for.
+    Both derive how many batches have run from the batch number that a hook gets, so hooks may be
+    left out in between. But the hook of the first batch of an epoch must be called.
     """
     if callback.save_freq == "epoch":
         return None
     return batch if batch == 0 else batch + batches_until_save(callback) - 1
 
 
-def _when_it_writes(callback: Any, batch: int) -> int | None:
-    """`TensorBoard` writes the graph after a first batch, and nothing more between epochs."""
+def _cadence_of_tensorboard(callback: Any, batch: int) -> int | None:
+    """Return the batch after which `TensorBoard` writes next.
+
+    With `update_freq="epoch"`, it writes the graph after the first batch, and then only at epochs.
+    """
     at_epochs_only = callback.update_freq == "epoch" and not is_profiling(callback)
     if not at_epochs_only or tf.summary.should_record_summaries():
         return batch
     return 0 if batch == 0 and callback.write_graph else None
 
 
-register_cadence(keras.callbacks.ModelCheckpoint, _when_it_saves)
-register_cadence(keras.callbacks.BackupAndRestore, _when_it_saves)
-register_cadence(keras.callbacks.TensorBoard, _when_it_writes)
+register_cadence(keras.callbacks.ModelCheckpoint, _cadence_of_saving)
+register_cadence(keras.callbacks.BackupAndRestore, _cadence_of_saving)
+register_cadence(keras.callbacks.TensorBoard, _cadence_of_tensorboard)
 register_cadence(keras.callbacks.ProgbarLogger, 0.05)  # the interval at which its bar is redrawn

@@ -1,7 +1,7 @@
-"""Calls the hooks of every callback, in Keras's order: the user's, then History, then the bar.
+"""Calls the hooks of all callbacks in Keras's order: the user's, History, the progress bar.
 
-All callbacks of one event share ONE dict of logs: what an earlier one adds (a learning rate, say)
-the later ones see, and History records.
+All callbacks of an event get the SAME dict of logs, as in Keras: what an earlier callback adds, for
+example a learning rate, is in the logs of later callbacks and is recorded by History.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,10 @@ class Callbacks:
     """Callbacks whose hooks are called together, in order.
 
     Attributes:
-        training: The hooks around batches that train.
-        testing: The hooks around batches of an evaluation or a validation pass.
-        predicting: The hooks around batches of a prediction.
+        callbacks: The callbacks.
+        training: Their hooks around training batches.
+        testing: Their hooks around the batches of an evaluation or a validation pass.
+        predicting: Their hooks around the batches of a prediction.
 
     Mirrors: keras.callbacks.CallbackList
     """
@@ -34,7 +35,7 @@ class Callbacks:
         self.predicting = BatchHooks(callbacks, PREDICTING)
 
     def with_hooks(self, hooks: Hooks) -> list[Callback]:
-        """Return the callbacks that have any of some hooks now."""
+        """Return the callbacks that have any of the named hooks at this moment."""
         return [callback for callback in self.callbacks if has_hooks(callback, hooks)]
 
     def _call(self, hook: Callable[[Callback, Logs], None], logs: Logs | None) -> None:
@@ -55,7 +56,7 @@ class Callbacks:
         self._call(lambda callback, logs: callback.on_epoch_begin(epoch, logs), logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Call the hooks after the validation pass of an epoch, with the logs of both."""
+        """Call the hooks after an epoch and its validation, with the logs of both."""
         self._call(lambda callback, logs: callback.on_epoch_end(epoch, logs), logs)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -83,7 +84,15 @@ def with_defaults(
     steps: int | None,
     history: bool = False,
 ) -> Callbacks:
-    """Return the user's callbacks, the History and the progress bar, ready to be called.
+    """Return the user's callbacks, a History and a progress bar, with model and params set.
+
+    Args:
+        callbacks: The user's callbacks, or a `CallbackList` that is used as it is.
+        model: The model; gets the History as `model.history`.
+        verbose: 0 for no progress bar.
+        epochs: The epoch to stop before.
+        steps: Steps per epoch; None while unknown.
+        history: Whether to add a History.
 
     Mirrors: keras.callbacks.CallbackList
     """
@@ -101,10 +110,10 @@ def with_defaults(
 
 
 def complete(callbacks: Structure, verbose: str | int, history: bool) -> list[Callback]:
-    """Return the user's callbacks with the History and the progress bar, and touch none of them.
+    """Return the user's callbacks, a History and a progress bar; call nothing on any of them.
 
-    A History or a `ProgbarLogger` of the user's takes the place of ours and keeps its own place in
-    the list. A ready `CallbackList` counts as one callback that looks at every batch.
+    If the user gave a History or a `ProgbarLogger`, none is added. A `CallbackList` is treated as a
+    single callback that needs control after every batch.
     """
     if isinstance(callbacks, CallbackList):
         return [callbacks]

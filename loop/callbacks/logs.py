@@ -1,4 +1,4 @@
-"""Logs as callbacks see them: plain floats, keys sorted."""
+"""Converts logs to the form that callbacks get: plain floats, keys sorted."""
 
 import contextlib
 from typing import Any
@@ -9,7 +9,9 @@ from loop.types import Logs
 
 
 def python_logs(logs: Logs | None) -> Logs:
-    """Flattens nested dicts, sorts the keys and turns scalars into floats, others into arrays.
+    """Return flat logs with sorted keys, scalars as floats and other tensors as NumPy arrays.
+
+    Waits for the device, once for each tensor.
 
     Mirrors: keras.src.utils.python_utils.pythonify_logs
     """
@@ -25,8 +27,8 @@ def python_logs(logs: Logs | None) -> Logs:
 def _python_value(value: Any) -> Any:
     if isinstance(value, tf.Tensor):
         if value.dtype == tf.bfloat16 and not value.shape.rank:
-            return value  # as in Keras, where NumPy makes no array of it
+            return value  # matches Keras, which leaves it a tensor
         value = value.numpy()  # waits for the device
-    with contextlib.suppress(TypeError, ValueError):  # what is no scalar stays what it is
+    with contextlib.suppress(TypeError, ValueError):  # a value that is no scalar is left as it is
         return float(value)
     return value

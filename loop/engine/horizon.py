@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from loop.callbacks import Callbacks
-from loop.callbacks.cadence import EPOCHS, TESTING, TRAINING, VALIDATION, looks_inside
+from loop.callbacks.cadence import EPOCHS, TESTING, TRAINING, VALIDATION, needs_control_within_epoch
 from loop.engine.loops import MAX_EPOCHS
 
 
@@ -17,7 +17,7 @@ class Due(Protocol):
 
 def why_callbacks_look_inside(callbacks: Callbacks, validates: bool) -> str | None:
     """Return why callbacks want control, or logs, within the next epoch; None where none does."""
-    if any(looks_inside(callback) for callback in callbacks.with_hooks(TRAINING)):
+    if any(needs_control_within_epoch(callback) for callback in callbacks.with_hooks(TRAINING)):
         return "a callback looks at batches"
     if validates and callbacks.with_hooks(VALIDATION + TESTING):
         return "a callback looks at validation"
