@@ -1,8 +1,8 @@
-"""One step of a model, compiled for batches of one spec, and the cache that holds it.
+"""The step of a model, compiled for batches of one spec, and the cache of compiled steps.
 
-Everything compiled is stored on the function object that Keras makes for the same purpose
-(`model.train_function`), so it lives exactly as long: `compile` and
-`make_train_function(force=True)` drop it, and a second fit on the same shapes traces nothing.
+The cache is stored on the function object that Keras makes for the same purpose
+(`model.train_function`), so it has the same lifetime: `compile` and
+`make_train_function(force=True)` clear it, and a second fit on the same shapes traces nothing.
 """
 
 from collections.abc import Callable
@@ -30,35 +30,35 @@ from loop.types import Batch, Logs, StepFunction, Structure
 
 
 class StepKind(NamedTuple):
-    """The names that Keras has for one kind of step, and the step functions that stand for it."""
+    """The names of Keras's methods for training, testing or prediction, and our step functions."""
 
     function: str
-    """The attribute of a model with Keras's compiled function."""
+    """The attribute of a model that holds Keras's compiled function."""
 
     make: str
-    """The method that makes it."""
+    """The method that sets this attribute."""
 
     step: str
-    """The method with the mathematics of one batch."""
+    """The method that computes on one batch."""
 
     ours: StepFunction
-    """The step of a model that inherits Keras's."""
+    """The step function for models that inherit Keras's method."""
 
     overridden: StepFunction
-    """The step of a model whose class overrides Keras's."""
+    """The step function for models that override it: calls the model's own method."""
 
     def keras_function(self, model: keras.Model) -> Any:
-        """Return Keras's function for this kind of step; make it where there is none."""
+        """Return Keras's compiled function for this kind of step, creating it if it is missing."""
         getattr(model, self.make)()
         return getattr(model, self.function)
 
     def step_of(self, model: keras.Model) -> StepFunction:
-        """Return the step of a model: ours in the place of Keras's, or the model's own."""
+        """Return the step function for a model: ours, or its own if it overrides Keras's."""
         inherited = is_inherited(getattr(model, self.step), getattr(keras.Model, self.step))
         return self.ours if inherited else self.overridden
 
     def check(self, model: keras.Model) -> None:
-        """Raise NotImplementedError if the model makes its compiled function itself."""
+        """Raise NotImplementedError if the model overrides the method named by `make`."""
         check_inherited(getattr(model, self.make), getattr(keras.Model, self.make))
 
 
@@ -82,33 +82,33 @@ PREDICT = StepKind(
 
 
 class StepFunctions(NamedTuple):
-    """A step as functions that trace by the shapes that come."""
+    """A step as functions that are traced for each new shape of their arguments."""
 
     on_batch: Callable[[Batch], Logs]
-    """Takes a batch; a `tf.function`, or Python where the model runs eagerly."""
+    """Runs the step on a batch: a `tf.function`, or plain Python if the model runs eagerly."""
 
     on_pass: Callable[[tf.data.Iterator], Logs]
-    """Draws its batch inside the graph. Matches Keras: where the pass is exhausted it fails in
-    mid-step, and may leave `optimizer.iterations` incremented."""
+    """Runs the step on the next batch of an iterator, drawn inside the graph. Matches Keras: an
+    exhausted iterator fails within the step and may leave `optimizer.iterations` incremented."""
 
 
 class CompiledStep:
-    """One step of a model, compiled for batches of one spec, and what is known about its graph.
+    """A step of a model compiled for batches of one spec, and the properties of its graph.
 
     Attributes:
         model: The model.
         spec: A `tf.TensorSpec` for each leaf of a batch.
-        on_batch: Takes a batch: one concrete function, or Python that runs eagerly.
+        on_batch: Runs the step on a batch: a concrete function, or Python if it runs eagerly.
         on_pass: See `StepFunctions`.
-        programs: The calls of many steps that were compiled from this step, by their key.
-        measured: What plan "fastest" measured for this step, or None.
+        programs: The cache of programs that run this step, by `loop.engine.program.ProgramKey`.
+        measured: The measurements of plan "fastest" for this step, or None.
     """
 
     def __init__(self, model: keras.Model, functions: StepFunctions, spec: Structure):
         self.model = model
         self.spec = spec
         self.on_pass = functions.on_pass
-        # Under a strategy each replica has a part of a batch, and some have none: no one graph.
+        # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
         step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
         if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile):
             step = concrete(in_a_loop(step), spec)
@@ -126,22 +126,25 @@ class CompiledStep:
 
     @cached_property
     def op_types(self) -> set[str]:
-        """The types of all its ops."""
+        """The types of all ops in the graph of the step."""
         return op_types(self.on_batch)
 
     @cached_property
     def why_not_in_a_loop(self) -> str | None:
-        """Why it cannot run many times in one graph; None where it can."""
+        """Why the step cannot run in a loop inside a graph; None if it can."""
         return why_not_in_a_loop(self.on_batch)
 
     @cached_property
     def why_regrouped(self) -> str | None:
-        """Why a sum would have other bits in a loop; None where none has."""
+        """Why a sum in the step would have other bits in a loop; None if none would."""
         return why_regrouped(self.on_batch, self.model.jit_compile)
 
     @cached_property
     def why_metrics_stay_outside(self) -> str | None:
-        """Why metrics cannot be reset and read in a graph, where Keras does not; None if so."""
+        """Why metrics cannot be reset and read inside a graph; None if they can.
+
+        Keras resets and reads them outside, so the results must have the same bits in both places.
+        """
         model = self.model
         if not (
             is_inherited(model.reset_metrics, keras.Model.reset_metrics)
@@ -149,7 +152,7 @@ class CompiledStep:
         ):
             return "the model overrides reset_metrics or get_metrics_result"
         for metric in every_metric(model):
-            # total / count has the same bits in a graph and out of it; other results may not.
+            # total / count has the same bits in a graph and eagerly; other results may not.
             if not (
                 is_inherited(metric.result, keras.metrics.Mean.result)
                 and is_inherited(metric.reset_state, keras.metrics.Mean.reset_state)
@@ -163,16 +166,28 @@ class CompiledStep:
 
 
 class StepKey(NamedTuple):
-    """What a compiled step depends on, beside the model."""
+    """Everything that a compiled step depends on, apart from the model."""
 
     function: StepFunction
+    """The step function."""
+
     spec: str
+    """The specs of a batch."""
+
     eagerly: bool
+    """Whether `tf.config.run_functions_eagerly` is on."""
 
 
 @dataclass
 class Cache:
-    """Everything compiled from the steps of a model; stored on Keras's function for such steps."""
+    """Everything compiled from the steps of one kind of a model; stored on Keras's function.
+
+    Attributes:
+        step_of_model: The step function for the model, looked up once.
+        functions: Steps that are traced for each new shape, by step function.
+        compiled: Steps compiled for one spec.
+        predictions: Calls that predict several batches, by step function.
+    """
 
     step_of_model: StepFunction | None = None
     functions: dict[StepFunction, StepFunctions] = field(default_factory=dict)
@@ -183,21 +198,21 @@ class Cache:
 
 
 def cache_on(function: Any) -> Cache:
-    """Return the cache on one of Keras's functions."""
+    """Return the cache stored on a function of Keras, creating it on first use."""
     cache: Cache = vars(function).setdefault("_glassfit_cache", Cache())
     return cache
 
 
 class ModelStep:
-    """The step that a fit or an evaluation runs: the model's, or one that the user gives.
+    """The step that a fit or an evaluation runs: the model's, or a step function that was passed.
 
     Attributes:
         model: The model.
         kind: `TRAIN` or `TEST`.
-        given: The user's step in place of the model's, or None.
+        given: The step function passed in place of the model's step, or None.
 
     Raises:
-        NotImplementedError: The model makes its compiled function itself.
+        NotImplementedError: The model overrides the method that makes Keras's compiled function.
 
     Mirrors: keras.Model.make_train_function
     """
@@ -210,7 +225,7 @@ class ModelStep:
 
     @property
     def keras_function(self) -> Any:
-        """Keras's function for this step; a callback that compiles the model replaces it."""
+        """Keras's compiled function for this step; `model.compile` replaces it."""
         return self.kind.keras_function(self.model)
 
     def compiled(self, spec: Structure) -> CompiledStep:
@@ -223,7 +238,7 @@ class ModelStep:
         return cache.compiled[key]
 
     def for_any_shape(self) -> StepFunctions:
-        """Return the step as functions that trace by the shapes that come."""
+        """Return the step as functions that are traced for each new shape of their arguments."""
         cache = cache_on(self.keras_function)
         step = self._step(cache)
         if step not in cache.functions:
@@ -231,7 +246,7 @@ class ModelStep:
         return cache.functions[step]
 
     def _step(self, cache: Cache) -> StepFunction:
-        """Return the function of the step; that of the model is looked up once, as in Keras."""
+        """Return the step function; the model's is looked up once per cache, as in Keras."""
         if self.given is not None:
             return self.given
         if cache.step_of_model is None:

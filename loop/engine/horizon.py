@@ -1,4 +1,4 @@
-"""How many whole epochs one call may run before a callback wants control."""
+"""How many whole epochs one call may run before a callback needs control."""
 
 from typing import Protocol
 
@@ -8,15 +8,15 @@ from loop.engine.loops import MAX_EPOCHS
 
 
 class Due(Protocol):
-    """A validation pass that says when it is due."""
+    """Anything with `is_due`: the validation pass of a fit."""
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to validate after an epoch, counted from 0."""
         ...
 
 
-def why_callbacks_look_inside(callbacks: Callbacks, validates: bool) -> str | None:
-    """Return why callbacks want control, or logs, within the next epoch; None where none does."""
+def why_control_within_epoch(callbacks: Callbacks, validates: bool) -> str | None:
+    """Return why callbacks need control, or logs, within the next epoch; None if none does."""
     if any(needs_control_within_epoch(callback) for callback in callbacks.with_hooks(TRAINING)):
         return "a callback looks at batches"
     if validates and callbacks.with_hooks(VALIDATION + TESTING):
@@ -25,17 +25,17 @@ def why_callbacks_look_inside(callbacks: Callbacks, validates: bool) -> str | No
 
 
 def epochs_ahead(callbacks: Callbacks, validation: Due | None, epoch: int, epochs: int) -> int:
-    """Return how many epochs, from `epoch` on, callbacks let one call run.
+    """Return the number of epochs, from `epoch` on, that one call may run.
 
     Args:
-        callbacks: Callbacks that do not look into the next epoch.
-        validation: Says after which epochs to validate; None for no validation.
+        callbacks: Callbacks that do not need control within the next epoch.
+        validation: The validation pass; None for no validation.
         epoch: The epoch that comes next.
         epochs: The epoch to stop before.
 
     Returns:
-        One where a callback has hooks of epochs; otherwise so many that either all validate or none
-        does.
+        1 if a callback has hooks for epochs. Otherwise the number of next epochs that are alike,
+        that is all with validation or all without, up to `MAX_EPOCHS`.
     """
     if callbacks.with_hooks(EPOCHS):
         return 1

@@ -1,15 +1,15 @@
-"""What runs inside a compiled call: many steps, and many epochs.
+"""The loops inside a compiled call: over many steps, and over many epochs.
 
     while step < end and now < deadline:
-        logs = step_function(source.draw(inputs, step))     # the batch, too, is drawn in the graph
+        logs = step_function(source.draw(inputs, step))     # the batch is drawn in the graph, too
         step += 1
 
-What keeps the bits (docs/decisions/fusion.md): the step stays a function of its own, called from
-the body of a loop that TensorFlow lowers, so it goes through the same rewrites as under Keras;
-shapes are static where Keras's are; data and order come as arguments and not as constants.
+The bits are Keras's because (docs/decisions/fusion.md) the step is a separate function, called from
+the body of a loop that TensorFlow lowers, so TensorFlow applies the same graph rewrites to it as
+under Keras; shapes are static where Keras's are; data and order are arguments, not constants.
 
-Every loop ends at a deadline as well, so a call returns in time however slow a step is or becomes,
-and hands back how far it came. XLA has no clock: there a call runs to its end.
+Every loop also ends at a deadline, so a call returns in time even if a step is or becomes slow, and
+it returns how far it came. Under XLA a graph cannot read a clock: a call runs all of its steps.
 """
 
 from typing import Any, NamedTuple
@@ -21,14 +21,14 @@ from loop.metrics import epoch_logs
 from loop.types import Logs, Structure
 
 MAX_RECORDED = 1024
-"""The most steps whose logs one call hands back."""
+"""The most steps whose logs one call records: the arrays of logs in the graph have this size."""
 
 MAX_EPOCHS = 64
-"""The most epochs in one call: the history in the graph has a fixed size."""
+"""The most epochs in one call: the arrays of logs in the graph have this size."""
 
 
 class Steps(NamedTuple):
-    """A step and where its batches come from."""
+    """A step and the source of its batches."""
 
     function: Any
     """The concrete function of the step."""
@@ -45,20 +45,20 @@ def many_steps(
     deadline: tf.Tensor | None,
     record: bool = False,
 ) -> tuple[tf.Tensor, Logs, Logs]:
-    """Run steps `start` to `end` of a pass, inside a graph: at least one, until the deadline.
+    """Run steps `start` to `end` of a pass, until the deadline but at least one, inside a graph.
 
     Args:
-        steps: The step and where its batches come from.
-        inputs: The pass to draw them from, as `source.signature` describes it.
+        steps: The step and the source of its batches.
+        inputs: The inputs of the pass, as `source.signature` describes them.
         start: The place of the first batch in the pass, int64.
         end: The place to stop before, int64.
-        deadline: Seconds since 1970, float64; None in XLA, where every shape must be known and
-            the short last batch is a case of its own.
+        deadline: Seconds since 1970, float64. None under XLA, which also requires static shapes, so
+            that a short last batch runs after the loop instead of inside it.
         record: Whether to record the logs after every step.
 
     Returns:
-        The place after the last step that ran, its logs, and with `record` the logs after each
-        step, `[MAX_RECORDED]`; otherwise {}.
+        The place after the last step that ran; its logs; and the logs after every step,
+        `[MAX_RECORDED]` for each log, or {} without `record`.
     """
     function, source = steps
     short = deadline is None and source.last_is_short
@@ -79,7 +79,7 @@ def many_steps(
 
     place = start
     if not short or source.num_batches > 1:
-        # One step after another: an update of the weights waits for the one before in any case.
+        # Steps in parallel would gain nothing: each needs the weights that the last one updated.
         place, logs, recorded = tf.while_loop(
             goes_on, step, (start, logs, recorded), parallel_iterations=1
         )
@@ -94,20 +94,20 @@ def many_steps(
 
 
 def no_logs(function: Any) -> Logs:
-    """Return zeros in the place of the logs of a step: what a loop starts with."""
+    """Return zeros in the structure of the logs of a step: the initial value in a loop."""
     outputs = function.structured_outputs
     return {name: tf.zeros(log.shape, log.dtype) for name, log in outputs.items()}
 
 
 def rows_for(logs: Logs, rows: int) -> dict[str, tf.TensorArray]:
-    """Return room for so many rows of such logs."""
+    """Return an empty TensorArray of `rows` elements for each log."""
     return {
         name: tf.TensorArray(log.dtype, rows, element_shape=log.shape) for name, log in logs.items()
     }
 
 
 def with_row(rows: dict[str, tf.TensorArray], place: tf.Tensor, logs: Logs) -> dict:
-    """Return the rows with logs written at a place."""
+    """Return the rows with the logs written at index `place`."""
     place = tf.cast(place, tf.int32)
     return {name: array.write(place, logs[name]) for name, array in rows.items()}
 
@@ -118,39 +118,39 @@ def stacked(rows: dict[str, tf.TensorArray]) -> Logs:
 
 
 class Span(NamedTuple):
-    """What a call of many epochs is asked for; one int64 vector, `[5]`, in the graph.
+    """The epochs that a call is to run; in the graph an int64 vector, `[5]`.
 
-    The places apply to the first epoch, which an earlier call may have begun; every later epoch
-    starts at its first step.
+    `first` and `first_test` apply to the first epoch only, which an earlier call may have begun.
+    Later epochs start at step 0.
     """
 
     first: int
-    """The step to start at."""
+    """The training step to start at, in the first epoch."""
 
     end: int
-    """The step to stop before."""
+    """The training step to stop before, in every epoch."""
 
     first_test: int
-    """The step of validation to start at."""
+    """The validation step to start at, in the first epoch."""
 
     tests: int
     """Steps of validation in each epoch; 0 for none."""
 
     epochs: int
-    """How many epochs to close."""
+    """How many epochs to complete."""
 
 
 class Progress(NamedTuple):
     """How far a call of many epochs came; int64 in the graph."""
 
     epochs: int
-    """Epochs that were closed."""
+    """Number of epochs completed."""
 
     place: int
-    """The step to go on with in the epoch after these; `end` where all of its steps ran."""
+    """The next training step in the epoch that follows these; `end` if all of its steps ran."""
 
     test_place: int
-    """The step of validation to go on with."""
+    """The next validation step in that epoch."""
 
 
 class EpochLoop(NamedTuple):
@@ -176,13 +176,13 @@ class EpochLoop(NamedTuple):
 
 
 class ManyEpochs(NamedTuple):
-    """Epochs of training, each with its validation; call it inside a graph.
+    """A loop over epochs of training, each with its validation. Call it inside a graph.
 
     Attributes:
-        model: Its metrics are reset where an epoch, or a validation, begins.
-        train: The steps that train.
-        test: The steps that validate, or None.
-        has_clock: Whether to stop at a deadline; not in XLA, where every shape must be known.
+        model: The model; its metrics are reset at the start of every epoch and every validation.
+        train: The training step and its source.
+        test: The validation step and its source; None for no validation.
+        has_clock: Whether to stop at a deadline; False under XLA, which cannot.
     """
 
     model: keras.Model
@@ -198,19 +198,19 @@ class ManyEpochs(NamedTuple):
         span: tf.Tensor,
         seconds: tf.Tensor,
     ) -> tuple[tf.Tensor, Logs, Logs]:
-        """Run epochs until all are closed or the time is over.
+        """Run epochs until all are completed or the time is over.
 
         Args:
-            arrays: What to train on, `[samples, ...]`.
-            orders: The order of the samples for each epoch, `[passes, samples]`; the last row
-                serves all epochs that are left.
-            test_inputs: A pass over the validation data, or [].
+            arrays: The training data, `[samples, ...]`.
+            orders: The order of the samples for each epoch, `[passes, samples]` int64; the last row
+                is used for all further epochs.
+            test_inputs: The inputs of a pass over the validation data, or [].
             span: A `Span` as a vector, `[5]` int64.
             seconds: About how long to run, float64.
 
         Returns:
-            `Progress` as a vector, `[3]` int64, and the logs of each epoch, `[MAX_EPOCHS]` a log:
-            those of training, those of validation.
+            `Progress` as a vector, `[3]` int64; the training logs and the validation logs of the
+            epochs, `[MAX_EPOCHS]` for each log.
         """
         asked = Span(*tf.unstack(span))
         last_order = tf.shape(orders, tf.int64)[0] - 1
@@ -261,7 +261,7 @@ class ManyEpochs(NamedTuple):
     def _validated(
         self, inputs: Structure, start: tf.Tensor, end: tf.Tensor, deadline: tf.Tensor | None
     ) -> tuple[tf.Tensor, Logs]:
-        """Run steps `start` to `end` of validation; return the place reached and the logs."""
+        """Run validation steps `start` to `end`; return the next step and the logs so far."""
         assert self.test is not None
         test = self.test
 
@@ -278,5 +278,5 @@ class ManyEpochs(NamedTuple):
 
 
 def _nothing() -> tf.Tensor:
-    """Return what a branch returns that has nothing to return."""
+    """Return the placeholder output of a `tf.cond` branch that has no result."""
     return tf.constant(0)

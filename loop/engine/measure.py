@@ -1,7 +1,7 @@
-"""Plan "fastest": time a few steps of this very model under each compilation, take the quickest.
+"""Plan "fastest": times a few steps of the model under each compilation and picks the fastest.
 
-The steps run on the model itself, whose state is put back bit by bit: training is not disturbed.
-What was measured is cached as long as the graphs are.
+The steps run on the model itself. Its state is restored bit by bit afterwards, so training is not
+affected. The measurements are cached on the compiled step.
 """
 
 import time
@@ -15,19 +15,19 @@ from loop.engine.program import COMPILATIONS, FUSED, XLA, XLA_STEPS, Programs, b
 from loop.types import Source
 
 SECONDS = 0.1
-"""How long one reading takes."""
+"""Duration of one reading."""
 
 READINGS = 3
-"""Readings for each compilation; the shortest counts."""
+"""Readings for each compilation; the shortest is used."""
 
 
 class Measured(NamedTuple):
-    """What plan "fastest" has measured.
+    """The measurements of plan "fastest".
 
     Attributes:
-        compilation: The fastest, one of `loop.engine.program.COMPILATIONS`.
+        compilation: The fastest of `loop.engine.program.COMPILATIONS`.
         seconds: Seconds per step, by compilation.
-        left_out: Why a compilation was not tried, or failed, by compilation.
+        left_out: Reasons why compilations were not timed or failed, by compilation.
     """
 
     compilation: str
@@ -36,32 +36,32 @@ class Measured(NamedTuple):
 
     def __str__(self) -> str:
         times = [f"{name} {1e6 * seconds:,.1f} us" for name, seconds in self.seconds.items()]
-        others = [f"{name}: {reason}" for name, reason in self.left_out.items()]
-        return f"{self.compilation} (a step: {', '.join(times)}){'; '.join(['', *others])}"
+        reasons = [f"{name}: {reason}" for name, reason in self.left_out.items()]
+        return f"{self.compilation} (a step: {', '.join(times)}){'; '.join(['', *reasons])}"
 
 
 def measured(
     compiled: CompiledStep, source: Source, name: str, say: Callable[[str], None]
 ) -> Measured:
-    """Return what was measured for a step; measure on first use and say so.
+    """Return the measurements for a step; on first use, measure and print the result.
 
     Args:
         compiled: The step.
-        source: Where its batches come from.
-        name: The name of Keras's function for such steps.
-        say: Called with the result.
+        source: The source of its batches.
+        name: Names the step in the printed line: "train_function" or "test_function".
+        say: Prints the line.
     """
     if compiled.measured is None:
         compiled.measured = _measure(compiled, source)
         say(f"fastest for {name}: {compiled.measured}")
-    found: Measured = compiled.measured
-    return found
+    result: Measured = compiled.measured
+    return result
 
 
 def possible_compilations(
     compiled: CompiledStep, source: Source
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the compilations that a step could have, and why it could not have the others."""
+    """Return the compilations that can be used for a step, and the reasons against the others."""
     left_out: dict[str, str] = {}
     if batching_of(source) is None:
         left_out[XLA] = "XLA cannot draw from a dataset"
@@ -88,7 +88,7 @@ def _measure(compiled: CompiledStep, source: Source) -> Measured:
         try:
             seconds[name] = _seconds_per_step(compiled, source, name)
         except (tf.errors.OpError, ValueError, NotImplementedError) as error:
-            # XLA does not know every op: the failure is reported, and never the fastest.
+            # XLA does not support every op: the failure is reported and the compilation left out.
             left_out[name] = str(error).splitlines()[0]
         finally:
             for variable, value in zip(variables, before, strict=True):
@@ -98,7 +98,7 @@ def _measure(compiled: CompiledStep, source: Source) -> Measured:
 
 
 def _seconds_per_step(compiled: CompiledStep, source: Source, compilation: str) -> float:
-    """Return the shortest of some readings: whatever disturbs a reading makes it longer."""
+    """Return the shortest reading: any disturbance makes a reading longer."""
     programs = Programs(compiled, source, compilation)
     inputs, batches = source.new_pass().inputs, source.num_batches or 1
 

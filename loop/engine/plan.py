@@ -1,4 +1,4 @@
-"""Which programs a fit may use: decided once, before its first batch, as a value with reasons."""
+"""Decides, before the first batch, which programs a fit may use, and keeps the reasons."""
 
 from collections.abc import Callable
 from enum import IntEnum
@@ -15,7 +15,7 @@ from loop.types import Source
 
 
 class Reach(IntEnum):
-    """How much one compiled call may run."""
+    """The longest run of one compiled call: a step, many steps of an epoch, or whole epochs."""
 
     STEP = 1
     STEPS = 2
@@ -23,7 +23,7 @@ class Reach(IntEnum):
 
 
 class Limit(NamedTuple):
-    """The most that one call may run, and why not more."""
+    """An upper limit on what one call runs, and its reason."""
 
     reach: Reach
     reason: str
@@ -34,8 +34,8 @@ class Decision(NamedTuple):
 
     Attributes:
         compilation: One of `loop.engine.program.COMPILATIONS`.
-        limits: What stands against longer calls, the shortest reach first.
-        measured: What plan "fastest" measured; None under other plans.
+        limits: The limits on how much one call runs; () if nothing prevents whole epochs.
+        measured: The measurements of plan "fastest"; None under other plans.
     """
 
     compilation: str
@@ -44,18 +44,18 @@ class Decision(NamedTuple):
 
     @property
     def reach(self) -> Reach:
-        """How much one compiled call may run."""
+        """The longest run of one compiled call that all limits allow."""
         return min((limit.reach for limit in self.limits), default=Reach.EPOCHS)
 
 
 class OnePass(NamedTuple):
-    """Whether the steps of an epoch, or of a validation, lie within one pass over the data."""
+    """Whether an epoch, or a validation, runs within one pass over the data."""
 
     steps: int | None
-    """How many they are; None where they do not."""
+    """Its number of steps; None if it does not."""
 
     why_not: str = ""
-    """Why they do not."""
+    """Why it does not."""
 
 
 def decide(
@@ -66,12 +66,12 @@ def decide(
     Args:
         plan: One of `loop.types.PLANS`.
         step: The step.
-        source: Where the batches come from.
-        one_pass: Whether an epoch is one pass over the source.
-        say: Called with what plan "fastest" has measured.
+        source: The source of the batches.
+        one_pass: Whether an epoch runs within one pass over the source.
+        say: Prints the measurements of plan "fastest".
 
     Raises:
-        ValueError: The plan needs steps that share a call, and these cannot.
+        ValueError: The plan requires many steps per call, and this step must run one by one.
     """
     reason = "the plan is to run step by step" if plan == "step" else why_untraced(step, source)
     if reason is None:
@@ -94,7 +94,7 @@ def decide(
 
 
 def why_untraced(step: ModelStep, source: Source) -> str | None:
-    """Return why steps run one by one where that needs no look at their graph; None otherwise."""
+    """Return why steps run one by one, for reasons known without a trace; None otherwise."""
     if step.model.run_eagerly or tf.config.functions_run_eagerly():
         return "the step runs eagerly, as it was told to"
     if is_distributed(step.model):
@@ -110,15 +110,20 @@ def why_untraced(step: ModelStep, source: Source) -> str | None:
 
 
 def _why_step_by_step(compiled: CompiledStep, keeps_bits: bool) -> str | None:
-    """Return why a step, by its graph, cannot share a call with others; None where it can."""
+    """Return why, by its graph, a step must run alone in a call; None if it need not.
+
+    Args:
+        compiled: The step.
+        keeps_bits: Whether the plan promises Keras's bits.
+    """
     reason = compiled.why_not_in_a_loop
     if reason or not keeps_bits or compiled.model.steps_per_execution > 1:
-        return reason  # where Keras runs loops itself, sums are added up as in ours
+        return reason  # Keras runs a loop as well, so its sums are grouped as in our loop
     return compiled.why_regrouped
 
 
 def _limits_on_epochs(compiled: CompiledStep, source: Source, one_pass: OnePass) -> list[Limit]:
-    """Return what stands against whole epochs in one call."""
+    """Return the limits that prevent whole epochs in one call."""
     reasons = [
         None if isinstance(source, ArraySource) else "the data are not arrays in memory",
         None if one_pass.steps else one_pass.why_not,

@@ -1,7 +1,7 @@
-"""Compiled calls of one step, of many steps and of whole epochs, built when first needed.
+"""Compiled calls of one step, of many steps and of whole epochs, built on first use.
 
-A program is cached with the compiled step that it runs, so a second fit on the same shapes builds
-nothing. What it depends on beside that step is its key.
+Programs are cached on the compiled step that they run, so a second fit on the same shapes builds
+nothing. `ProgramKey` holds everything else that a program depends on.
 """
 
 import time
@@ -18,13 +18,13 @@ from loop.engine.loops import ManyEpochs, Progress, Span, Steps, many_steps
 from loop.types import Logs, Source, Structure
 
 FUSED = "fused"
-"""The loop is TensorFlow's, its steps are compiled as Keras compiles them: always Keras's bits."""
+"""The loop runs in TensorFlow and its steps are compiled as in Keras: Keras's bits."""
 
 XLA_STEPS = "fused over XLA steps"
-"""The loop is TensorFlow's, its steps are compiled with XLA."""
+"""The loop runs in TensorFlow and its steps are compiled with XLA."""
 
 XLA = "xla"
-"""The loop and its steps are compiled with XLA as one program."""
+"""The loop and its steps are compiled together with XLA."""
 
 COMPILATIONS = (FUSED, XLA_STEPS, XLA)
 
@@ -33,10 +33,12 @@ SECONDS = tf.TensorSpec([], tf.float64)
 
 
 class StepTimer:
-    """How long a step of one program takes: XLA programs cannot stop at a deadline, and need it.
+    """Measures the seconds per step of a program.
+
+    Programs compiled with XLA cannot stop at a deadline: their number of steps is limited instead.
 
     Attributes:
-        seconds_per_step: As the last call measured it; None before the first call that was warm.
+        seconds_per_step: Measured in the last call; None before the second call has ended.
     """
 
     def __init__(self) -> None:
@@ -44,13 +46,15 @@ class StepTimer:
         self._is_warm = False
 
     def steps_within(self, seconds: float) -> int:
-        """Return about how many steps take so long: at least one, and one while it is unknown."""
+        """Return about how many steps run in so many seconds: at least 1, and 1 while unknown."""
         return max(1, int(seconds / self.seconds_per_step)) if self.seconds_per_step else 1
 
     def measure(self, steps: int, started: float) -> None:
-        """Note the time since `started`, a reading of `time.perf_counter`, after so many steps.
+        """Update the seconds per step after a call; the first call is left out, since it compiles.
 
-        The first call compiles as well, so its time says nothing about a step.
+        Args:
+            steps: Number of steps that the call ran.
+            started: `time.perf_counter()` at the start of the call.
         """
         if self._is_warm:
             self.seconds_per_step = (time.perf_counter() - started) / steps
@@ -65,29 +69,39 @@ class Program(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """What a graph that draws batches by their place has built in."""
+    """Constants in a graph that draws batches from arrays."""
 
     batch_size: int
     last_is_short: bool
 
 
 class ProgramKey(NamedTuple):
-    """What a program depends on beside its compiled step."""
+    """Everything that a program depends on, apart from its compiled step."""
 
     runs: str
+    """What it runs: "step", "steps", "recorded steps", "epochs" or "epochs with validation"."""
+
     compilation: str
+    """One of `COMPILATIONS`."""
+
     batching: Batching | None
+    """The batching of the source."""
+
     signature: str
+    """The specs of the inputs, of validation as well."""
+
     test: tuple[Any, Batching | None] | None = None
+    """The validation step and the batching of its source; None without validation."""
 
 
 class Programs:
-    """The programs that one fit or one evaluation may call.
+    """The programs of one fit or one evaluation, each built or taken from the cache on first use.
 
     Attributes:
         compiled: The step.
-        source: Where its batches come from.
+        source: The source of its batches.
         compilation: One of `COMPILATIONS`.
+        batching: The batching of the source; None for a dataset.
     """
 
     def __init__(self, compiled: CompiledStep, source: Source, compilation: str):
@@ -95,33 +109,43 @@ class Programs:
         self.source = source
         self.compilation = compilation
         self.batching = batching_of(source)
-        self._found: dict[str, Program] = {}
+        self._cached: dict[str, Program] = {}
 
     @property
     def in_xla(self) -> bool:
-        """Whether loops are compiled with XLA, where every shape must be known."""
+        """Whether the loops are compiled with XLA, which requires static shapes."""
         return self.compilation == XLA
 
     @property
     def steps(self) -> Steps:
-        """The step as the loops of this compilation call it, and its source."""
+        """The step function that the loops of this compilation call, and the source."""
         compiled = self.compiled
         in_loop = compiled.in_xla if self.compilation == XLA_STEPS else compiled.on_batch
         return Steps(in_loop, self.source)
 
     def run_step(self, inputs: Structure, place: int) -> Logs:
-        """Run the step at a place of a pass, without a loop: it takes longer than a small step."""
+        """Run the step at a place of a pass, without a loop, which would take longer for one step.
+
+        Does not wait for the device.
+        """
         logs: Logs = self._program("step", self._build_step).call(inputs, _int64(place))
         return logs
 
     def run_steps(
         self, inputs: Structure, start: int, count: int, seconds: float, record: bool
     ) -> tuple[int, list[Logs]]:
-        """Run up to `count` steps of a pass from `start` on, for about so many seconds.
+        """Run up to `count` steps of a pass from `start` on. Waits for the device.
+
+        Args:
+            inputs: The pass to draw batches from.
+            start: The place of the first batch in the pass.
+            count: The most steps to run.
+            seconds: About how long to run.
+            record: Whether to return the logs of every step.
 
         Returns:
-            How many steps ran, at least one, and the logs after the last or, with `record`, after
-            each of them.
+            The number of steps that ran, at least 1; and the logs after the last step or, with
+            `record`, after every step.
         """
         name = "recorded steps" if record else "steps"
         program = self._program(name, lambda: self._build_steps(record))
@@ -134,7 +158,7 @@ class Programs:
         program.timer.measure(ran, started)
         if not record:
             return ran, [last]
-        rows = {name: values.numpy() for name, values in recorded.items()}  # one read for each log
+        rows = {name: values.numpy() for name, values in recorded.items()}  # waits: once a log
         return ran, [row(rows, step) for step in range(ran)]
 
     def run_epochs(
@@ -145,10 +169,17 @@ class Programs:
         span: Span,
         seconds: float,
     ) -> tuple[Progress, Logs, Logs]:
-        """Run epochs of arrays for about so many seconds: see `ManyEpochs`.
+        """Run whole epochs over arrays for about so many seconds. Waits for the device.
+
+        Args:
+            orders: The order of the samples in each epoch: see `ManyEpochs`.
+            tests: The programs of validation; None for no validation.
+            test_inputs: A pass over the validation data, or [].
+            span: The epochs to run, and the place to start at in the first of them.
+            seconds: About how long to run.
 
         Returns:
-            How far the call came, and the logs of training and of validation, `[epochs]` arrays.
+            How far the call came; the logs of training and of validation, arrays `[MAX_EPOCHS]`.
         """
         name = "epochs" if tests is None else "epochs with validation"
         program = self._program(name, lambda: self._build_epochs(tests), tests)
@@ -160,14 +191,20 @@ class Programs:
         vector, trained, tested = tf.nest.map_structure(lambda value: value.numpy(), outputs)
         program.timer.measure(part.epochs * (part.end - part.first + part.tests), started)
         progress = Progress(*vector.tolist())
-        is_cut = part.end < span.end  # its one epoch goes on in the next call
+        is_cut = part.end < span.end  # the epoch continues in the next call
         return progress._replace(epochs=0) if is_cut else progress, trained, tested
 
     def _program(
         self, runs: str, build: Callable[[], Any], tests: "Programs | None" = None
     ) -> Program:
-        """Return the cached program, building it on first use."""
-        if runs not in self._found:
+        """Return the cached program, building it on first use.
+
+        Args:
+            runs: See `ProgramKey`.
+            build: Returns the concrete function of the program.
+            tests: The programs of validation, if the program validates.
+        """
+        if runs not in self._cached:
             test = (tests.compiled.on_batch, tests.batching) if tests else None
             signature = repr(self.source.signature(static=self.in_xla))
             if tests:
@@ -176,8 +213,8 @@ class Programs:
             programs: dict[ProgramKey, Program] = self.compiled.programs
             if key not in programs:
                 programs[key] = Program(flat_call(build()), StepTimer())
-            self._found[runs] = programs[key]
-        return self._found[runs]
+            self._cached[runs] = programs[key]
+        return self._cached[runs]
 
     def _build_step(self) -> Any:
         source = self.source
@@ -212,19 +249,23 @@ class Programs:
 
 
 def row(rows: Logs, place: int) -> Logs:
-    """Return the logs at one place of recorded logs, `[places, ...]`."""
+    """Return the logs at index `place` of recorded logs, `[places, ...]`."""
     return {name: values[place] for name, values in rows.items()}
 
 
 def batching_of(source: Source) -> Batching | None:
-    """Return what graphs over a source have built in; None for a dataset, which draws in turn."""
+    """Return the batching of arrays; None for a dataset, whose iterator draws the next batch."""
     if not isinstance(source, ArraySource):
         return None
     return Batching(source.batch_size, source.last_is_short)
 
 
 def _shortened(span: Span, most: int) -> Span:
-    """Return the part of a span that takes at most so many steps, or one epoch's validation."""
+    """Return the first part of a span, of about `most` steps.
+
+    It is either some training steps of one epoch, without its validation, or whole epochs. The
+    validation of an epoch is not divided, so the part may have more than `most` steps.
+    """
     if most < span.end - span.first:
         return Span(span.first, span.first + most, 0, 0, 1)
     epochs = 1 if span.first else max(1, most // (span.end + span.tests))

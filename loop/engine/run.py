@@ -1,4 +1,4 @@
-"""Runs segments: step by step, or in compiled calls of many steps and of whole epochs."""
+"""Runs segments: one step per call, many steps per call, or whole epochs per call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import tensorflow as tf
 from loop.callbacks import BatchHooks, Callbacks
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
-from loop.engine.horizon import Due, epochs_ahead, why_callbacks_look_inside
+from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
 from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED, Progress, Span
 from loop.engine.plan import Decision, OnePass, Reach, decide
 from loop.engine.program import Programs, row
@@ -16,14 +16,14 @@ from loop.types import MAX_SECONDS, Ahead, Horizon, Logs, Result, Segment, Sourc
 
 
 class Runner:
-    """Runs the segments of a fit or an evaluation by the programs that its plan allows.
+    """Runs the segments of a fit or an evaluation with the programs that its plan allows.
 
     Attributes:
         step: The step.
-        source: Where its batches come from.
+        source: The source of its batches.
         plan: One of `loop.types.PLANS`.
-        one_pass: Whether the steps of an epoch lie within one pass over the source.
-        tests: Runs the validation of a fit; None without validation.
+        one_pass: Whether an epoch runs within one pass over the source.
+        tests: The runner of the validation of a fit; None without validation.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class Runner:
 
     @property
     def decision(self) -> Decision:
-        """Which programs may run; decided again where a callback has compiled the model anew.
+        """Which programs may run. Decided again if a callback has compiled the model.
 
         Raises:
-            ValueError: The plan needs steps that share a call, and these cannot.
+            ValueError: The plan requires many steps per call, and this step must run one by one.
         """
         functions = (
             self.step.keras_function,
@@ -63,12 +63,12 @@ class Runner:
             self._decided_for = functions
             self._programs = self._test_programs = None
             if self.tests is not None and self.plan not in ("auto", "step"):
-                _ = self.tests.decision  # raises before training where validation cannot fuse
+                _ = self.tests.decision  # raises, before training, if validation cannot fuse
         return self._decision
 
     @property
     def programs(self) -> Programs:
-        """The programs of the decision that holds now."""
+        """The programs of the current decision."""
         compilation = self.decision.compilation
         if self._programs is None:
             compiled = self.step.compiled(self.source.spec)
@@ -77,7 +77,7 @@ class Runner:
 
     @property
     def limits(self) -> list[str]:
-        """Why no call may run whole epochs, without any callbacks; [] if calls may."""
+        """Why no call may run whole epochs, apart from callbacks; [] if calls may."""
         reasons = [limit.reason for limit in self.decision.limits]
         if self.tests is not None and self.decision.reach is not Reach.STEP:
             reasons += [f"in validation, {limit.reason}" for limit in self.tests.decision.limits]
@@ -87,14 +87,14 @@ class Runner:
         """Return the whole epochs, from `epoch` on, that one call may run.
 
         Args:
-            callbacks: The callbacks, whose hooks are looked up now.
-            validation: Says after which epochs to validate; None for no validation.
+            callbacks: The callbacks. Their hooks are looked up at this moment.
+            validation: The validation pass; None for no validation.
             epoch: The epoch that comes next.
             epochs: The epoch to stop before.
         """
         if self.step.model.stop_training or self.decision.reach is not Reach.EPOCHS:
             return Ahead()
-        if why_callbacks_look_inside(callbacks, validation is not None) or self.limits:
+        if why_control_within_epoch(callbacks, validation is not None) or self.limits:
             return Ahead()
         tests = 0
         if self.tests is not None and validation is not None and validation.is_due(epoch):
@@ -106,8 +106,7 @@ class Runner:
     ) -> Callable[[int], Horizon]:
         """Return a function from the next step to how far the next call may run.
 
-        Where callbacks have stopped the model already, Keras runs one more execution and asks
-        again.
+        Matches Keras: if a callback has stopped the model before the call, one more execution runs.
         """
 
         def horizon(step: int) -> Horizon:
@@ -118,7 +117,7 @@ class Runner:
         return horizon
 
     def run(self, segment: Segment) -> Result:
-        """Run a segment: some steps of an epoch, as many as its time allows, or whole epochs.
+        """Run a segment: whole epochs, or steps of an epoch until its time limit.
 
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
@@ -134,7 +133,7 @@ class Runner:
         return self._run_steps(segment)
 
     def _run_one_by_one(self, segment: Segment) -> Result:
-        """Run each step in a call of its own, as Keras does."""
+        """Run each step in its own call, as Keras does."""
         batches, place, count = segment.batches, segment.place, segment.steps
         assert batches is not None
         step = self.step.compiled(self.source.spec)  # traced at the first batch, as in Keras
@@ -145,13 +144,17 @@ class Runner:
         for later in range(place + 1, place + count):
             try:
                 batch = batches.batch(later)
-            except StopIteration:  # the last execution may reach beyond the pass
+            except StopIteration:  # the last execution may exceed the pass
                 break
             logs = step.on_batch(batch)
         return Result(count, [logs], [])
 
     def _run_steps(self, segment: Segment) -> Result:
-        """Run the steps in one compiled call; complete the last execution if the time cut it."""
+        """Run the steps in one compiled call.
+
+        If its time limit ended the call within an execution of `steps_per_execution` steps, run the
+        rest of that execution as well: hooks are called between executions only.
+        """
         batches, place, steps, horizon = (
             segment.batches, segment.place, segment.steps, segment.horizon
         )  # fmt: skip
@@ -159,27 +162,27 @@ class Runner:
         run_steps, together = self.programs.run_steps, self.step.model.steps_per_execution
         size = self.source.num_batches
         count = steps if size is None else min(steps, size - place)
-        asked = min(count, MAX_RECORDED) if horizon.record else count
-        ran, logs = run_steps(batches.inputs, place, asked, horizon.seconds, horizon.record)
+        requested = min(count, MAX_RECORDED) if horizon.record else count
+        ran, logs = run_steps(batches.inputs, place, requested, horizon.seconds, horizon.record)
         while ran < count and ran % together:
             rest = min(count - ran, together - ran % together)
             more, logs = run_steps(batches.inputs, place + ran, rest, horizon.seconds, False)
             ran += more
-        # The last execution may reach beyond the pass: Keras counts all of its steps.
+        # Matches Keras: if the last execution exceeds the pass, all of its steps are counted.
         return Result(steps if ran == count else ran, logs, [])
 
     def _run_epochs(self, segment: Segment) -> list[Logs]:
-        """Run whole epochs, in as many calls as their time needs; return the logs of each."""
+        """Run whole epochs, in as many calls as time limits require; return the logs of each."""
         (epochs, tests), finished = segment.whole, list[Logs]()
         orders: Any = segment.orders
         self.step.model.stop_evaluating = False
         span = Span(0, segment.steps, 0, tests, epochs)
-        trained: Logs = {}  # the training logs of an epoch whose validation is under way
+        trained: Logs = {}  # training logs of an epoch whose validation continues in the next call
         while span.epochs:
             progress, training, testing = self._call(orders, span, segment.horizon.seconds)
             rows = [row(training, place) for place in range(min(progress.epochs + 1, MAX_EPOCHS))]
             if span.first_test:
-                rows[0] = trained  # an earlier call has them; the metrics were reset since
+                rows[0] = trained  # from the earlier call: validation has reset the metrics since
             for epoch, logs in enumerate(rows[: progress.epochs]):
                 validated = row(testing, epoch) if tests else {}
                 finished.append(logs | {f"val_{name}": log for name, log in validated.items()})
@@ -190,7 +193,7 @@ class Runner:
         return finished
 
     def _call(self, orders: tf.Tensor, span: Span, seconds: float) -> tuple[Progress, Logs, Logs]:
-        """Run one compiled call of whole epochs, or of what is left of the first of them."""
+        """Run one compiled call of whole epochs, the first of which may be partly done."""
         if self.tests is None:
             return self.programs.run_epochs(orders, None, [], span, seconds)
         if self._test_programs is None:
@@ -202,7 +205,7 @@ class Runner:
 
 
 def _rest(span: Span, progress: Progress) -> Span:
-    """Return what is left of a span."""
+    """Return the part of a span that remains after the progress of a call."""
     epochs, place, test_place = progress
     if place == span.end and test_place == span.tests:  # the call stopped between two epochs
         return Span(0, span.end, 0, span.tests, span.epochs - epochs)
