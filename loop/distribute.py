@@ -1,7 +1,8 @@
-"""Models created under a `tf.distribute` strategy: replicas run the step on parts of a batch.
+"""Models created under a `tf.distribute` strategy: replicas run the step on shards of a batch.
 
-Keras's losses divide by the number of replicas, so that gradients add up; here is the rest. Only
-for strategies of one process: MirroredStrategy, OneDeviceStrategy and the like.
+Keras's losses divide by the number of replicas, so that gradients can be summed. This module shards
+the batches, runs the steps and combines their results. It supports strategies of one process, such
+as MirroredStrategy and OneDeviceStrategy.
 """
 
 from typing import Any
@@ -15,7 +16,7 @@ from loop.types import Batch, Source, StepFunction, Structure
 
 
 def on_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Structure:
-    """Runs a step on every replica; the mean of their logs.
+    """Run a step on every replica; return the mean of their logs.
 
     Mirrors: keras.src.backend.tensorflow.trainer.reduce_per_replica
     """
@@ -23,17 +24,18 @@ def on_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Structu
         return step(model, batch)
     logs = model.distribute_strategy.run(step, args=(model, batch))
     return keras.tree.map_structure(
-        lambda log: tf.reduce_mean(log.values, axis=0) if _is_of_each(log) else log, logs
+        lambda log: tf.reduce_mean(log.values, axis=0) if _is_per_replica(log) else log, logs
     )
 
 
 def joined_replicas(model: keras.Model, step: StepFunction, batch: Batch) -> Structure:
-    """Runs a step on every replica; their predictions joined along the batch axis."""
+    """Run a step on every replica; return predictions concatenated along the batch axis."""
     if not is_distributed(model):
         return step(model, batch)
     outputs = model.distribute_strategy.run(step, args=(model, batch))
     return keras.tree.map_structure(
-        lambda output: tf.concat(output.values, axis=0) if _is_of_each(output) else output, outputs
+        lambda output: tf.concat(output.values, axis=0) if _is_per_replica(output) else output,
+        outputs,
     )
 
 
@@ -47,24 +49,24 @@ def source_for(
     shuffle: bool | str = False,
     class_weight: dict[int, float] | None = None,
 ) -> Source:
-    """What `loop.data.make_source` makes, its batches spread over the replicas of a model.
+    """Return the source that `loop.data.make_source` returns, sharded over a model's replicas.
 
     Mirrors: keras.src.backend.tensorflow.trainer.TFEpochIterator
     """
-    spread = is_distributed(model)
+    sharded = is_distributed(model)
     source = make_source(
-        x, y, sample_weight, batch_size, steps, shuffle, class_weight, as_dataset=spread
+        x, y, sample_weight, batch_size, steps, shuffle, class_weight, as_dataset=sharded
     )
-    return _over_replicas(model, source) if isinstance(source, DatasetSource) and spread else source
+    return _shard(model, source) if isinstance(source, DatasetSource) and sharded else source
 
 
-def _over_replicas(model: keras.Model, source: DatasetSource) -> Source:
-    """The batches of a source in parts; builds what has no variables yet."""
+def _shard(model: keras.Model, source: DatasetSource) -> Source:
+    """Return the source with sharded batches; create the variables that the model still lacks."""
     strategy, dataset = model.distribute_strategy, source.dataset
     if not isinstance(dataset, tf.distribute.DistributedDataset):
         dataset = strategy.experimental_distribute_dataset(dataset)
     batch = next(iter(dataset))
-    if all(_is_of_each(leaf) for leaf in keras.tree.flatten(batch)):
+    if all(_is_per_replica(leaf) for leaf in keras.tree.flatten(batch)):
         batch = strategy.reduce("MEAN", batch, axis=None)
     with strategy.scope():
         symbolic_build(model, batch)
@@ -73,5 +75,6 @@ def _over_replicas(model: keras.Model, source: DatasetSource) -> Source:
     )
 
 
-def _is_of_each(value: Any) -> bool:
+def _is_per_replica(value: Any) -> bool:
+    """Return whether a value has a part for each replica."""
     return isinstance(value, tf.distribute.DistributedValues) and hasattr(value, "values")

@@ -1,4 +1,4 @@
-"""`loop.evaluate`, and the validation pass of `loop.fit`: one pass that trains nothing."""
+"""`loop.evaluate`, and the validation pass of `loop.fit`: a pass that trains nothing."""
 
 import math
 from collections.abc import Callable
@@ -38,26 +38,28 @@ def evaluate(
 ) -> float | list[float] | Logs:
     """Return the loss and the metrics of a model on data, as `model.evaluate` does.
 
+        logs = loop.evaluate(model, x, y, return_dict=True)
+
     Args:
         model: A compiled model, or any model with `test_step` given.
         x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
         y: Targets `[samples, ...]`; None for a dataset.
-        batch_size: Samples in a batch, 32 by default.
+        batch_size: Samples per batch, 32 by default.
         verbose: 0 silent, 1 or "auto" a bar, 2 a line.
         sample_weight: `[samples]` or `[samples, ...]`.
         steps: Batches to evaluate on; None for all.
         callbacks: Keras callbacks.
-        return_dict: Whether to return names with the values.
+        return_dict: Whether to return a dict of names to values.
         plan: See `loop.fit`.
-        test_step: A step to use in place of the model's.
+        test_step: Replaces the model's step.
 
     Returns:
-        A float, or a list of floats (loss first), or a dict of them.
+        A float, a list of floats with the loss first, or a dict.
 
     Raises:
         ValueError: The model is not compiled, or the arguments contradict each other.
         KeyError: There is no data.
-        NotImplementedError: A source or a model that Keras takes and loop does not yet.
+        NotImplementedError: Keras supports the data or the model, loop does not yet.
 
     Mirrors: keras.Model.evaluate
     """
@@ -66,7 +68,7 @@ def evaluate(
     check_one_process(model)
     steps = capped_steps(steps)
     source = source_for(model, x, y, sample_weight, batch_size, steps)
-    source.end_epoch()  # once before the first batch, as Keras does
+    source.end_epoch()  # matches Keras: called once before the first batch, too
     schedule = Schedule(source, steps, model.steps_per_execution)
     completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     say = print if verbose else lambda _: None
@@ -78,7 +80,7 @@ def evaluate(
 def run_evaluation(
     model: keras.Model, runner: Runner, schedule: Schedule, callbacks: Callbacks
 ) -> Logs:
-    """Run one pass: reset the metrics, update them with every batch, return their results, floats.
+    """Reset the metrics, update them with every batch and return their results, floats by name.
 
     Mirrors: keras.Model.evaluate
     """
@@ -102,16 +104,16 @@ def run_evaluation(
 
 
 class Validation:
-    """The validation pass of fit: on which data, after which epochs, by which step.
+    """The validation pass of fit.
 
-    It is prepared before training, where Keras prepares it at the first epoch that validates: bad
-    validation data are refused before a weight has moved.
+    It is prepared before training, so that errors in validation data are raised before a weight is
+    updated. Keras prepares it in the first epoch that validates.
 
     Attributes:
         model: The model.
-        source: Where the batches come from.
+        source: The source of the batches.
         steps: Batches to validate on; None for all.
-        frequency: Validate every n epochs, or after the epochs listed, counted from 1.
+        frequency: Validate every n epochs, or after the listed epochs, counted from 1.
         runner: Runs the steps.
 
     Mirrors: keras.Model.fit
@@ -143,7 +145,7 @@ class Validation:
         self.runner = Runner(step, self.source, plan, one_pass, say)
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether to validate after an epoch, counted from 0; lists count from 1.
+        """Return whether to validate after an epoch, counted from 0 (`frequency` counts from 1).
 
         Mirrors: keras.src.trainers.trainer.Trainer._should_eval
         """
@@ -152,14 +154,14 @@ class Validation:
         return (epoch + 1) % self.frequency == 0
 
     def _steps_of_whole_pass(self) -> int | None:
-        """Return the batches that its executions run; None where there may be too few."""
+        """Return the steps of a validation, in whole executions; None if the data may end first."""
         size, together = self.source.num_batches, self.model.steps_per_execution
         if not size or (self.steps and self.steps > size):
             return None
         return min(size, math.ceil((self.steps or size) / together) * together)
 
     def run(self, callbacks: Callbacks) -> Logs:
-        """Evaluate once, always from the first batch on; keys get the prefix `val_`."""
+        """Evaluate from the first batch on; return the logs, with the prefix `val_`."""
         self.source.end_epoch()
         schedule = Schedule(self.source, self.steps, self.model.steps_per_execution)
         logs = run_evaluation(self.model, self.runner, schedule, callbacks)

@@ -1,4 +1,4 @@
-"""`loop.explain`: what a call of fit would do, and why."""
+"""`loop.explain`: describes what a call of fit would do, and why."""
 
 import inspect
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from loop.callbacks.cadence import (
     reads_logs_only,
 )
 from loop.data import kind_of
-from loop.engine.horizon import why_callbacks_look_inside
+from loop.engine.horizon import why_control_within_epoch
 from loop.engine.plan import Reach
 from loop.fit import fit
 from loop.schedule import capped_steps
@@ -34,16 +34,16 @@ from loop.types import FitArguments, Structure
 
 
 class Explanation(NamedTuple):
-    """What fit would do; prints as a few lines.
+    """A description of what fit would do; `str` of it gives a few lines to print.
 
     Attributes:
-        plan: "step", "fused", "fused over XLA steps" or "xla"; "unknown" where only training can
-            tell, and `reason` says why.
+        plan: "step", "fused", "fused over XLA steps" or "xla"; "unknown" if that is decided at the
+            first batch only: see `reason`.
         epochs_share_calls: Whether whole epochs run in one call.
-        reason: Why whole epochs, or steps, do not share a call; None where they do.
-        watchers: Which callbacks look when, a line for each.
-        steps: Steps in an epoch; None while unknown.
-        measured: What `plan="fastest"` measured; None under other plans.
+        reason: Why whole epochs, or steps, do not share a call; None if they do.
+        watchers: When callbacks need control, a line for each.
+        steps: Steps per epoch; None while unknown.
+        measured: The measurements of `plan="fastest"`; None under other plans.
     """
 
     plan: str
@@ -64,14 +64,14 @@ class Explanation(NamedTuple):
 
 
 def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
-    """Return what `loop.fit` would do with the same arguments, and why. Train nothing.
-
-    No hook of a callback is called, no batch of a generator or a loader is drawn, the model keeps
-    its weights and its history. The step is traced, and fit will use the graph: for a model that
-    was never trained this makes the variables of optimizer and metrics, zeros, as the first batch
-    of fit would. `plan="fastest"` measures, and puts the state of the model back.
+    """Return what `loop.fit` would do with the same arguments, and why; train nothing.
 
         print(loop.explain(model, x, y, epochs=5, callbacks=[my_callback]))
+
+    No hook of a callback is called, no batch of a generator or a loader is drawn, and the model
+    keeps its weights and its history. The step is traced, and a later fit reuses the graph. For a
+    model that was never trained, tracing creates the variables of optimizer and metrics, as the
+    first batch of fit would. `plan="fastest"` times steps and then restores the model's state.
 
     Args:
         model: A compiled model, or any model with `train_step` given.
@@ -85,22 +85,22 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     """
     given = inspect.signature(fit).bind(model, *data, **arguments)
     given.apply_defaults()
-    asked = FitArguments(**given.arguments)
-    check_arguments(asked)
-    callbacks = Callbacks(complete(asked.callbacks, asked.verbose, history=True))
-    watchers = tuple(_who_looks(callbacks))
-    if plan_and_reason := _known_without_tracing(asked):
-        return Explanation(*plan_and_reason, watchers, _steps(asked), None)
-    arrays, validation_data = split_arrays(asked)
-    schedule = schedule_of(asked, source_of(asked, arrays))
-    is_drawn = _is_drawn(validation_data)
-    validation = None if is_drawn else validation_of(asked, validation_data)
-    runner = runner_of(asked, schedule, validation)
+    fit_arguments = FitArguments(**given.arguments)
+    check_arguments(fit_arguments)
+    callbacks = Callbacks(complete(fit_arguments.callbacks, fit_arguments.verbose, history=True))
+    watchers = tuple(_describe_watchers(callbacks))
+    if plan_and_reason := _known_without_tracing(fit_arguments):
+        return Explanation(*plan_and_reason, watchers, _steps(fit_arguments), None)
+    arrays, validation_data = split_arrays(fit_arguments)
+    schedule = schedule_of(fit_arguments, source_of(fit_arguments, arrays))
+    is_drawn = _needs_drawing(validation_data)
+    validation = None if is_drawn else validation_of(fit_arguments, validation_data)
+    runner = runner_of(fit_arguments, schedule, validation)
     decision, reasons = runner.decision, runner.limits
     if decision.reach is not Reach.STEP:
-        looks = why_callbacks_look_inside(callbacks, validation_data is not None)
+        control = why_control_within_epoch(callbacks, validation_data is not None)
         drawn = "in validation, the data are not arrays in memory" if is_drawn else None
-        reasons = [*filter(None, [looks, drawn]), *reasons]
+        reasons = [*filter(None, [control, drawn]), *reasons]
     return Explanation(
         plan="step" if decision.reach is Reach.STEP else decision.compilation,
         epochs_share_calls=not reasons,
@@ -112,18 +112,21 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
 
 
 _DRAWN = ("generator", "grain dataset", "torch DataLoader")
-"""Kinds of data of which batches must be drawn to know their shapes."""
+"""Kinds of data whose shapes are unknown until batches are drawn."""
 
 
-def _is_drawn(data: Structure) -> bool:
-    """Return whether validation data must be drawn from to know their shapes."""
+def _needs_drawing(data: Structure) -> bool:
+    """Return whether the shapes of validation data are unknown until batches are drawn."""
     x, *_ = data if isinstance(data, tuple) and data else (data,)
     return kind_of(data) in _DRAWN or kind_of(x) in _DRAWN
 
 
-def _known_without_tracing(asked: FitArguments) -> tuple[str, bool, str] | None:
-    """Return plan, False and the reason where the step need not, or must not, be traced."""
-    model, kind = asked.model, kind_of(asked.x)
+def _known_without_tracing(arguments: FitArguments) -> tuple[str, bool, str] | None:
+    """Return plan, False and the reason if the step need not, or must not, be traced; else None.
+
+    The second value is `Explanation.epochs_share_calls`.
+    """
+    model, kind = arguments.model, kind_of(arguments.x)
     if is_distributed(model):
         return "step", False, "the model runs on replicas"
     if kind in ("generator", "grain dataset"):
@@ -137,37 +140,38 @@ def _known_without_tracing(asked: FitArguments) -> tuple[str, bool, str] | None:
     return None
 
 
-def _steps(asked: FitArguments) -> int | None:
-    """Return the steps of an epoch without drawing from the data; None where only that can tell."""
-    steps = capped_steps(asked.steps_per_epoch)
-    if steps or kind_of(asked.x) in ("generator", "grain dataset"):
+def _steps(arguments: FitArguments) -> int | None:
+    """Return the steps per epoch if they are known without drawing batches, else None."""
+    steps = capped_steps(arguments.steps_per_epoch)
+    if steps or kind_of(arguments.x) in ("generator", "grain dataset"):
         return steps
-    if kind_of(asked.x) == "torch DataLoader":
-        return len(asked.x) if hasattr(asked.x.dataset, "__len__") else None
-    return None if is_distributed(asked.model) else _num_batches(asked)
+    if kind_of(arguments.x) == "torch DataLoader":
+        return len(arguments.x) if hasattr(arguments.x.dataset, "__len__") else None
+    return None if is_distributed(arguments.model) else _num_batches(arguments)
 
 
-def _num_batches(asked: FitArguments) -> int | None:
-    return schedule_of(asked, source_of(asked, split_arrays(asked)[0])).num_batches
+def _num_batches(arguments: FitArguments) -> int | None:
+    return schedule_of(arguments, source_of(arguments, split_arrays(arguments)[0])).num_batches
 
 
-def _who_looks(callbacks: Callbacks) -> Iterator[str]:
-    """Yield a line for each callback that looks at batches, epochs or validation."""
+def _describe_watchers(callbacks: Callbacks) -> Iterator[str]:
+    """Yield a line for each callback with hooks for batches, epochs or validation."""
     for callback in callbacks.callbacks:
         name = type(callback).__name__
         if has_hooks(callback, TRAINING + TESTING):
-            yield f"{name} {_when(callback)}"
+            yield f"{name} {_describe_cadence(callback)}"
         elif has_hooks(callback, EPOCHS) or has_hooks(callback, VALIDATION):
             yield f"{name} looks between epochs"
 
 
-def _when(callback: keras.callbacks.Callback) -> str:
+def _describe_cadence(callback: keras.callbacks.Callback) -> str:
+    """Return when a callback with hooks for batches needs control, as a phrase."""
     if reads_logs_only(callback):
         return "reads the logs of every batch once the call that ran it is over"
     cadence = cadence_of(callback)
     if isinstance(cadence, float):
         return f"looks every {cadence:g} seconds"
-    looks = [cadence(callback, batch) for batch in range(2)]
-    if looks == [0, 1]:
+    lasts = [cadence(callback, batch) for batch in range(2)]
+    if lasts == [0, 1]:
         return "looks at every batch"
-    return "looks between epochs" if looks == [None, None] else "looks at some batches"
+    return "looks between epochs" if lasts == [None, None] else "looks at some batches"

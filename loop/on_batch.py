@@ -1,7 +1,7 @@
-"""`loop.train_on_batch`, `loop.test_on_batch` and `loop.predict_on_batch`: one call, one batch.
+"""`loop.train_on_batch`, `loop.test_on_batch` and `loop.predict_on_batch`: one step on one batch.
 
-The same steps as in fit, traced by the shapes that come, on data as they are: no cast, no
-batches, no callbacks. Metrics begin anew with each call.
+They run the steps of fit, traced for each new shape, on the batch as it is given: without casts to
+`floatx` and without callbacks. Each call resets the metrics first.
 """
 
 import keras
@@ -11,7 +11,7 @@ from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
 from loop.engine.compiled_step import TEST, TRAIN, ModelStep
 from loop.metrics import in_metric_order
-from loop.predict import as_numpy, prediction
+from loop.predict import as_numpy, predict_function
 from loop.types import Batch, Logs, StepFunction, Structure
 
 
@@ -25,23 +25,25 @@ def train_on_batch(
     *,
     train_step: StepFunction | None = None,
 ) -> float | list[float] | Logs:
-    """One gradient step on one batch, as `model.train_on_batch` makes it.
+    """Run one gradient step on one batch, as `model.train_on_batch` does.
+
+        logs = loop.train_on_batch(model, x[:32], y[:32], return_dict=True)
 
     Args:
         model: A compiled model, or any model with `train_step` given.
         x: Inputs `[batch, ...]`, nested as the model takes them.
         y: Targets `[batch, ...]`.
         sample_weight: `[batch]` or `[batch, ...]`.
-        class_weight: A weight for each class of integer targets.
-        return_dict: Whether to return names with the values.
-        train_step: A step to use in place of the model's.
+        class_weight: Weights by integer class.
+        return_dict: Whether to return a dict of names to values.
+        train_step: Replaces the model's step.
 
     Returns:
-        The metrics of this batch: a float, a list of floats (loss first), or a dict of them.
+        The metrics of this batch: a float, a list of floats with the loss first, or a dict.
 
     Raises:
         ValueError: The model is not compiled, or the arguments contradict each other.
-        NotImplementedError: A model that Keras takes and loop does not yet.
+        NotImplementedError: Keras supports the model, loop does not yet.
 
     Mirrors: keras.Model.train_on_batch
     """
@@ -66,22 +68,24 @@ def test_on_batch(
     *,
     test_step: StepFunction | None = None,
 ) -> float | list[float] | Logs:
-    """The loss and the metrics on one batch; nothing is learned.
+    """Return the loss and the metrics on one batch; train nothing.
+
+        logs = loop.test_on_batch(model, x[:32], y[:32], return_dict=True)
 
     Args:
         model: A compiled model, or any model with `test_step` given.
         x: Inputs `[batch, ...]`, nested as the model takes them.
         y: Targets `[batch, ...]`.
         sample_weight: `[batch]` or `[batch, ...]`.
-        return_dict: Whether to return names with the values.
-        test_step: A step to use in place of the model's.
+        return_dict: Whether to return a dict of names to values.
+        test_step: Replaces the model's step.
 
     Returns:
-        A float, a list of floats (loss first), or a dict of them.
+        A float, a list of floats with the loss first, or a dict.
 
     Raises:
         ValueError: The model is not compiled.
-        NotImplementedError: A model that Keras takes and loop does not yet.
+        NotImplementedError: Keras supports the model, loop does not yet.
 
     Mirrors: keras.Model.test_on_batch
     """
@@ -91,7 +95,9 @@ def test_on_batch(
 
 
 def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
-    """The predictions for one batch.
+    """Return the predictions for one batch.
+
+        predictions = loop.predict_on_batch(model, x[:32])
 
     Args:
         model: Any Keras model; it need not be compiled.
@@ -100,14 +106,18 @@ def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
     Returns:
         NumPy arrays `[batch, ...]` in the structure of the model's outputs.
 
+    Raises:
+        NotImplementedError: Keras supports the model, loop does not yet.
+
     Mirrors: keras.Model.predict_on_batch
     """
     check_one_process(model)
-    return keras.tree.map_structure(as_numpy, prediction(model)([(x,)]))
+    return keras.tree.map_structure(as_numpy, predict_function(model)([(x,)]))
 
 
 def _on_batch(step: ModelStep, batch: Batch) -> Logs:
+    """Reset the metrics, run the step on a batch and return its logs as floats."""
     check_one_process(step.model)
     on_batch = step.for_any_shape().on_batch
     step.model.reset_metrics()
-    return python_logs(on_batch(batch))
+    return python_logs(on_batch(batch))  # waits for the device

@@ -1,4 +1,4 @@
-"""`loop.predict`: forward passes over the data, joined along the batch axis."""
+"""`loop.predict`: forward passes over the data, concatenated along the batch axis."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -24,12 +24,14 @@ def predict(
     steps: int | None = None,
     callbacks: Structure = None,
 ) -> Structure:
-    """The predictions of a model for data, as `model.predict` gives them.
+    """Return the predictions of a model for data, as `model.predict` does.
+
+        predictions = loop.predict(model, x)
 
     Args:
         model: Any Keras model; it need not be compiled.
         x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
-        batch_size: Samples in a batch, 32 by default.
+        batch_size: Samples per batch, 32 by default.
         verbose: 0 silent, 1 or "auto" a bar, 2 a line.
         steps: Batches to predict; None for all.
         callbacks: Keras callbacks.
@@ -40,7 +42,7 @@ def predict(
     Raises:
         ValueError: There was no batch to predict.
         KeyError: There is no data.
-        NotImplementedError: A source or a model that Keras takes and loop does not yet.
+        NotImplementedError: Keras supports the data or the model, loop does not yet.
 
     Mirrors: keras.Model.predict
     """
@@ -49,7 +51,7 @@ def predict(
     source = source_for(model, x, batch_size=batch_size, steps=steps)
     schedule = Schedule(source, steps, model.steps_per_execution)
     completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
-    on_batches = prediction(model)
+    on_batches = predict_function(model)
     model.stop_predicting = False
     completed.on_predict_begin()
     outputs: list[Structure] = []
@@ -65,33 +67,35 @@ def predict(
     completed.on_predict_end()
     if not outputs:
         raise ValueError(f"Expected at least one batch to predict, got an empty {type(x)} as `x`.")
-    return keras.tree.map_structure(lambda *parts: as_numpy(_ragged_or_joined(parts)), *outputs)
+    return keras.tree.map_structure(
+        lambda *parts: as_numpy(_ragged_or_concatenated(parts)), *outputs
+    )
 
 
 def _one_execution(step: int) -> Horizon:
-    """Return control after every execution: each call hands back its predictions."""
+    """Return control after every execution, because every call returns its predictions."""
     return Horizon(step, MAX_SECONDS)
 
 
 def _batches(segment: Segment) -> list[Batch]:
-    """Return the batches of a segment: at least one, fewer than asked for where the data end."""
+    """Return the batches of a segment: at least one, fewer than its steps if the data end."""
     assert segment.batches is not None
     batches = [segment.batches.batch(segment.place)]
-    with contextlib.suppress(StopIteration):  # the last execution may reach beyond the pass
+    with contextlib.suppress(StopIteration):  # the last execution may exceed the pass
         places = range(segment.place + 1, segment.place + segment.steps)
         batches.extend(map(segment.batches.batch, places))
     return batches
 
 
 def as_numpy(output: Structure) -> Structure:
-    """Reads predictions: waits for the device. Ragged and sparse ones stay what they are."""
+    """Return a dense tensor as NumPy (waits for the device), ragged and sparse ones unchanged."""
     return output.numpy() if isinstance(output, tf.Tensor) else output
 
 
-def prediction(model: keras.Model) -> Callable[[list[Batch]], Structure]:
-    """The call that predicts some batches; leaves `[batch, ...]`.
+def predict_function(model: keras.Model) -> Callable[[list[Batch]], Structure]:
+    """Return the cached function from several batches to their predictions, `[samples, ...]`.
 
-    Keras traces it by the shapes that come, one graph for full batches and one for others.
+    Matches Keras: it is traced for each new shape, so full and short batches have a graph each.
 
     Mirrors: keras.Model.make_predict_function
     """
@@ -99,12 +103,14 @@ def prediction(model: keras.Model) -> Callable[[list[Batch]], Structure]:
     step = PREDICT.step_of(model)
     predictions = cache_on(PREDICT.keras_function(model)).predictions
     if step not in predictions:
-        predictions[step] = _prediction(model, step)
+        predictions[step] = _build_predict_function(model, step)
     return predictions[step]
 
 
-def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]], Structure]:
-    """One graph for all batches of a call, the joining included; only the step is XLA's."""
+def _build_predict_function(
+    model: keras.Model, step: StepFunction
+) -> Callable[[list[Batch]], Structure]:
+    """Build the function: one graph predicts and concatenates; with `jit_compile` steps use XLA."""
 
     def on_batch(batch: Batch) -> Structure:
         return joined_replicas(model, step, batch)
@@ -114,13 +120,13 @@ def _prediction(model: keras.Model, step: StepFunction) -> Callable[[list[Batch]
 
     def on_batches(batches: list[Batch]) -> Structure:
         outputs = [predict_batch(batch) for batch in batches]
-        return keras.tree.map_structure(lambda *parts: _joined(parts), *outputs)
+        return keras.tree.map_structure(lambda *parts: _concatenated(parts), *outputs)
 
     return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    """Predictions of several batches as one, joined along the batch axis.
+def _concatenated(parts: Sequence[Any]) -> Any:
+    """Return the predictions of several batches concatenated along the batch axis.
 
     Mirrors: keras.src.backend.tensorflow.trainer.concat
     """
@@ -131,16 +137,16 @@ def _joined(parts: Sequence[Any]) -> Any:
     return tf.concat(parts, axis=0) if parts[0].shape.rank else tf.stack(parts)
 
 
-def _ragged_or_joined(parts: Sequence[Any]) -> Any:
-    """The same where batches may differ in other axes: then a ragged tensor.
+def _ragged_or_concatenated(parts: Sequence[Any]) -> Any:
+    """Return predictions concatenated, as a ragged tensor if batches differ in other axes.
 
     Mirrors: keras.src.backend.tensorflow.trainer.potentially_ragged_concat
     """
     if not all(isinstance(part, tf.Tensor) for part in parts):
-        return _joined(parts)
+        return _concatenated(parts)
     sizes = list(zip(*(part.shape[1:] for part in parts), strict=True))
     differing = [axis for axis, of_batches in enumerate(sizes) if len(set(of_batches)) > 1]
     if not differing:
-        return _joined(parts)
+        return _concatenated(parts)
     inner = parts[0].shape[differing[-1] + 2 :] or None
     return tf.ragged.constant([part.numpy() for part in parts], inner_shape=inner).merge_dims(0, 1)

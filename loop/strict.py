@@ -1,7 +1,7 @@
-"""What fit lets pass, refused: `loop.fit(..., strict=True)`, or `with loop.strict():`.
+"""Strict checks: `loop.fit(..., strict=True)`, or any fit within `with loop.strict():`.
 
-Each rule names a fault of Keras 3.15.1, which the engine mirrors where nobody is strict;
-docs/quirks.md shows all of them.
+Each check raises an error where Keras 3.15.1 silently does something unexpected, which `loop.fit`
+mirrors by default. docs/quirks.md lists all cases.
 """
 
 import contextlib
@@ -23,7 +23,11 @@ _strict: ContextVar[bool] = ContextVar("strict", default=False)
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """Refuses, while the block runs, what fit would let pass: a clear error instead."""
+    """Run every fit of a block as with `strict=True`: see docs/quirks.md.
+
+    with loop.strict():
+        loop.fit(model, x, y)
+    """
     token = _strict.set(True)
     try:
         yield
@@ -32,22 +36,22 @@ def strict() -> Iterator[None]:
 
 
 def is_strict() -> bool:
-    """Whether this runs inside `with strict():`."""
+    """Return whether this runs inside `with strict():`."""
     return _strict.get()
 
 
 def check_strictly(arguments: FitArguments, source: Source) -> None:
-    """Refuses what fit would ignore, take for something else, or train on wrongly.
+    """Raise if fit would ignore an argument, misinterpret it or train on invalid data.
 
     Args:
         arguments: The arguments of fit.
-        source: What it would train on.
+        source: The source of the training batches.
 
     Raises:
-        ValueError: The message says what fit would do, and what to do instead.
+        ValueError: The message describes what fit would do, and what to do instead.
     """
     _check_arguments(arguments)
-    _check_end(arguments, source)
+    _check_length(arguments, source)
     if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(arguments.x)):
         _check_arrays(arguments)
     else:
@@ -58,7 +62,7 @@ def _check_arguments(arguments: FitArguments) -> None:
     if not 0 <= arguments.validation_split < 1:
         raise ValueError(
             f"validation_split is {arguments.validation_split}: expected a fraction from 0 to 1. "
-            "fit would cut the arrays somewhere else without a word."
+            "fit would silently split the arrays at another place."
         )
     if arguments.validation_split and arguments.validation_data is not None:
         raise ValueError(
@@ -67,8 +71,8 @@ def _check_arguments(arguments: FitArguments) -> None:
         )
     if restored_epoch(arguments.model):
         raise ValueError(
-            f"The model goes on from epoch {restored_epoch(arguments.model)}, which an earlier "
-            "BackupAndRestore left behind: fit would skip the epochs before. Load the weights "
+            f"The model would start at epoch {restored_epoch(arguments.model)}, which an earlier "
+            "BackupAndRestore left behind: fit would skip the epochs before it. Load the weights "
             "into a new model."
         )
     unknown = [key for key in arguments.class_weight or {} if not isinstance(key, int | np.integer)]
@@ -79,11 +83,16 @@ def _check_arguments(arguments: FitArguments) -> None:
         )
 
 
-def _check_end(arguments: FitArguments, source: Source) -> None:
+def _check_length(arguments: FitArguments, source: Source) -> None:
     if source.num_batches == 0:
-        raise ValueError("There is no batch to train on: fit would return an empty History.")
+        raise ValueError(
+            "There is no batch to train on: fit would return an empty History. Pass data with at "
+            "least one sample."
+        )
     if source.is_endless and not arguments.steps_per_epoch:
-        raise ValueError("The data never end: fit would not either. Pass steps_per_epoch.")
+        raise ValueError(
+            "The data never end: the first epoch of fit would not end either. Pass steps_per_epoch."
+        )
     ends = isinstance(arguments.x, types.GeneratorType) and not arguments.steps_per_epoch
     if ends and arguments.epochs > 1:
         raise ValueError(
@@ -93,7 +102,7 @@ def _check_end(arguments: FitArguments, source: Source) -> None:
 
 
 def _check_ignored(arguments: FitArguments) -> None:
-    """What makes its own batches."""
+    """Check the arguments that fit ignores if `x` yields batches itself."""
     if arguments.class_weight is not None:
         _check_weight_of_each_class(arguments)
     if arguments.batch_size is not None:
@@ -115,7 +124,9 @@ def _check_arrays(arguments: FitArguments) -> None:
         "sample_weight": arguments.sample_weight,
     }.items():
         if any(_is_not_finite(leaf) for leaf in keras.tree.flatten(value)):
-            raise ValueError(f"{name} holds NaN or infinity: fit would train on it.")
+            raise ValueError(
+                f"{name} holds NaN or infinity: fit would train on it. Replace such values."
+            )
     output = _output_shape(arguments.model)
     if arguments.y is None or keras.tree.is_nested(arguments.y) or output is None:
         return
@@ -127,18 +138,21 @@ def _check_arrays(arguments: FitArguments) -> None:
         outside = labels[(labels < 0) | (labels >= output[-1])]
         if outside.size:
             raise ValueError(
-                f"y holds {outside[0]}, but the model knows the classes 0 to {output[-1] - 1}: fit "
+                f"y holds {outside[0]}, but the model has the classes 0 to {output[-1] - 1}: fit "
                 "would fail inside a kernel, or on a GPU learn nothing from it."
             )
-    elif loss not in ("crossentropy", "ce") and _stretch(labels.shape[1:], output[1:]):
+    elif loss not in ("crossentropy", "ce") and _would_broadcast(labels.shape[1:], output[1:]):
         raise ValueError(
-            f"y has the shape {labels.shape} and the predictions {output}: fit would stretch one "
-            "to the other. Reshape y."
+            f"y has the shape {labels.shape} and the predictions {output}: fit would broadcast "
+            "one of them (stretch it). Reshape y to the shape of the predictions."
         )
 
 
 def _check_weight_of_each_class(arguments: FitArguments) -> None:
-    """On a dataset weights come from a table, which ends with the largest class listed."""
+    """Raise if the largest class has no weight: on a dataset its samples would fail.
+
+    Weights are looked up in a table there, which ends with the largest class listed.
+    """
     output, listed = _output_shape(arguments.model), arguments.class_weight or {0: 1.0}
     largest = max(listed)
     if output is not None and largest + 1 < max(output[-1], 2):
@@ -170,16 +184,16 @@ def _is_not_finite(leaf: Any) -> bool:
 
 
 def _output_shape(model: keras.Model) -> tuple[int, ...] | None:
-    """The shape of the one output, `(None, ...)`; None where nobody can tell before training."""
+    """Return the shape of the output, `(None, ...)`; None if unknown or with several outputs."""
     outputs = getattr(model, "outputs", None) or []
     return tuple(outputs[0].shape) if len(outputs) == 1 else None
 
 
-def _stretch(target: tuple[int, ...], output: tuple[int, ...]) -> bool:
-    """Whether one would be stretched to the other; a last axis of 1 more or less is in order."""
+def _would_broadcast(target: tuple[int, ...], output: tuple[int, ...]) -> bool:
+    """Return whether a loss would broadcast targets or outputs, beyond a last axis of size 1."""
     if target == output or (*target, 1) == output or target == (*output, 1):
         return False
-    return None not in output and any(1 in one for one in (target, output))
+    return None not in output and any(1 in shape for shape in (target, output))
 
 
 def _name_of(loss: Any) -> str:
