@@ -71,8 +71,8 @@ def evaluate(
     source.end_epoch()  # matches Keras: called once before the first batch, too
     schedule = Schedule(source, steps, model.steps_per_execution)
     completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
-    say = print if verbose else lambda _: None
-    runner = Runner(ModelStep(model, TEST, test_step), source, plan, OnePass(None), say)
+    report = print if verbose else lambda _: None
+    runner = Runner(ModelStep(model, TEST, test_step), source, plan, OnePass(None), report)
     logs = run_evaluation(model, runner, schedule, completed)
     return logs if return_dict else in_metric_order(model, logs)
 
@@ -128,7 +128,7 @@ class Validation:
         frequency: int | list[int],
         test_step: StepFunction | None,
         plan: str,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
     ):
         check_compiled(model, test_step)
         check_inherited(model.evaluate, keras.Model.evaluate)
@@ -140,9 +140,10 @@ class Validation:
         self.source = source_for(model, x, y, sample_weight, batch_size, self.steps)
         step = ModelStep(model, TEST, test_step)
         one_pass = OnePass(
-            self._steps_of_whole_pass(), "validation_steps asks for more than there is"
+            self._steps_of_whole_pass(),
+            "validation_steps is more than the batches of the validation data",
         )
-        self.runner = Runner(step, self.source, plan, one_pass, say)
+        self.runner = Runner(step, self.source, plan, one_pass, report)
 
     def is_due(self, epoch: int) -> bool:
         """Return whether to validate after an epoch, counted from 0 (`frequency` counts from 1).

@@ -110,7 +110,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         ran = run_steps(training, epoch)
         finished = ran.epochs
         if not finished:
-            # Matches Keras: an epoch without batches reports the logs of the epoch before it.
+            # Matches Keras: after an epoch without batches, these are the logs of the last step.
             step_logs = ran.logs[-1] if ran.logs else step_logs
             finished = [epoch_logs(model, step_logs)]  # before validation, which resets metrics
             if validation is not None and validation.is_due(epoch):
@@ -130,8 +130,8 @@ def run_epochs(training: Training) -> keras.callbacks.History:
 def run_steps(training: Training, epoch: int) -> Result:
     """Run the loop over the batches of an epoch; return the result of its last call.
 
-    Each call of the runner runs steps until a callback needs control. If none needs control within
-    an epoch, one call runs whole epochs with their validation, and the result has their logs.
+    Each call of the runner runs steps until a callback needs control or a second has passed. If no
+    callback needs control within an epoch, one call runs whole epochs with their validation.
 
     Mirrors: keras.Model.fit
     """

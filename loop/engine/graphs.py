@@ -77,7 +77,7 @@ def why_not_in_a_loop(step: Any) -> str | None:
             return f"the log {name!r} of the step is of bfloat16, which Keras leaves a tensor"
     for op_type in op_types(step):
         if op_type.startswith("Write") and op_type.endswith("Summary"):
-            return "the step writes summaries, which ask Python for the number of the step"
+            return "the step writes summaries, which read the number of the step from Python"
         if op_type in ("PyFunc", "EagerPyFunc"):
             return "the step calls Python, which may read or change anything"
         if op_type.startswith("Random") or op_type in ("TruncatedNormal", "Multinomial"):

@@ -79,7 +79,7 @@ def many_steps(
 
     place = start
     if not short or source.num_batches > 1:
-        # Steps in parallel would gain nothing: each needs the weights that the last one updated.
+        # Iterations depend on each other: a step reads the weights that the step before updated.
         place, logs, recorded = tf.while_loop(
             goes_on, step, (start, logs, recorded), parallel_iterations=1
         )

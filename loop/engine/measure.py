@@ -41,7 +41,7 @@ class Measured(NamedTuple):
 
 
 def measured(
-    compiled: CompiledStep, source: Source, name: str, say: Callable[[str], None]
+    compiled: CompiledStep, source: Source, name: str, report: Callable[[str], None]
 ) -> Measured:
     """Return the measurements for a step; on first use, measure and print the result.
 
@@ -49,11 +49,11 @@ def measured(
         compiled: The step.
         source: The source of its batches.
         name: Names the step in the printed line: "train_function" or "test_function".
-        say: Prints the line.
+        report: Prints the line.
     """
     if compiled.measured is None:
         compiled.measured = _measure(compiled, source)
-        say(f"fastest for {name}: {compiled.measured}")
+        report(f"fastest for {name}: {compiled.measured}")
     result: Measured = compiled.measured
     return result
 

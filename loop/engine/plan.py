@@ -59,7 +59,7 @@ class OnePass(NamedTuple):
 
 
 def decide(
-    plan: str, step: ModelStep, source: Source, one_pass: OnePass, say: Callable[[str], None]
+    plan: str, step: ModelStep, source: Source, one_pass: OnePass, report: Callable[[str], None]
 ) -> Decision:
     """Decide which programs may run a step on the batches of a source. Traces the step.
 
@@ -68,7 +68,7 @@ def decide(
         step: The step.
         source: The source of the batches.
         one_pass: Whether an epoch runs within one pass over the source.
-        say: Prints the measurements of plan "fastest".
+        report: Prints the measurements of plan "fastest".
 
     Raises:
         ValueError: The plan requires many steps per call, and this step must run one by one.
@@ -86,8 +86,8 @@ def decide(
         return Decision(FUSED, (Limit(Reach.STEP, reason),))
     limits = tuple(_limits_on_epochs(compiled, source, one_pass))
     if plan == "fastest":
-        found = measured(compiled, source, step.kind.function, say)
-        return Decision(found.compilation, limits, found)
+        measurements = measured(compiled, source, step.kind.function, report)
+        return Decision(measurements.compilation, limits, measurements)
     if plan == "xla":
         return Decision(possible_compilations(compiled, source)[0][-1], limits)
     return Decision(FUSED, limits)
@@ -96,7 +96,7 @@ def decide(
 def why_untraced(step: ModelStep, source: Source) -> str | None:
     """Return why steps run one by one, for reasons known without a trace; None otherwise."""
     if step.model.run_eagerly or tf.config.functions_run_eagerly():
-        return "the step runs eagerly, as it was told to"
+        return "the step runs eagerly, as `run_eagerly` or `run_functions_eagerly` demands"
     if is_distributed(step.model):
         return "the model runs on replicas"
     if source.num_batches == 0:

@@ -32,7 +32,7 @@ class Runner:
         source: Source,
         plan: str,
         one_pass: OnePass,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         tests: "Runner | None" = None,
     ):
         self.step = step
@@ -40,7 +40,7 @@ class Runner:
         self.plan = plan
         self.one_pass = one_pass
         self.tests = tests
-        self._say = say
+        self._report = report
         self._decided_for: Any = None
         self._decision: Decision | None = None
         self._programs: Programs | None = None
@@ -59,7 +59,7 @@ class Runner:
             tf.config.functions_run_eagerly(),
         )
         if self._decision is None or self._decided_for != functions:
-            self._decision = decide(self.plan, self.step, self.source, self.one_pass, self._say)
+            self._decision = decide(self.plan, self.step, self.source, self.one_pass, self._report)
             self._decided_for = functions
             self._programs = self._test_programs = None
             if self.tests is not None and self.plan not in ("auto", "step"):
