@@ -188,7 +188,7 @@ class Runner:
                 finished.append(logs | {f"val_{name}": log for name, log in validated.items()})
             trained = rows[-1]
             span = _rest(span, progress)
-            if len(orders) > 1:  # otherwise one row serves all epochs
+            if len(orders) > 1:  # a single row is the order of all epochs
                 orders = orders[progress.epochs :]
         return finished
 
