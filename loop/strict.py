@@ -59,6 +59,7 @@ def check_strictly(arguments: FitArguments, source: Source) -> None:
 
 
 def _check_arguments(arguments: FitArguments) -> None:
+    """Check what does not depend on the kind of data."""
     if not 0 <= arguments.validation_split < 1:
         raise ValueError(
             f"validation_split is {arguments.validation_split}: expected a fraction from 0 to 1. "
@@ -84,6 +85,7 @@ def _check_arguments(arguments: FitArguments) -> None:
 
 
 def _check_length(arguments: FitArguments, source: Source) -> None:
+    """Raise if there is no batch, if fit would never end, or if a generator would be replayed."""
     if source.num_batches == 0:
         raise ValueError(
             "There is no batch to train on: fit would return an empty History. Pass data with at "
@@ -118,6 +120,7 @@ def _check_ignored(arguments: FitArguments) -> None:
 
 
 def _check_arrays(arguments: FitArguments) -> None:
+    """Check values for NaN, and shapes and classes of targets against the output of the model."""
     for name, value in {
         "x": arguments.x,
         "y": arguments.y,
@@ -165,6 +168,7 @@ def _check_weight_of_each_class(arguments: FitArguments) -> None:
 def _check_class_weight(
     labels: np.ndarray, class_weight: dict[int, float], output: tuple[int, ...]
 ) -> None:
+    """Raise if a class weight is for a class that neither targets nor outputs have."""
     one_hot = labels.ndim > 1 and labels.shape[-1] > 1
     classes = range(labels.shape[-1]) if one_hot else {*np.unique(labels).tolist()}
     classes = {*classes, *range(output[-1])}

@@ -146,7 +146,7 @@ def cadence_of(callback: Callback) -> Cadence:
 
 
 def every_batch(_: Callback, batch: int) -> int:
-    """Default cadence: return control after every batch."""
+    """Return `batch`: the default cadence, to return control after every batch."""
     return batch
 
 

@@ -255,6 +255,8 @@ class ModelStep:
 
 
 def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:
+    """Return a step as functions, with `run_eagerly` and `jit_compile` as the model was compiled."""
+
     def on_batch(batch: Batch) -> Logs:
         return on_replicas(model, step, batch)
 

@@ -75,6 +75,7 @@ def possible_compilations(
 
 
 def _measure(compiled: CompiledStep, source: Source) -> Measured:
+    """Time the step under each possible compilation; restore the variables after each."""
     possible, left_out = possible_compilations(compiled, source)
     if batching_of(source) is None:
         reason = "measuring would draw from the dataset"

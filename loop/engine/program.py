@@ -217,6 +217,7 @@ class Programs:
         return self._cached[runs]
 
     def _build_step(self) -> Any:
+        """Return the concrete function that draws a batch and runs the step on it."""
         source = self.source
         step = self.compiled.on_batch if self.compilation == FUSED else self.compiled.in_xla
 
@@ -226,6 +227,7 @@ class Programs:
         return concrete(graph(run, jit_compile=None), source.signature(), INT64)
 
     def _build_steps(self, record: bool) -> Any:
+        """Return the concrete function that runs many steps: see `many_steps`."""
         steps, in_xla = self.steps, self.in_xla
 
         def run(inputs: Structure, span: tf.Tensor, seconds: tf.Tensor) -> tuple:
@@ -238,6 +240,7 @@ class Programs:
         return concrete(compiled, signature, tf.TensorSpec([2], tf.int64), SECONDS)
 
     def _build_epochs(self, tests: "Programs | None") -> Any:
+        """Return the concrete function that runs whole epochs: see `ManyEpochs`."""
         arrays, order = self.source.signature(static=self.in_xla)
         orders = tf.TensorSpec([None, *order.shape], tf.int64)
         test_inputs = tests.source.signature(static=self.in_xla) if tests else []
