@@ -255,7 +255,7 @@ class ModelStep:
 
 
 def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:
-    """Return a step as functions, with `run_eagerly` and `jit_compile` as the model was compiled."""
+    """Return a step as functions, compiled by the model's `run_eagerly` and `jit_compile`."""
 
     def on_batch(batch: Batch) -> Logs:
         return on_replicas(model, step, batch)
