@@ -157,22 +157,22 @@ class EpochLoop(NamedTuple):
     """The variables of the loop over epochs."""
 
     epoch: tf.Tensor
-    """Epochs that were closed, int64."""
+    """Number of epochs completed, int64."""
 
     is_closed: tf.Tensor
-    """Whether the last one was closed; otherwise the time was over in it."""
+    """Whether the last epoch was completed; False if the time ended within it."""
 
     place: tf.Tensor
-    """The step reached in the last one, int64."""
+    """The next training step in the last epoch, int64."""
 
     test_place: tf.Tensor
-    """The step of validation reached in the last one, int64."""
+    """The next validation step in the last epoch, int64."""
 
     trained: dict[str, tf.TensorArray]
-    """The logs of training, a row for each epoch."""
+    """The training logs, an element for each epoch."""
 
     tested: dict[str, tf.TensorArray]
-    """The logs of validation, a row for each epoch."""
+    """The validation logs, an element for each epoch."""
 
 
 class ManyEpochs(NamedTuple):
@@ -212,24 +212,24 @@ class ManyEpochs(NamedTuple):
             `Progress` as a vector, `[3]` int64; the training logs and the validation logs of the
             epochs, `[MAX_EPOCHS]` for each log.
         """
-        asked = Span(*tf.unstack(span))
+        requested = Span(*tf.unstack(span))
         last_order = tf.shape(orders, tf.int64)[0] - 1
         deadline = tf.timestamp() + seconds if self.has_clock else None
 
         def goes_on(loop: EpochLoop) -> tf.Tensor:
             if deadline is None:
-                return loop.epoch < asked.epochs
+                return loop.epoch < requested.epochs
             in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(loop.epoch, 0))
-            return (loop.epoch < asked.epochs) & loop.is_closed & in_time
+            return (loop.epoch < requested.epochs) & loop.is_closed & in_time
 
         def one_epoch(loop: EpochLoop) -> tuple[EpochLoop]:
             inputs = arrays, orders[tf.minimum(loop.epoch, last_order)]
-            return (self._one_epoch(loop, inputs, test_inputs, asked, deadline),)
+            return (self._one_epoch(loop, inputs, test_inputs, requested, deadline),)
 
         trained = rows_for(no_logs(self.train.function), MAX_EPOCHS)
         tested = rows_for(no_logs(self.test.function), MAX_EPOCHS) if self.test else {}
-        none = tf.zeros_like(asked.epochs)
-        start = EpochLoop(none, tf.constant(True), asked.end, asked.tests, trained, tested)
+        none = tf.zeros_like(requested.epochs)
+        start = EpochLoop(none, tf.constant(True), requested.end, requested.tests, trained, tested)
         (loop,) = tf.while_loop(goes_on, one_epoch, (start,), parallel_iterations=1)
         progress = tf.stack([loop.epoch, loop.place, loop.test_place])
         return progress, stacked(loop.trained), stacked(loop.tested)
@@ -239,22 +239,22 @@ class ManyEpochs(NamedTuple):
         loop: EpochLoop,
         inputs: Structure,
         test_inputs: Structure,
-        asked: Span,
+        requested: Span,
         deadline: tf.Tensor | None,
     ) -> EpochLoop:
-        """Run one epoch, from where an earlier call has left it, and its validation."""
+        """Run one epoch and its validation; continue the epoch if an earlier call has begun it."""
         is_first = tf.equal(loop.epoch, 0)
-        start = tf.where(is_first, asked.first, 0)
+        start = tf.where(is_first, requested.first, 0)
         tf.cond(tf.equal(start, 0), self._reset, _nothing)
-        place, logs, _ = many_steps(self.train, inputs, start, asked.end, deadline)
+        place, logs, _ = many_steps(self.train, inputs, start, requested.end, deadline)
         trained = with_row(loop.trained, loop.epoch, epoch_logs(self.model, logs))
-        test_place, tested = asked.tests, loop.tested
+        test_place, tested = requested.tests, loop.tested
         if self.test is not None:
-            start = tf.where(is_first, asked.first_test, 0)
-            end = tf.where(tf.equal(place, asked.end), asked.tests, start)
+            start = tf.where(is_first, requested.first_test, 0)
+            end = tf.where(tf.equal(place, requested.end), requested.tests, start)
             test_place, logs = self._validated(test_inputs, start, end, deadline)
             tested = with_row(tested, loop.epoch, logs)
-        is_closed = tf.equal(place, asked.end) & tf.equal(test_place, asked.tests)
+        is_closed = tf.equal(place, requested.end) & tf.equal(test_place, requested.tests)
         epoch = loop.epoch + tf.cast(is_closed, tf.int64)
         return EpochLoop(epoch, is_closed, place, test_place, trained, tested)
 
