@@ -89,13 +89,13 @@ def run_evaluation(
     model.reset_metrics()
     hooks = callbacks.testing
     logs: Logs = {}
-    horizon = runner.horizon(hooks, lambda: model.stop_evaluating)
+    horizon = runner.horizon_of(hooks, lambda: model.stop_evaluating)
     with schedule.until_out_of_data():
         for segment in schedule.segments(horizon):
             hooks.begin(segment.first)
-            result = runner.run(segment)
-            hooks.end(schedule.advance(result), result.logs)
-            logs = result.logs[-1]
+            steps, recorded = runner.run_steps(segment)
+            hooks.end(schedule.advance(steps), recorded)
+            logs = recorded[-1]
             if model.stop_evaluating:
                 break
     logs = python_logs(epoch_logs(model, logs))
@@ -156,10 +156,10 @@ class Validation:
 
     def _steps_of_whole_pass(self) -> int | None:
         """Return the steps of a validation, in whole executions; None if the data may end first."""
-        size, together = self.source.num_batches, self.model.steps_per_execution
+        size, per_execution = self.source.num_batches, self.model.steps_per_execution
         if not size or (self.steps and self.steps > size):
             return None
-        return min(size, math.ceil((self.steps or size) / together) * together)
+        return min(size, math.ceil((self.steps or size) / per_execution) * per_execution)
 
     def run(self, callbacks: Callbacks) -> Logs:
         """Evaluate from the first batch on; return the logs, with the prefix `val_`."""

@@ -96,7 +96,7 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     is_drawn = _needs_drawing(validation_data)
     validation = None if is_drawn else validation_of(fit_arguments, validation_data)
     runner = runner_of(fit_arguments, schedule, validation)
-    decision, reasons = runner.decision, runner.limits
+    decision, reasons = runner.decide(), runner.limits()
     if decision.reach is not Reach.STEP:
         control = why_control_within_epoch(callbacks, validation_data is not None)
         drawn = "in validation, the data are not arrays in memory" if is_drawn else None

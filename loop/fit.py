@@ -9,7 +9,7 @@ import keras
 from loop._keras import first_epoch
 from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
-from loop.types import FitArguments, Logs, Result, StepFunction, Structure
+from loop.types import FitArguments, Logs, StepFunction, Structure
 
 
 def fit(
@@ -98,7 +98,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
 
     Mirrors: keras.Model.fit
     """
-    model, _, _, validation, callbacks, initial_epoch, epochs = training
+    model, runner, schedule, validation, callbacks, initial_epoch, epochs = training
     model.stop_training = False
     callbacks.on_train_begin()
     step_logs: Logs = {}
@@ -107,11 +107,12 @@ def run_epochs(training: Training) -> keras.callbacks.History:
     while epoch < epochs:
         model.reset_metrics()
         callbacks.on_epoch_begin(epoch)
-        ran = run_steps(training, epoch)
-        finished = ran.epochs
-        if not finished:
+        if ahead := runner.epochs_ahead(callbacks, validation, epoch, epochs):
+            # No callback needs control within the next epochs: one call runs all of them.
+            finished = runner.run_epochs(schedule.whole_epochs(*ahead))
+        else:
             # Matches Keras: after an epoch without batches, these are the logs of the last step.
-            step_logs = ran.logs[-1] if ran.logs else step_logs
+            step_logs = run_steps(training) or step_logs
             finished = [epoch_logs(model, step_logs)]  # before validation, which resets metrics
             if validation is not None and validation.is_due(epoch):
                 finished[0] |= validation.run(callbacks)
@@ -127,24 +128,23 @@ def run_epochs(training: Training) -> keras.callbacks.History:
     return model.history  # set before training, because callbacks may read it
 
 
-def run_steps(training: Training, epoch: int) -> Result:
-    """Run the loop over the batches of an epoch; return the result of its last call.
+def run_steps(training: Training) -> Logs:
+    """Run the loop over the batches of an epoch; return the logs after the last step.
 
-    Each call of the runner runs steps until a callback needs control or a second has passed. If no
-    callback needs control within an epoch, one call runs whole epochs with their validation.
+    Each call of the runner runs steps until a callback needs control or a second has passed.
 
     Mirrors: keras.Model.fit
     """
-    model, runner, schedule, validation, callbacks, _, epochs = training
-    hooks, result = callbacks.training, Result(0, [], [])
-    ahead = runner.ahead(callbacks, validation, epoch, epochs)
-    if ahead.epochs:
-        return runner.run(schedule.whole_epochs(ahead))
+    model, runner, schedule, _, callbacks, *_ = training
+    hooks = callbacks.training
+    logs: Logs = {}
+    horizon = runner.horizon_of(hooks, lambda: model.stop_training)
     with schedule.until_out_of_data():
-        for segment in schedule.segments(runner.horizon(hooks, lambda: model.stop_training)):
+        for segment in schedule.segments(horizon):
             hooks.begin(segment.first)
-            result = runner.run(segment)
-            hooks.end(schedule.advance(result), result.logs)
+            steps, recorded = runner.run_steps(segment)
+            hooks.end(schedule.advance(steps), recorded)
+            logs = recorded[-1]
             if model.stop_training:
                 break
-    return result
+    return logs

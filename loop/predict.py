@@ -13,7 +13,7 @@ from loop.distribute import joined_replicas, source_for
 from loop.engine.compiled_step import PREDICT, cache_on
 from loop.engine.graphs import graph
 from loop.schedule import Schedule, capped_steps
-from loop.types import MAX_SECONDS, Batch, Horizon, Result, Segment, StepFunction, Structure
+from loop.types import MAX_SECONDS, Batch, Horizon, Segment, StepFunction, Structure
 
 
 def predict(
@@ -60,7 +60,7 @@ def predict(
         for segment in schedule.segments(_one_execution):
             hooks.begin(segment.first)
             outputs.append(on_batches(_batches(segment)))
-            last = schedule.advance(Result(segment.steps, [], []))
+            last = schedule.advance(segment.steps)
             hooks.end(last, [{"outputs": outputs[-1]}])
             if model.stop_predicting:
                 break
@@ -79,7 +79,6 @@ def _one_execution(step: int) -> Horizon:
 
 def _batches(segment: Segment) -> list[Batch]:
     """Return the batches of a segment: at least one, fewer than its steps if the data end."""
-    assert segment.batches is not None
     batches = [segment.batches.batch(segment.place)]
     with contextlib.suppress(StopIteration):  # the last execution may exceed the pass
         places = range(segment.place + 1, segment.place + segment.steps)

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop.types import MAX_SECONDS, Ahead, Horizon, Pass, Result, Segment, Source
+from loop.types import Horizon, Pass, Segment, Source, WholeEpochs
 
 ENDLESS = 2**20
 """The most steps in a segment over endless data; its time limit ends the call earlier."""
@@ -29,7 +29,7 @@ class Schedule:
         with schedule.until_out_of_data():
             for segment in schedule.segments(horizon):
                 result = runner.run(segment)
-                last = schedule.advance(result)
+                last = schedule.advance(result.steps)
 
     Attributes:
         source: Where the batches come from.
@@ -47,7 +47,7 @@ class Schedule:
         self._pass: Pass | None = None
         self._drawn = 0  # batches drawn from the current pass
         self._step = 0  # the next step in the epoch
-        self._running = 0  # steps of the segment that is running
+        self._requested = 0  # steps of the segment that is running
 
     @property
     def num_batches(self) -> int | None:
@@ -76,8 +76,8 @@ class Schedule:
                     _warn_out_of_data()
                 break
             reach = horizon(self._step)
-            self._running = self._steps_until(reach.last, limit)
-            yield Segment(batches, self._drawn, self._step, self._running, reach)
+            self._requested = self._steps_until(reach.last, limit)
+            yield Segment(batches, self._drawn, self._step, self._requested, reach)
         if self._is_exhausted():
             # Matches Keras, which starts a pass here even if the next epoch starts another. A
             # dataset that reshuffles draws new seeds for each pass, so omitting this start would
@@ -85,19 +85,24 @@ class Schedule:
             self._start_pass()
         self.source.end_epoch()
 
-    def whole_epochs(self, ahead: Ahead) -> Segment:
-        """Return the segment that runs whole epochs over arrays, one pass for each epoch."""
-        source: Any = self.source
-        orders = source.orders(ahead.epochs)
-        if not source.repeats_its_order:  # fewer epochs if their orders need too much memory
-            ahead = ahead._replace(epochs=len(orders))
-        return Segment(None, 0, 0, self._size or 0, Horizon(None, MAX_SECONDS), orders, ahead)
+    def whole_epochs(self, epochs: int, test_steps: int) -> WholeEpochs:
+        """Return epochs over arrays, one pass each, that one call runs.
 
-    def advance(self, result: Result) -> int:
+        Args:
+            epochs: The most epochs.
+            test_steps: Validation steps in each of them.
+        """
+        source: Any = self.source
+        orders = source.orders(epochs)
+        if not source.repeats_its_order:
+            epochs = len(orders)  # fewer if the orders of all epochs need too much memory
+        return WholeEpochs(epochs, self._size or 0, test_steps, orders)
+
+    def advance(self, steps: int) -> int:
         """Move the position past the steps that ran; return the last of them, in its epoch."""
-        self._drawn += result.steps
-        self._step += result.steps
-        self._running = 0
+        self._drawn += steps
+        self._step += steps
+        self._requested = 0
         return self._step - 1
 
     @contextlib.contextmanager
@@ -108,7 +113,7 @@ class Schedule:
         except (StopIteration, tf.errors.OutOfRangeError):
             if self._size is None:
                 # Matches Keras, which counts the steps of the failed call as well.
-                self._size = self._drawn + self._running
+                self._size = self._drawn + self._requested
             _warn_out_of_data()
             self._pass = None
             self.source.end_epoch()

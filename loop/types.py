@@ -110,21 +110,11 @@ class Horizon(NamedTuple):
     """Whether a callback needs control after every step of the epoch."""
 
 
-class Ahead(NamedTuple):
-    """How many whole epochs one call may run because no callback needs control within them."""
-
-    epochs: int = 0
-    """Number of epochs; 0 if a callback needs control within the next epoch."""
-
-    tests: int = 0
-    """Steps of validation at the end of each epoch; 0 for none."""
-
-
 class Segment(NamedTuple):
-    """What one call runs: part of the steps of an epoch, or whole epochs."""
+    """Steps of one epoch that one call runs."""
 
-    batches: Pass | None
-    """The pass to draw batches from; None for whole epochs, which use `orders` instead."""
+    batches: Pass
+    """The pass to draw batches from."""
 
     place: int
     """The place of the first batch in the pass."""
@@ -133,30 +123,36 @@ class Segment(NamedTuple):
     """The first step, counted in its epoch."""
 
     steps: int
-    """Number of steps; for whole epochs, the steps of each epoch."""
+    """How many steps to run."""
 
     horizon: Horizon
     """How far the call may run."""
 
-    orders: tf.Tensor | None = None
-    """The order of the samples in whole epochs, `[passes, samples]` int64: a row for each epoch;
-    the last row is used for all further epochs."""
 
-    whole: Ahead = Ahead()
-    """The whole epochs to run, with their validation; 0 epochs if `steps` are part of an epoch."""
-
-
-class Result(NamedTuple):
-    """The outcome of running a segment."""
+class SegmentResult(NamedTuple):
+    """What a call that ran a segment returns."""
 
     steps: int
-    """Number of steps that ran: fewer than the segment has if its time limit ended the call."""
+    """How many steps ran: at least one, fewer than requested if the time limit ended the call."""
 
     logs: list[Logs]
-    """The logs after the last step, or after every step if recorded; [] for whole epochs."""
+    """The logs after the last step; if the segment was recorded, after every step."""
 
-    epochs: list[Logs]
-    """The logs of each whole epoch, validation included; [] for a part of an epoch."""
+
+class WholeEpochs(NamedTuple):
+    """Epochs over arrays that one call runs, validation included."""
+
+    epochs: int
+    """How many; all of them validate, or none does."""
+
+    steps: int
+    """Steps per epoch, which is one pass over the arrays."""
+
+    test_steps: int
+    """Validation steps per epoch; 0 for no validation."""
+
+    orders: tf.Tensor
+    """The order of the samples in each epoch, `[epochs, samples]` int64, or one row for all."""
 
 
 class LossTerm(NamedTuple):

@@ -364,7 +364,7 @@ def test_what_is_cached_with_the_model_does_not_hold_the_data(model):
     source = make_source(X, Y)
     held = weakref.ref(source)
     runner = Runner(ModelStep(model, TRAIN), source, "fused", OnePass(5), print)
-    runner.run(segment_of(source, 3)), runner.run(segment_of(source, 1, record=True))
+    runner.run_steps(segment_of(source, 3)), runner.run_steps(segment_of(source, 1, record=True))
     del source, runner
     gc.collect()
     assert held() is None

@@ -40,17 +40,17 @@ class BatchHooks(NamedTuple):
         """The listeners that only read logs; their hooks may be called after the batches."""
         return [callback for callback in self.listeners if reads_logs_only(callback)]
 
-    def horizon(self, step: int, together: int = 1) -> Horizon:
+    def horizon(self, step: int, steps_per_execution: int = 1) -> Horizon:
         """Return how far the next call may run before a callback needs control.
 
         Args:
             step: The step that comes next, counted from 0 in its epoch.
-            together: Steps per execution. Matches Keras: in an execution of several steps, hooks
+            steps_per_execution: The model's. Matches Keras: in an execution of several steps, hooks
                 are called for the last step only, so logs of the others are not recorded.
         """
         listeners = self.listeners
         record = any(reads_logs_only(callback) for callback in listeners)
-        if record and together > 1:
+        if record and steps_per_execution > 1:
             return Horizon(step, MAX_SECONDS)
         last, seconds = next_control(listeners, step, MAX_SECONDS)
         every_step = any(

@@ -27,7 +27,7 @@ MAX_EPOCHS = 64
 """The most epochs in one call: the arrays of logs in the graph have this size."""
 
 
-class Steps(NamedTuple):
+class SourcedStep(NamedTuple):
     """A step and the source of its batches."""
 
     function: Any
@@ -38,7 +38,7 @@ class Steps(NamedTuple):
 
 
 def many_steps(
-    steps: Steps,
+    sourced: SourcedStep,
     inputs: Structure,
     start: tf.Tensor,
     end: tf.Tensor,
@@ -48,7 +48,7 @@ def many_steps(
     """Run steps `start` to `end` of a pass, until the deadline but at least one, inside a graph.
 
     Args:
-        steps: The step and the source of its batches.
+        sourced: The step and the source of its batches.
         inputs: The inputs of the pass, as `source.signature` describes them.
         start: The place of the first batch in the pass, int64.
         end: The place to stop before, int64.
@@ -60,15 +60,16 @@ def many_steps(
         The place after the last step that ran; its logs; and the logs after every step,
         `[MAX_RECORDED]` for each log, or {} without `record`.
     """
-    function, source = steps
-    short = deadline is None and source.last_is_short
+    function, source = sourced
+    in_xla = deadline is None
+    short = in_xla and source.last_is_short
     full = tf.minimum(end, source.num_samples // source.batch_size) if short else end
     draw = source.draw_full if short else source.draw
     logs = no_logs(function)
     recorded = rows_for(logs, MAX_RECORDED) if record else {}
 
     def goes_on(place: tf.Tensor, *_: Any) -> tf.Tensor:
-        if deadline is None:
+        if in_xla:
             return place < full
         in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(place, start))
         return tf.logical_and(place < full, in_time)
@@ -133,7 +134,7 @@ class Span(NamedTuple):
     first_test: int
     """The validation step to start at, in the first epoch."""
 
-    tests: int
+    test_steps: int
     """Steps of validation in each epoch; 0 for none."""
 
     epochs: int
@@ -186,8 +187,8 @@ class ManyEpochs(NamedTuple):
     """
 
     model: keras.Model
-    train: Steps
-    test: Steps | None
+    train: SourcedStep
+    test: SourcedStep | None
     has_clock: bool
 
     def __call__(
@@ -229,7 +230,9 @@ class ManyEpochs(NamedTuple):
         trained = rows_for(no_logs(self.train.function), MAX_EPOCHS)
         tested = rows_for(no_logs(self.test.function), MAX_EPOCHS) if self.test else {}
         none = tf.zeros_like(requested.epochs)
-        start = EpochLoop(none, tf.constant(True), requested.end, requested.tests, trained, tested)
+        start = EpochLoop(
+            none, tf.constant(True), requested.end, requested.test_steps, trained, tested
+        )
         (loop,) = tf.while_loop(goes_on, one_epoch, (start,), parallel_iterations=1)
         progress = tf.stack([loop.epoch, loop.place, loop.test_place])
         return progress, stacked(loop.trained), stacked(loop.tested)
@@ -248,13 +251,13 @@ class ManyEpochs(NamedTuple):
         tf.cond(tf.equal(start, 0), self._reset, _nothing)
         place, logs, _ = many_steps(self.train, inputs, start, requested.end, deadline)
         trained = with_row(loop.trained, loop.epoch, epoch_logs(self.model, logs))
-        test_place, tested = requested.tests, loop.tested
+        test_place, tested = requested.test_steps, loop.tested
         if self.test is not None:
             start = tf.where(is_first, requested.first_test, 0)
-            end = tf.where(tf.equal(place, requested.end), requested.tests, start)
+            end = tf.where(tf.equal(place, requested.end), requested.test_steps, start)
             test_place, logs = self._validated(test_inputs, start, end, deadline)
             tested = with_row(tested, loop.epoch, logs)
-        is_closed = tf.equal(place, requested.end) & tf.equal(test_place, requested.tests)
+        is_closed = tf.equal(place, requested.end) & tf.equal(test_place, requested.test_steps)
         epoch = loop.epoch + tf.cast(is_closed, tf.int64)
         return EpochLoop(epoch, is_closed, place, test_place, trained, tested)
 

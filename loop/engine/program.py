@@ -14,7 +14,7 @@ import tensorflow as tf
 from loop.data import ArraySource
 from loop.engine.compiled_step import CompiledStep
 from loop.engine.graphs import concrete, flat_call, graph
-from loop.engine.loops import ManyEpochs, Progress, Span, Steps, many_steps
+from loop.engine.loops import ManyEpochs, Progress, SourcedStep, Span, many_steps
 from loop.types import Logs, Source, Structure
 
 FUSED = "fused"
@@ -117,11 +117,11 @@ class Programs:
         return self.compilation == XLA
 
     @property
-    def steps(self) -> Steps:
+    def sourced_step(self) -> SourcedStep:
         """The step function that the loops of this compilation call, and the source."""
         compiled = self.compiled
         in_loop = compiled.in_xla if self.compilation == XLA_STEPS else compiled.on_batch
-        return Steps(in_loop, self.source)
+        return SourcedStep(in_loop, self.source)
 
     def run_step(self, inputs: Structure, place: int) -> Logs:
         """Run the step at a place of a pass, without a loop, which would take longer for one step.
@@ -164,7 +164,7 @@ class Programs:
     def run_epochs(
         self,
         orders: tf.Tensor,
-        tests: "Programs | None",
+        validation: "Programs | None",
         test_inputs: Structure,
         span: Span,
         seconds: float,
@@ -173,7 +173,7 @@ class Programs:
 
         Args:
             orders: The order of the samples in each epoch: see `ManyEpochs`.
-            tests: The programs of validation; None for no validation.
+            validation: The programs of validation; None for no validation.
             test_inputs: A pass over the validation data, or [].
             span: The epochs to run, and the place to start at in the first of them.
             seconds: About how long to run.
@@ -181,34 +181,34 @@ class Programs:
         Returns:
             How far the call came; the logs of training and of validation, arrays `[MAX_EPOCHS]`.
         """
-        name = "epochs" if tests is None else "epochs with validation"
-        program = self._program(name, lambda: self._build_epochs(tests), tests)
+        name = "epochs" if validation is None else "epochs with validation"
+        program = self._program(name, lambda: self._build_epochs(validation), validation)
         source: Any = self.source
         part = _shortened(span, program.timer.steps_within(seconds)) if self.in_xla else span
         started = time.perf_counter()
         request = tf.constant(part, tf.int64)
         outputs = program.call(source.flat, orders, test_inputs, request, _seconds(seconds))
         vector, trained, tested = tf.nest.map_structure(lambda value: value.numpy(), outputs)
-        program.timer.measure(part.epochs * (part.end - part.first + part.tests), started)
+        program.timer.measure(part.epochs * (part.end - part.first + part.test_steps), started)
         progress = Progress(*vector.tolist())
         is_cut = part.end < span.end  # the epoch continues in the next call
         return progress._replace(epochs=0) if is_cut else progress, trained, tested
 
     def _program(
-        self, runs: str, build: Callable[[], Any], tests: "Programs | None" = None
+        self, runs: str, build: Callable[[], Any], validation: "Programs | None" = None
     ) -> Program:
         """Return the cached program, building it on first use.
 
         Args:
             runs: See `ProgramKey`.
             build: Returns the concrete function of the program.
-            tests: The programs of validation, if the program validates.
+            validation: The programs of validation, if the program validates.
         """
         if runs not in self._cached:
-            test = (tests.compiled.on_batch, tests.batching) if tests else None
+            test = (validation.compiled.on_batch, validation.batching) if validation else None
             signature = repr(self.source.signature(static=self.in_xla))
-            if tests:
-                signature += repr(tests.source.signature(static=self.in_xla))
+            if validation:
+                signature += repr(validation.source.signature(static=self.in_xla))
             key = ProgramKey(runs, self.compilation, self.batching, signature, test)
             programs: dict[ProgramKey, Program] = self.compiled.programs
             if key not in programs:
@@ -228,24 +228,24 @@ class Programs:
 
     def _build_steps(self, record: bool) -> Any:
         """Return the concrete function that runs many steps: see `many_steps`."""
-        steps, in_xla = self.steps, self.in_xla
+        sourced, in_xla = self.sourced_step, self.in_xla
 
         def run(inputs: Structure, span: tf.Tensor, seconds: tf.Tensor) -> tuple:
             start, end = tf.unstack(span)
             deadline = None if in_xla else tf.timestamp() + seconds
-            return many_steps(steps, inputs, start, end, deadline, record)
+            return many_steps(sourced, inputs, start, end, deadline, record)
 
         compiled = graph(run, jit_compile=True if in_xla else None)
         signature = self.source.signature(static=in_xla)
         return concrete(compiled, signature, tf.TensorSpec([2], tf.int64), SECONDS)
 
-    def _build_epochs(self, tests: "Programs | None") -> Any:
+    def _build_epochs(self, validation: "Programs | None") -> Any:
         """Return the concrete function that runs whole epochs: see `ManyEpochs`."""
         arrays, order = self.source.signature(static=self.in_xla)
         orders = tf.TensorSpec([None, *order.shape], tf.int64)
-        test_inputs = tests.source.signature(static=self.in_xla) if tests else []
-        test_steps = tests.steps if tests else None
-        epochs = ManyEpochs(self.compiled.model, self.steps, test_steps, not self.in_xla)
+        test_inputs = validation.source.signature(static=self.in_xla) if validation else []
+        test_step = validation.sourced_step if validation else None
+        epochs = ManyEpochs(self.compiled.model, self.sourced_step, test_step, not self.in_xla)
         compiled = graph(epochs.__call__, jit_compile=True if self.in_xla else None)
         spans = tf.TensorSpec([len(Span._fields)], tf.int64)
         return concrete(compiled, arrays, orders, test_inputs, spans, SECONDS)
@@ -271,7 +271,7 @@ def _shortened(span: Span, most: int) -> Span:
     """
     if most < span.end - span.first:
         return Span(span.first, span.first + most, 0, 0, 1)
-    epochs = 1 if span.first else max(1, most // (span.end + span.tests))
+    epochs = 1 if span.first else max(1, most // (span.end + span.test_steps))
     return span._replace(epochs=min(epochs, span.epochs))
 
 
