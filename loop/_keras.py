@@ -1,7 +1,7 @@
 """The only module that uses private names of Keras.
 
-Each docstring says why no public name can be used. `tests/test_house.py` asserts that every private
-name exists in the installed Keras, and that no other module uses any.
+Each docstring says why no public name can be used. `tests/unit/test_house.py` asserts that every
+private name exists in the installed Keras, and that no other module uses any.
 """
 
 import types

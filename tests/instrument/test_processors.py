@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 SETTINGS = re.search(r"^PROCESSORS := (.*)$", MAKEFILE, re.M)[1].split()
 SLICE = {

@@ -14,7 +14,7 @@ import compare
 import loop
 from compare.release.mirrors import resolve
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 LOOP = sorted((ROOT / "loop").rglob("*.py"))
 COMPARE = sorted((ROOT / "compare").rglob("*.py"))
 

@@ -15,7 +15,7 @@ from compare import SCENARIOS
 from compare.cli.commands import app
 from compare.diagnosis.rules import RULES
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *DOCS]
 TEXT = {page: (ROOT / page).read_text() for page in PAGES}

@@ -7,7 +7,7 @@ import pytest
 from compare.errors import NeverTrainedError, Outcome, ScriptError, UnreadableScriptError
 from compare.execution.script import compare_script
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 BEGIN = """
 import keras, numpy as np, sys

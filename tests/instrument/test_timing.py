@@ -46,7 +46,7 @@ from compare.timing.growth import GROWS
 from compare.timing.split import PARTS
 from compare.timing.training import new_training, seconds_of
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def build():

@@ -10,7 +10,7 @@ import pytest
 
 import loop
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 X = np.random.default_rng(0).normal(size=(70, 5)).astype("float32")
 Y = (X[:, :1] > 0).astype("float32")
 ARGUMENTS = {"x": X, "y": Y, "batch_size": 32, "epochs": 2, "shuffle": False}
