@@ -35,7 +35,7 @@ test-processors: setup  ## all bit-sensitive tests where kernels round as on oth
 	done; \
 	[ -z "$$failed" ] || { echo "failed under$$failed"; exit 1; }
 
-fuzz: setup  ## 500 random trainings, and random sequences of what users do, under both engines
+fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
 faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named
