@@ -110,6 +110,7 @@ class Programs:
         self.compilation = compilation
         self.batching = batching_of(source)
         self._cached: dict[str, Program] = {}
+        self._share_of_seconds = 1 / 16
 
     @property
     def in_xla(self) -> bool:
@@ -150,12 +151,13 @@ class Programs:
         name = "recorded steps" if record else "steps"
         program = self._program(name, lambda: self._build_steps(record))
         if self.in_xla:
-            count = min(count, program.timer.steps_within(seconds))
+            count = min(count, self._most_steps(program.timer, seconds))
         started = time.perf_counter()
         span = tf.constant([start, start + count], tf.int64)
         end, last, recorded = program.call(inputs, span, _seconds(seconds))
         ran = int(end) - start  # waits for the device: once a call
-        program.timer.measure(ran, started)
+        if self.in_xla:
+            program.timer.measure(ran, started)
         if not record:
             return ran, [last]
         rows = {name: values.numpy() for name, values in recorded.items()}  # waits: once a log
@@ -184,15 +186,24 @@ class Programs:
         name = "epochs" if validation is None else "epochs with validation"
         program = self._program(name, lambda: self._build_epochs(validation), validation)
         source: Any = self.source
-        part = _shortened(span, program.timer.steps_within(seconds)) if self.in_xla else span
+        part = _shortened(span, self._most_steps(program.timer, seconds)) if self.in_xla else span
         started = time.perf_counter()
         request = tf.constant(part, tf.int64)
         outputs = program.call(source.flat, orders, test_inputs, request, _seconds(seconds))
         vector, trained, tested = tf.nest.map_structure(lambda value: value.numpy(), outputs)
-        program.timer.measure(part.epochs * (part.end - part.first + part.test_steps), started)
+        if self.in_xla:
+            program.timer.measure(part.epochs * (part.end - part.first + part.test_steps), started)
         progress = Progress(*vector.tolist())
         is_cut = part.end < span.end  # the epoch continues in the next call
         return progress._replace(epochs=0) if is_cut else progress, trained, tested
+
+    def _most_steps(self, timer: StepTimer, seconds: float) -> int:
+        """Return the most steps of a call that cannot stop at a deadline.
+
+        The first call of a fit is short: the step may have become slower since the fit before.
+        """
+        share, self._share_of_seconds = self._share_of_seconds, 1.0
+        return timer.steps_within(share * seconds)
 
     def _program(
         self, runs: str, build: Callable[[], Any], validation: "Programs | None" = None

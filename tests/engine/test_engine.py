@@ -20,7 +20,7 @@ from loop.engine.compiled_step import TRAIN, ModelStep
 from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED
 from loop.engine.measure import measured, possible_compilations
 from loop.engine.plan import OnePass, decide
-from loop.engine.program import COMPILATIONS, StepTimer
+from loop.engine.program import COMPILATIONS, Programs, StepTimer
 from loop.engine.run import Runner
 from loop.types import Horizon, Segment
 
@@ -182,7 +182,7 @@ def test_a_validation_that_is_slow_is_run_in_calls_of_about_a_second(model, call
     assert 3 <= len(calls) <= 25, "2.5 seconds"
 
 
-def test_a_call_in_xla_runs_as_many_steps_as_its_last_ones_took():
+def test_a_call_in_xla_runs_as_many_steps_as_the_last_call_allows():
     timer = StepTimer()
     assert timer.steps_within(1.0) == 1
     timer.measure(1, 0.0)  # hours ago: it compiled
@@ -191,6 +191,14 @@ def test_a_call_in_xla_runs_as_many_steps_as_its_last_ones_took():
     assert timer.steps_within(1.0) == 3
     timer.seconds_per_step = 30.0
     assert timer.steps_within(1.0) == 1
+
+
+def test_the_first_call_of_a_fit_in_xla_is_short_since_the_step_may_have_become_slower(model):
+    source = make_source(X, Y)
+    programs = Programs(compiled_of(model, source), source, "xla")
+    timer = StepTimer()
+    timer.seconds_per_step = 0.01
+    assert [programs._most_steps(timer, 1.0) for _ in range(3)] == [6, 100, 100]
 
 
 @pytest.mark.parametrize("plan", ["fused", "xla", "fastest"])
