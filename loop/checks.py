@@ -19,13 +19,32 @@ def check_plan(plan: str) -> None:
 
 
 def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
-    """Raise ValueError if a model is not compiled and no step was given in its place."""
+    """Raise if a model is not compiled and no step was given in its place.
+
+    Raises:
+        TypeError: It is not a Keras model.
+        ValueError: It is neither compiled nor given a step.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"Expected a Keras model as the first argument, got a {type(model).__name__}: "
+            "loop.fit(model, x, y)."
+        )
     if not model.compiled and given_step is None:
         raise ValueError(
             "You must call `compile()` before using the model: expected a compiled model or a "
             "step of your own (`train_step=`, `test_step=`), got neither. Call "
             "model.compile(optimizer=..., loss=...)."
         )
+
+
+def check_integers(**arguments: int | None) -> None:
+    """Raise TypeError, as Keras does, if an argument is neither None nor an integer."""
+    for name, value in arguments.items():
+        if value is not None and not hasattr(value, "__index__"):
+            raise TypeError(
+                f"Expected `{name}` to be an integer, got {value!r} of type {type(value).__name__}."
+            )
 
 
 def check_frequency(validation_freq: int | list[int]) -> None:

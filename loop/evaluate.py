@@ -10,6 +10,7 @@ from loop.checks import (
     check_compiled,
     check_frequency,
     check_inherited,
+    check_integers,
     check_one_process,
     check_plan,
 )
@@ -66,6 +67,7 @@ def evaluate(
     check_plan(plan)
     check_compiled(model, test_step)
     check_one_process(model)
+    check_integers(steps=steps)
     steps = capped_steps(steps)
     source = source_for(model, x, y, sample_weight, batch_size, steps)
     source.end_epoch()  # matches Keras: called once before the first batch, too

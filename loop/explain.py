@@ -19,7 +19,7 @@ from loop.callbacks.cadence import (
 )
 from loop.data import kind_of
 from loop.engine.horizon import why_control_within_epoch
-from loop.engine.plan import Reach
+from loop.engine.plan import Reach, cannot_fuse
 from loop.fit import fit
 from loop.schedule import capped_steps
 from loop.setup import (
@@ -44,6 +44,7 @@ class Explanation(NamedTuple):
         watchers: When callbacks need control, a line for each.
         steps: Steps per epoch; None while unknown.
         measured: The measurements of `plan="fastest"`; None under other plans.
+        validates: Whether there is validation data.
     """
 
     plan: str
@@ -52,14 +53,18 @@ class Explanation(NamedTuple):
     watchers: tuple[str, ...]
     steps: int | None
     measured: str | None
+    validates: bool = False
 
     def __str__(self) -> str:
         steps = "an unknown number of" if self.steps is None else f"{self.steps:,}"
-        lines = [f"plan: {self.plan}; {steps} steps an epoch"]
+        lines = [f"plan: {self.plan}; {steps} step{'s' * (self.steps != 1)} an epoch"]
         if self.epochs_share_calls:
-            lines.append("whole epochs run in one call, validation and all")
+            lines.append(
+                "whole epochs run in one call" + ", with their validation" * self.validates
+            )
         elif self.reason:
-            lines.append(f"no whole epochs in one call: {self.reason}")
+            few = "one step a call" if self.plan == "step" else "no whole epochs in one call"
+            lines.append(f"{few}: {self.reason}")
         return "\n".join([*lines, *self.watchers, *filter(None, [self.measured])])
 
 
@@ -89,17 +94,23 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     check_arguments(fit_arguments)
     callbacks = Callbacks(complete(fit_arguments.callbacks, fit_arguments.verbose, history=True))
     watchers = tuple(_describe_watchers(callbacks))
+    must_fuse = fit_arguments.plan not in ("auto", "step")
     if plan_and_reason := _known_without_tracing(fit_arguments):
-        return Explanation(*plan_and_reason, watchers, _steps(fit_arguments), None)
+        plan, reason = plan_and_reason
+        if plan == "step" and must_fuse:
+            raise cannot_fuse(fit_arguments.plan, reason)
+        return Explanation(plan, False, reason, watchers, _steps(fit_arguments), None)
     arrays, validation_data = split_arrays(fit_arguments)
     schedule = schedule_of(fit_arguments, source_of(fit_arguments, arrays))
-    is_drawn = _needs_drawing(validation_data)
-    validation = None if is_drawn else validation_of(fit_arguments, validation_data)
+    drawn_kind = _drawn_kind(validation_data)
+    if drawn_kind in _UNSIZED and must_fuse:
+        raise cannot_fuse(fit_arguments.plan, f"the validation data are a {drawn_kind}")
+    validation = None if drawn_kind else validation_of(fit_arguments, validation_data)
     runner = runner_of(fit_arguments, schedule, validation)
     decision, reasons = runner.decide(), runner.limits()
     if decision.reach is not Reach.STEP:
         control = why_control_within_epoch(callbacks, validation_data is not None)
-        drawn = "in validation, the data are not arrays in memory" if is_drawn else None
+        drawn = "in validation, the data are not arrays in memory" if drawn_kind else None
         reasons = [*filter(None, [control, drawn]), *reasons]
     return Explanation(
         plan="step" if decision.reach is Reach.STEP else decision.compilation,
@@ -108,42 +119,44 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
         watchers=watchers,
         steps=schedule.num_batches,
         measured=f"measured: {decision.measured}" if decision.measured else None,
+        validates=validation_data is not None,
     )
 
 
-_DRAWN = ("generator", "grain dataset", "torch DataLoader")
+_UNSIZED = ("generator", "grain dataset")
+"""Kinds of data that do not say how many batches they have."""
+
+_DRAWN = (*_UNSIZED, "torch DataLoader")
 """Kinds of data whose shapes are unknown until batches are drawn."""
 
 
-def _needs_drawing(data: Structure) -> bool:
-    """Return whether the shapes of validation data are unknown until batches are drawn."""
+def _drawn_kind(data: Structure) -> str | None:
+    """Return the kind of validation data whose shapes only drawn batches show; None for others."""
     x, *_ = data if isinstance(data, tuple) and data else (data,)
-    return kind_of(data) in _DRAWN or kind_of(x) in _DRAWN
+    kind = kind_of(data) or kind_of(x)
+    return kind if kind in _DRAWN else None
 
 
-def _known_without_tracing(arguments: FitArguments) -> tuple[str, bool, str] | None:
-    """Return plan, False and the reason if the step need not, or must not, be traced; else None.
-
-    The second value is `Explanation.epochs_share_calls`.
-    """
+def _known_without_tracing(arguments: FitArguments) -> tuple[str, str] | None:
+    """Return plan and reason if the step cannot or need not be traced, else None."""
     model, kind = arguments.model, kind_of(arguments.x)
     if is_distributed(model):
-        return "step", False, "the model runs on replicas"
-    if kind in ("generator", "grain dataset"):
-        return "step", False, f"the number of batches of a {kind} is unknown until they run out"
+        return "step", "the model runs on replicas"
+    if kind in _UNSIZED:
+        return "step", f"the number of batches of a {kind} is unknown until they run out"
     if kind == "torch DataLoader":
         reason = "its batches have unknown shapes until the first is drawn"
-        return "unknown", False, f"the data are a torch DataLoader: {reason}"
+        return "unknown", f"the data are a torch DataLoader: {reason}"
     if not model.built:
         reason = "the step can be examined once it has"
-        return "unknown", False, f"the model has no weights yet: {reason}"
+        return "unknown", f"the model has no weights yet: {reason}"
     return None
 
 
 def _steps(arguments: FitArguments) -> int | None:
     """Return the steps per epoch if they are known without drawing batches, else None."""
     steps = capped_steps(arguments.steps_per_epoch)
-    if steps or kind_of(arguments.x) in ("generator", "grain dataset"):
+    if steps or kind_of(arguments.x) in _UNSIZED:
         return steps
     if kind_of(arguments.x) == "torch DataLoader":
         return len(arguments.x) if hasattr(arguments.x.dataset, "__len__") else None

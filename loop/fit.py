@@ -40,7 +40,7 @@ def fit(
 
         history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
 
-    `plan`, `train_step`, `test_step` and `strict` are ours; every other argument is Keras's.
+    The arguments of `keras.Model.fit`, and `plan`, `train_step`, `test_step` and `strict`.
 
     Args:
         model: A compiled Keras model, or any Keras model with `train_step` given.
@@ -62,20 +62,18 @@ def fit(
         validation_batch_size: Samples per batch in validation.
         validation_freq: Validate every n epochs, or after the listed epochs, counted from 1.
         plan: How steps are compiled and called. "step": one call per batch; "fused": as many steps
-            per call as callbacks allow; "auto": fused where the step allows it, else step; "xla":
-            fused and compiled with XLA; "fastest": the compilation that was fastest in a few timed
-            steps. "step", "fused" and "auto" give Keras's bits.
-        train_step: Replaces the model's step: `train_step(model, batch) -> logs`. Pass the same
-            function object in later fits to reuse its compiled graph.
+            per call as callbacks allow; "auto": fused if the step can be, else step; "xla": fused
+            and compiled with XLA; "fastest": what a few timed steps show. The first three give
+            Keras's bits.
+        train_step: The step to use, `train_step(model, batch) -> logs`; traced once per object.
         test_step: Replaces the model's step of validation.
-        strict: Whether to raise an error where fit silently ignores an argument or trains on bad
-            data: see docs/quirks.md.
+        strict: Whether to refuse arguments and data that fit silently accepts: docs/quirks.md.
 
     Returns:
         The History: `.history` maps the name of each log to a list of floats, one per epoch.
 
     Raises:
-        ValueError: The model is not compiled, or the arguments contradict each other.
+        ValueError, TypeError: The model is not compiled, or arguments contradict each other.
         KeyError: There is no data.
         NotImplementedError: `model.fit` supports the data or the model, loop does not yet.
 
@@ -90,7 +88,9 @@ def fit(
         validation_freq=validation_freq, plan=plan, train_step=train_step, test_step=test_step,
         strict=strict,
     )  # fmt: skip
-    return run_epochs(set_up(arguments))
+    training = set_up(arguments)
+    with training.callbacks.closing_bars():
+        return run_epochs(training)
 
 
 def run_epochs(training: Training) -> keras.callbacks.History:

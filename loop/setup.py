@@ -5,7 +5,7 @@ from typing import NamedTuple
 import keras
 
 from loop.callbacks import Callbacks, with_defaults
-from loop.checks import check_compiled, check_one_process, check_plan
+from loop.checks import check_compiled, check_integers, check_one_process, check_plan
 from loop.data import split_validation
 from loop.distribute import source_for
 from loop.engine.compiled_step import TRAIN, ModelStep
@@ -75,6 +75,12 @@ def check_arguments(arguments: FitArguments) -> None:
     check_plan(arguments.plan)
     check_compiled(arguments.model, arguments.train_step)
     check_one_process(arguments.model)
+    check_integers(
+        epochs=arguments.epochs,
+        initial_epoch=arguments.initial_epoch,
+        steps_per_epoch=arguments.steps_per_epoch,
+        validation_steps=arguments.validation_steps,
+    )
 
 
 def split_arrays(arguments: FitArguments) -> tuple[Arrays, Structure]:

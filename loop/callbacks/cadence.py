@@ -11,7 +11,7 @@ during training.
 """
 
 from collections.abc import Callable, Iterable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import keras
@@ -55,9 +55,14 @@ def register_cadence(callback_class: type, cadence: Cadence) -> None:
         cadence: A function `cadence(callback, batch)`, or a number of seconds: see `Cadence`.
 
     Raises:
-        TypeError: The cadence is neither a function nor a number.
+        TypeError: `callback_class` is no class, or the cadence is neither a function nor a number.
         ValueError: The number is negative or NaN.
     """
+    if not isinstance(callback_class, type):
+        raise TypeError(
+            f"Expected a class of callbacks, got the object {callback_class!r}. Register its "
+            f"class: register_cadence({type(callback_class).__name__}, ...)."
+        )
     if isinstance(cadence, bool) or not (isinstance(cadence, Real) or callable(cadence)):
         raise TypeError(
             f"Expected the cadence of {callback_class.__name__} to be a number of seconds or a "
@@ -126,7 +131,7 @@ def next_control(
     Returns:
         The last batch that may run, None for the last of the epoch; and the seconds, approximate.
     """
-    lasts = []
+    lasts: list[int] = []
     for callback in listeners:
         if reads_logs_only(callback):
             continue
@@ -134,7 +139,13 @@ def next_control(
         if isinstance(cadence, float):
             seconds = min(seconds, cadence)
         elif (last := cadence(callback, batch)) is not None:
-            lasts.append(last)
+            if not isinstance(last, Integral) or last < batch:
+                name = type(callback).__name__
+                raise ValueError(
+                    f"The cadence of {name} returned {last!r} for batch {batch}: expected an int, "
+                    f"{batch} or more, or None for not in this epoch."
+                )
+            lasts.append(int(last))
     return min(lasts, default=None), seconds
 
 

@@ -4,7 +4,8 @@ All callbacks of an event get the SAME dict of logs, as in Keras: what an earlie
 example a learning rate, is in the logs of later callbacks and is recorded by History.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import keras
 from keras.callbacks import Callback, CallbackList, History, ProgbarLogger
@@ -33,6 +34,17 @@ class Callbacks:
         self.training = BatchHooks(callbacks, TRAINING)
         self.testing = BatchHooks(callbacks, TESTING)
         self.predicting = BatchHooks(callbacks, PREDICTING)
+
+    @contextlib.contextmanager
+    def closing_bars(self) -> Iterator[None]:
+        """Close the progress bar if an exception ends the block, so that a message has its line."""
+        try:
+            yield
+        except BaseException:
+            for callback in self.callbacks:
+                if isinstance(callback, ProgressBar):
+                    callback.close()
+            raise
 
     def with_hooks(self, hooks: Hooks) -> list[Callback]:
         """Return the callbacks that have any of the named hooks at this moment."""

@@ -102,6 +102,11 @@ class ProgressBar(Callback):
         """Close the bar."""
         self._close(None)
 
+    def close(self) -> None:
+        """Leave the bar as it is drawn, if one is open: training was interrupted."""
+        if self._bars:
+            self._leave()
+
     def _open(self, title: str) -> None:
         self._title, self._done, self._after_first = title, 0, (0, 0.0)
         self._started = self._drawn = time.perf_counter()

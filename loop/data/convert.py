@@ -60,9 +60,9 @@ def _needs_cast(dtype: Any) -> bool:
     # Not supported: extension dtypes of pandas, strings, dates, objects, structured dtypes.
     if not isinstance(dtype, np.dtype) or dtype.kind not in _SUPPORTED_KINDS or dtype.names:
         raise ValueError(
-            f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or a "
-            "one-dimensional array of str objects. Convert the data, for example with "
-            '`.astype("float32")`, or map texts and categories to integers.'
+            f"Invalid dtype: {dtype}. Expected numbers or booleans in NumPy's own dtypes, or texts "
+            "in a one-dimensional array of dtype object. Convert the data, for example with "
+            '`.astype("float32")` or `.astype(object)`, or map texts and categories to integers.'
         )
     known = tf.as_dtype(dtype)
     return known.is_floating and known != tf.as_dtype(keras.config.floatx())

@@ -22,6 +22,7 @@ from loop.engine.graphs import (
     concrete,
     graph,
     in_a_loop,
+    is_graph,
     op_types,
     why_not_in_a_loop,
     why_regrouped,
@@ -234,7 +235,10 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
-            cache.compiled[key] = CompiledStep(self.model, self.for_any_shape(), spec)
+            compiled = CompiledStep(self.model, self.for_any_shape(), spec)
+            if self.kind is TRAIN:
+                check_logs(compiled.on_batch)
+            cache.compiled[key] = compiled
         return cache.compiled[key]
 
     def for_any_shape(self) -> StepFunctions:
@@ -252,6 +256,18 @@ class ModelStep:
         if cache.step_of_model is None:
             cache.step_of_model = self.kind.step_of(self.model)
         return cache.step_of_model
+
+
+def check_logs(step: Any) -> None:
+    """Raise TypeError, as Keras does after an epoch, if a traced training step returns no dict."""
+    logs = step.structured_outputs if is_graph(step) else {}
+    if logs is None or isinstance(logs, tf.Tensor | tf.TensorSpec | list | tuple):
+        kind = "None" if logs is None else f"a {type(logs).__name__}"
+        raise TypeError(
+            f"Expected the training step to return a dict of logs, got {kind}. End it with "
+            "`return update_metrics(model, x, y, y_pred, sample_weight)`, or return a dict like "
+            '{"loss": loss}.'
+        )
 
 
 def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:

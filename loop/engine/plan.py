@@ -79,10 +79,7 @@ def decide(
         reason = _why_step_by_step(compiled, keeps_bits=plan in ("auto", "fused"))
     if reason is not None:
         if plan not in ("auto", "step"):
-            raise ValueError(
-                f"plan={plan!r} needs steps that can share a call, but {reason}. Under "
-                'plan="auto" such steps run one by one.'
-            )
+            raise cannot_fuse(plan, reason)
         return Decision(FUSED, (Limit(Reach.STEP, reason),))
     limits = tuple(_limits_on_epochs(compiled, source, one_pass))
     if plan == "fastest":
@@ -91,6 +88,14 @@ def decide(
     if plan == "xla":
         return Decision(possible_compilations(compiled, source)[0][-1], limits)
     return Decision(FUSED, limits)
+
+
+def cannot_fuse(plan: str, reason: str) -> ValueError:
+    """Return the error that a plan raises if it needs many steps per call and cannot have them."""
+    return ValueError(
+        f"plan={plan!r} needs steps that can share a call, but {reason}. Under "
+        'plan="auto" such steps run one by one.'
+    )
 
 
 def why_untraced(step: ModelStep, source: Source) -> str | None:
@@ -104,7 +109,8 @@ def why_untraced(step: ModelStep, source: Source) -> str | None:
     if source.num_batches is None and not source.is_endless:
         return (
             "the number of batches is unknown until they run out "
-            "(tf.data.experimental.assert_cardinality can set that of a dataset)"
+            "(tf.data.experimental.assert_cardinality can set that of a dataset; pass arrays or a "
+            "PyDataset in place of a generator)"
         )
     return None
 

@@ -162,3 +162,18 @@ def test_what_is_no_cadence_is_refused_where_it_is_registered(wrong, error):
     with pytest.raises(error, match="cadence of Tenth"):
         register_cadence(Tenth, wrong)
     assert Tenth not in cadence.CADENCES
+
+
+def test_a_class_is_registered_and_not_an_object():
+    with pytest.raises(TypeError, match=r"register_cadence\(Tenth, ...\)"):
+        register_cadence(Tenth(), 3)
+
+
+@pytest.mark.parametrize("returned", [0, 4, 5.5, "5"])
+def test_a_cadence_that_returns_an_earlier_batch_or_no_int_is_named(returned):
+    register_cadence(Tenth, lambda callback, batch: returned)
+    try:
+        with pytest.raises(ValueError, match=r"cadence of Tenth returned .* for batch 5"):
+            last(Tenth(), batch=5)
+    finally:
+        del cadence.CADENCES[Tenth]

@@ -230,3 +230,38 @@ def test_an_empty_prediction_says_so():
     dry = pytest.warns(UserWarning, match="ran out of data")
     with pytest.raises(ValueError, match="at least one batch"), dry:
         loop.predict(model(), BATCHES.take(0), verbose=0)
+
+
+NOT_INTEGERS = ["epochs", "initial_epoch", "steps_per_epoch", "validation_steps"]
+
+
+@pytest.mark.parametrize("name", NOT_INTEGERS)
+@pytest.mark.parametrize("plan", ["auto", "step"])
+def test_a_number_of_steps_or_epochs_that_is_no_integer_is_refused_as_keras_does(name, plan):
+    given = {"epochs": 2, "validation_data": (X, Y), "verbose": 0, name: 1.5}
+    with pytest.raises(TypeError):
+        model().fit(X, Y, **given)
+    with pytest.raises(TypeError, match=f"`{name}` to be an integer, got 1.5"):
+        loop.fit(model(), X, Y, **given, plan=plan)
+
+
+@pytest.mark.parametrize("plan", ["auto", "step"])
+@pytest.mark.parametrize(
+    "returned", [None, (1.0, 2.0), tf.constant(1.0)], ids=["None", "tuple", "tensor"]
+)
+def test_a_training_step_that_returns_no_dict_is_refused_before_a_weight_moves(plan, returned):
+    def my_step(model, batch):
+        loop.train_step(model, batch)
+        return returned
+
+    trained = model()
+    before = [weight.numpy() for weight in trained.weights]
+    with pytest.raises(TypeError, match="to return a dict of logs"):
+        loop.fit(trained, X, Y, train_step=my_step, verbose=0, plan=plan)
+    for value, weight in zip(before, trained.weights, strict=True):
+        np.testing.assert_array_equal(value, weight.numpy())
+
+
+def test_a_forgotten_model_is_named():
+    with pytest.raises(TypeError, match=r"got a ndarray: loop.fit\(model, x, y\)"):
+        loop.fit(X, Y)

@@ -228,6 +228,22 @@ def test_running_metrics_are_drawn_while_an_epoch_runs(terminal):
     )
 
 
+def test_an_exception_closes_the_bar_and_ends_its_line(terminal):
+    class Interrupts(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    terminal(80)
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(model(), X, Y, batch_size=8, callbacks=[Interrupts()])
+    print("interrupted", file=terminal)
+    loop.fit(model(), X, Y, batch_size=8)
+    first, second, third = (line for line in terminal.screen() if line)
+    assert first.startswith("Epoch 1/1 ")
+    assert second == "interrupted"
+    assert third.startswith("Epoch 1/1 ")
+
+
 def test_a_bar_inside_the_bar_of_a_user_leaves_both_whole(terminal):
     terminal(80)
     for _ in tqdm.tqdm(range(2), desc="mine", file=sys.stdout):

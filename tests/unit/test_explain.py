@@ -157,3 +157,18 @@ def test_no_weight_changes_and_the_history_stays(model):
     assert model.history is history
     for value, variable in zip(before, variables, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
+
+
+def test_a_plan_that_cannot_be_is_refused_as_by_fit(model):
+    batches = ((X[:25], Y[:25]) for _ in range(4))
+    with pytest.raises(ValueError, match="plan='fused' needs steps that can share a call"):
+        loop.explain(model, batches, shuffle=False, plan="fused")
+    with pytest.raises(ValueError, match="the validation data are a generator"):
+        loop.explain(model, X, Y, validation_data=batches, plan="fused")
+
+
+def test_what_is_printed_fits_what_is_there(model):
+    shown = str(loop.explain(model, X, Y, batch_size=100, verbose=0))
+    assert shown == "plan: fused; 1 step an epoch\nwhole epochs run in one call"
+    shown = str(loop.explain(model, X, Y, validation_split=0.2, verbose=0, plan="step"))
+    assert shown.endswith("one step a call: the plan is to run step by step")
