@@ -11,6 +11,7 @@ import tensorflow as tf
 FLAGS = (
     "TF_DETERMINISTIC_OPS",
     "TF_ENABLE_ONEDNN_OPTS",
+    "ONEDNN_MAX_CPU_ISA",
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
     "CUDA_VISIBLE_DEVICES",
