@@ -22,6 +22,10 @@ settings.register_profile(
 )
 settings.load_profile("few")
 
+# Tracing makes objects by the hundred thousand: fewer searches for garbage meanwhile. After each
+# test `clear_session` collects all of it.
+gc.set_threshold(50_000, 20, 50)
+
 
 @pytest.fixture(autouse=True)
 def _what_a_test_leaves_is_not_searched_again(request):
