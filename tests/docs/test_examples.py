@@ -121,9 +121,9 @@ def test_the_custom_train_step_without_its_noise_is_the_one_of_keras(policy, kin
     left_behind(loop.fit, network(kind, base, **metrics), **weights)
     noise = " + 0.05 * tf.random.normal(tf.shape(x), dtype=x.dtype)"
     base = example("custom_train_step", noise=(noise, ""))["CustomModel"]
+    expected = left_behind(keras.Model.fit, network(kind, **metrics), **weights)
     for fit in (loop.fit, keras.Model.fit):
-        own = left_behind(fit, network(kind, base, **metrics), **weights)
-        assert own == left_behind(keras.Model.fit, network(kind, **metrics), **weights)
+        assert left_behind(fit, network(kind, base, **metrics), **weights) == expected
 
 
 @of_all_kinds

@@ -184,9 +184,13 @@ def test_every_way_to_end_has_a_status_of_its_own_and_says_why(
 @pytest.mark.parametrize(
     ("text", "outcome", "words"),
     [
-        ("def", Outcome.UNREADABLE_SCRIPT, "cannot read"),
-        ("raise OSError('no data')", Outcome.SCRIPT_FAILED, "fails under Keras itself"),
-        ("print('hello')", Outcome.NEVER_TRAINED, "trains nothing"),
+        ("def", Outcome.UNREADABLE_SCRIPT, ["cannot read"]),
+        (
+            "import no_such_package",
+            Outcome.SCRIPT_FAILED,
+            ["fails under Keras itself", "No module named 'no_such_package'"],
+        ),
+        ("print('hello')", Outcome.NEVER_TRAINED, ["trains nothing"]),
     ],
 )
 def test_a_script_that_cannot_be_compared_has_a_status(
@@ -195,7 +199,8 @@ def test_a_script_that_cannot_be_compared_has_a_status(
     script = tmp_path / "train.py"
     script.write_text(text)
     assert status_of(monkeypatch, "script", str(script)) is outcome
-    assert words in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert all(word in told for word in words), told
 
 
 @pytest.mark.usefixtures("one_worker")
@@ -260,14 +265,6 @@ def test_the_doctor_knows_the_keras_that_is_mirrored():
     done = CliRunner().invoke(commands.app, ["doctor"])
     assert done.exit_code == 0
     assert f"{keras.__version__}: all" in done.stdout
-
-
-def test_run_is_python_on_this_engine(tmp_path):
-    script = tmp_path / "who.py"
-    script.write_text("import keras, sys; print(keras.Model.fit.__module__, sys.argv[1:])")
-    command = [sys.executable, "-m", "compare", "run", str(script), "--epochs", "3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.stdout.split("\n")[0] == "loop.fit ['--epochs', '3']", done.stderr
 
 
 def test_an_unknown_scenario_is_answered_with_the_closest():

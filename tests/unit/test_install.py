@@ -105,17 +105,19 @@ def files(folder, **texts):
         (folder / f"{name}.py").write_text(text)
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "loop"], COMPARE])
-def test_an_unmodified_script_prints_the_same_numbers(tmp_path, command):
+def test_an_unmodified_script_prints_the_same_numbers(tmp_path):
     files(tmp_path, train=SCRIPT, neighbour="EPOCHS = 3")
-    status, theirs, errors = run(*PYTHON, "train.py", "an argument", folder=tmp_path)
+    script = ["train.py", "an argument", "--epochs", "3"]
+    status, theirs, errors = run(*PYTHON, *script, folder=tmp_path)
     assert status == 0, errors
     assert "loop.fit" not in errors
-    status, ours, errors = run(*command, "train.py", "an argument", folder=tmp_path)
-    assert status == 0, errors
-    assert "loop.fit" in errors, "on our engine"
-    assert ours == theirs
-    assert "val_mae" in ours
+    assert theirs.startswith(f"{script[1:]} __main__ ")
+    assert "val_mae" in theirs
+    for command in ([sys.executable, "-m", "loop"], COMPARE):
+        status, ours, errors = run(*command, *script, folder=tmp_path)
+        assert status == 0, errors
+        assert "loop.fit" in errors, "on our engine"
+        assert ours == theirs, command
 
 
 @pytest.mark.parametrize(

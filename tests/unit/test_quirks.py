@@ -61,7 +61,6 @@ def test_every_row_of_the_page_has_its_test():
         "test_every_row_of_the_page_has_its_test",
         "test_what_is_in_order_trains_the_same_when_strict",
         "test_strictness_ends_with_its_block",
-        "test_importing_us_uses_up_no_names",
     }
 
 
@@ -244,20 +243,6 @@ def test_what_is_in_order_trains_the_same_when_strict():
         assert loop.fit(new_model(), verbose=0, strict=True, **arguments).history == lax
     of_classes = new_model(outputs=3, loss="crossentropy")  # the shape of y says which
     loop.fit(of_classes, X, Y, verbose=0, strict=True)
-
-
-def test_importing_us_uses_up_no_names():
-    import subprocess
-    import sys
-
-    program = (
-        "import loop, keras;"
-        "model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]);"
-        "print(model.name, model.layers[0].name)"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["sequential", "dense"], "the first names that Keras gives"
 
 
 def test_strictness_ends_with_its_block():
