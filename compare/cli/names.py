@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import typer
@@ -30,7 +30,7 @@ def scenarios_of(names: Sequence[str]) -> list[Scenario]:
 def scenario_of(name: str) -> Scenario:
     """Return a scenario by name or as `module:scenario`; raises as `scenarios_of`."""
     if ":" in name:
-        found = _imported(name)
+        found = _imported(name, "scenario")
         if not isinstance(found, Scenario):
             raise typer.BadParameter(f"{name} has to be a compare.Scenario, got {type(found)}")
         return found
@@ -58,14 +58,19 @@ def reference_of(name: str | None) -> Fit:
 
 def function_of(name: str) -> Fit:
     """Return the function that `module:function` names."""
-    found = _imported(name)
+    found = _imported(name, "function")
     if not callable(found):
         raise typer.BadParameter(f"{name} cannot be called; it is {found!r}")
     return found
 
 
-def _imported(name: str) -> Any:
+def _imported(name: str, kind: Literal["function", "scenario"]) -> Any:
+    """Import a module and return its function or scenario, given as `module:name`."""
     module, _, attribute = name.partition(":")
+    if not attribute:  # before the import, which runs the whole module
+        raise typer.BadParameter(f"{name!r} names no {kind}: write {module}:{kind}.")
+    if not module:
+        raise typer.BadParameter(f"{name!r} names no module: write module:{attribute}.")
     if "" not in sys.path:
         sys.path.insert(0, "")  # the current folder, as for python -m
     try:
