@@ -119,6 +119,16 @@ def compare_script_calls(
     raise typer.Exit(found.outcome)
 
 
+def announce(scenarios: int) -> None:
+    """Print how much a run of the whole table is, and how to stop it, before it starts."""
+    print(
+        f"{scenarios} scenarios, then times: this takes minutes. "
+        "Ctrl-C stops; `glassfit --help` lists the commands.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
 def train(
     scenarios: list[Scenario],
     candidate: Fit,

@@ -78,6 +78,7 @@ def everything(
     if context.invoked_subcommand is None:
         fit = candidate_of(None, plan)
         scenarios = _under(plan, scenarios_of([]), None)
+        answers.announce(len(scenarios))
         rows = answers.train(scenarios, fit, reference_of(None), times=True)
         answers.report(rows, json, html, markdown)
     elif json or html or markdown or plan != "auto":

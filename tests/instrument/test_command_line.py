@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import loop
 from compare import find
-from compare.cli import commands
-from compare.errors import Outcome
+from compare.cli import answers, commands
+from compare.errors import CannotCompareError, Outcome
 from compare.execution.runner import run
 from compare.location.tapped import run_tapped
 from compare.location.taps import ENDS
@@ -265,6 +265,38 @@ def test_the_doctor_knows_the_keras_that_is_mirrored():
     done = CliRunner().invoke(commands.app, ["doctor"])
     assert done.exit_code == 0
     assert f"{keras.__version__}: all" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("side", "'side' names no function: write side:function."),
+        ("side:", "'side:' names no function: write side:function."),
+        (":fit", "':fit' names no module: write module:fit."),
+    ],
+)
+def test_a_name_that_is_not_whole_is_refused_before_its_module_runs(
+    monkeypatch, capsys, tmp_path, name, words
+):
+    (tmp_path / "side.py").write_text("print('the whole script ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    for option in ("--candidate", "--reference"):
+        assert status_of(monkeypatch, "locate", "no_shuffle", option, name) is Outcome.WRONG_USAGE
+        printed = capsys.readouterr()
+        assert "the whole script ran" not in printed.out
+        assert words in " ".join(printed.err.replace("│", "").split())
+
+
+def test_a_run_of_the_whole_table_first_says_how_much_it_is_and_how_to_stop(monkeypatch, capsys):
+    def stop(*_, **__):
+        raise CannotCompareError("training would begin here")
+
+    monkeypatch.setattr(answers, "train", stop)
+    status_of(monkeypatch)
+    first, then, _ = capsys.readouterr().err.split("\n")
+    assert first.startswith(f"{len(find())} scenarios, then times: ")
+    assert first.endswith("Ctrl-C stops; `glassfit --help` lists the commands.")
+    assert "training would begin here" in then
 
 
 def test_an_unknown_scenario_is_answered_with_the_closest():
