@@ -39,7 +39,7 @@ def _table(rows: Sequence[Row]) -> Table:
     timed = any(row.throughput for row in rows)
     heads = ["values", "diff", *(["fit us", "loop us", "speed", "95%"] if timed else [])]
     about_times = "; microseconds a step, in whole fits" if timed else ""
-    title = f"reference and candidate from the same seeds{about_times}"
+    title = f"same seeds{about_times}"  # no wider than the narrowest table
     table = new_table(title, "scenario", figures=heads)
     for row in rows:
         name = row.scenario.name + " (XLA)" * row.scenario.xla
