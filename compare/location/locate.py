@@ -182,7 +182,7 @@ def _in_logs(logs: list[Difference], found: list[Difference], theirs: TappedRun)
 
 
 def _last_step(run: TappedRun, epoch: int) -> tuple[int | None, int | None]:
-    """Return the epoch and the last step of the `epoch`-th epoch that was trained.
+    """Return the number of the `epoch`-th trained epoch and its last step.
 
     The state after every other step was compared at the start of the step that follows.
     """

@@ -81,7 +81,7 @@ class Trainings:
         Raises:
             NeverTrainedError: The candidate changed no weight, and the reference did.
             UnrepeatableError: The reference does not repeat its own bits.
-            CannotCompareError: One of its other kinds, where a training is missing.
+            CannotCompareError: Another subclass: one training is missing.
         """
         theirs, ours = self.by_reference("epochs").trace, self.by_candidate("epochs").trace
         _, found = differences(*on_equal_terms(theirs, ours))

@@ -192,7 +192,7 @@ def _trained_before() -> keras.Model:
 
 
 def _thawed() -> keras.Model:
-    """Trained frozen, compiled anew without metrics, which stay those of before."""
+    """First trained frozen; then thawed and compiled without metrics, so the old metrics stay."""
     model = perceptron()
     model.layers[0].trainable = False
     x, y = uniform(40)

@@ -136,18 +136,18 @@ TakeApart = Callable[[Training, First, list[float]], Cost]
 
 
 def whole_fits(_: Training, first: First, seconds: list[float]) -> Cost:
-    """Return what whole fits tell: the first one, the warm ones, the traces."""
+    """Return the times of whole fits, the first and the warm ones, and the number of traces."""
     return Cost(first.seconds, seconds, traces=first.traces)
 
 
 def with_epoch_and_step(training: Training, first: First, seconds: list[float]) -> Cost:
-    """Return what whole fits tell, and the time of an epoch and of a step."""
+    """Return the times of whole fits, of an epoch and of a step."""
     per_epoch, per_step = _epoch_and_step_of(training, first)
     return Cost(first.seconds, seconds, per_epoch, per_step, traces=first.traces)
 
 
 def in_full(training: Training, first: First, seconds: list[float]) -> Cost:
-    """Return everything, the memory of this process and where the time goes included."""
+    """Return all of it: times, the memory of this process, and where the time of a fit goes."""
     peak = peak_memory()  # of whole fits: what follows trains longer epochs than the scenario has
     per_epoch, per_step = _epoch_and_step_of(training, first)
     arguments = {"verbose": 0, **training.scenario.data()}
@@ -157,7 +157,7 @@ def in_full(training: Training, first: First, seconds: list[float]) -> Cost:
 
 
 def _epoch_and_step_of(training: Training, first: First) -> tuple[float | None, float | None]:
-    """Return seconds an epoch and a step; (None, None) for an eager model, see below."""
+    """Return seconds per epoch and per step; (None, None) for an eager model."""
     if training.engine.name == EAGER.name:
         return None, None  # its steps take so long that "us/step" is all there is to know
     epochs = int(training.scenario.data().get("epochs", 1))
@@ -168,7 +168,7 @@ def _epoch_and_step_of(training: Training, first: First) -> tuple[float | None, 
 def per_epoch_and_step(
     quickest: Callable[[Size], tuple[float, int]], shorter: float = 1
 ) -> tuple[float | None, float | None]:
-    """Tell the time of an epoch from that of its steps, by fits of three lengths.
+    """Return the seconds per epoch and per step, solved from the times of fits of three lengths.
 
     With T(e, n) the seconds of a fit of e epochs and n steps in all, m the steps of the short
     epoch and M = 4 m:
