@@ -57,8 +57,9 @@ class Parity:
             return f"{self.scenario}: identical, {self.compared:,} values{alone}"
         if self.unrepeatable:
             return (
-                f"{self.scenario}: the reference does not repeat itself, so nothing can be said: "
-                f"{self.unrepeatable[0]} when run again ({len(self.unrepeatable)} such values)"
+                f"{self.scenario}: the reference does not repeat itself, so nothing can be "
+                f"compared with it: {self.unrepeatable[0]} when run again "
+                f"({len(self.unrepeatable)} such values)"
             )
         return (
             f"{self.scenario}: {len(self.differences)} of {self.compared:,} values differ; first "

@@ -80,7 +80,7 @@ def show_divergence(
     trainings = Trainings(scenario, candidate, reference)
     tapped = TappedTrainings(trainings)
     terminal = console()
-    with Console(stderr=True).status("training under both"):
+    with Console(stderr=True).status("training with both engines"):
         place = locate_in(tapped)
     outcome = place.outcome if place else Outcome.IDENTICAL
     words = str(place) if place else f"{scenario.name}: nothing differs"
@@ -108,7 +108,7 @@ def compare_script_calls(
     file: Path, arguments: list[str], json: Path | None, html: Path | None
 ) -> NoReturn:
     """Run a script under both engines; print and write how its calls compare."""
-    with Console(stderr=True).status(f"running {file} under both"):
+    with Console(stderr=True).status(f"running {file} with both engines"):
         found = compare_script(file, arguments)
     print_script(console(), found)
     if json:

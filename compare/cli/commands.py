@@ -82,7 +82,10 @@ def everything(
         rows = answers.train(scenarios, fit, reference_of(None), times=True)
         answers.report(rows, json, html, markdown)
     elif json or html or markdown or plan != "auto":
-        raise typer.BadParameter(f"put it behind the command: {context.invoked_subcommand} ...")
+        raise typer.BadParameter(
+            "put --json, --html, --markdown and --plan behind the command: "
+            f"glassfit {context.invoked_subcommand} ..."
+        )
 
 
 @app.command()

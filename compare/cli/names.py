@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
@@ -22,8 +23,12 @@ def scenarios_of(names: Sequence[str]) -> list[Scenario]:
         typer.BadParameter: A scenario does not exist, or two have the same name.
     """
     found = [scenario_of(name) for name in names] if names else find()
-    if len({scenario.name for scenario in found}) < len(found):
-        raise typer.BadParameter("two scenarios have the same name")
+    counts = Counter(scenario.name for scenario in found)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise typer.BadParameter(
+            f"more than one scenario has the name {', '.join(repeated)}: give each its own name, "
+            "and pass it once"
+        )
     return found
 
 

@@ -181,7 +181,7 @@ def with_arguments(**values: Any) -> Break:
 
 
 def patched(owner: Any, name: str, mistake: Callable[..., Any]) -> Break:
-    """Replace an attribute by a mistake, which is passed what it replaces."""
+    """Replace an attribute by a function with a mistake, which gets the original first."""
     return lambda call: call.patch(owner, name, partial(mistake, getattr(owner, name)))
 
 

@@ -47,7 +47,7 @@ class Heat:
 def heat_of(
     scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None
 ) -> Heat | None:
-    """Train a scenario under both with taps, and measure how far the weights are apart.
+    """Train a scenario with both engines, tapped, and measure how far their weights are apart.
 
     Args:
         scenario: What to train.

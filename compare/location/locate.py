@@ -145,7 +145,7 @@ def _first_element(theirs: np.ndarray, ours: np.ndarray) -> tuple[int | None, tu
 
 
 def _without_steps(found: list[Difference], theirs: TappedRun, ours: TappedRun) -> Divergence:
-    """Return the place if no step differs: the number of steps, state, logs, or anything else."""
+    """Return the first difference outside of steps: their number, the final state, the logs."""
     steps = theirs.taps.steps, ours.taps.steps
     if steps[0] != steps[1]:
         longer = theirs if steps[0] > steps[1] else ours

@@ -126,7 +126,10 @@ class Taps:
         tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
         columns = [self.columns.setdefault(name, len(self.columns)) for name in values]
         if len(self.columns) > COLUMNS:
-            raise CannotCompareError(f"a step of this model has more than {COLUMNS:,} tensors")
+            raise CannotCompareError(
+                f"a step of this model has more than {COLUMNS:,} tensors, too many to record: use "
+                "`glassfit parity`, which compares what training leaves behind"
+            )
         row = self._steps - self.first
         row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # steps not recorded share a last row
         places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)

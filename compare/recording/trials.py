@@ -91,7 +91,8 @@ class Trainings:
             if unrepeatable:
                 raise UnrepeatableError(
                     f"{self.scenario.name}: the reference does not repeat itself, so nothing can "
-                    f"be said: {unrepeatable[0]} when run again ({len(unrepeatable)} such values)"
+                    f"be compared with it: {unrepeatable[0]} when run again "
+                    f"({len(unrepeatable)} such values)"
                 )
         return Compared(theirs, ours, found)
 

@@ -174,7 +174,7 @@ class Batches(keras.utils.PyDataset):
         return self.batches
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch."""
+        """Return a batch."""
         x, y = _batch(index)
         return x + np.float32(self.epochs * self.grow), y
 

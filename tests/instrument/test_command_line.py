@@ -305,6 +305,12 @@ def test_an_unknown_scenario_is_answered_with_the_closest():
     assert "no_shuffle" in done.output
 
 
+def test_a_scenario_named_twice_is_refused_by_its_name():
+    done = CliRunner().invoke(commands.app, ["parity", "no_shuffle", "no_shuffle"])
+    assert done.exit_code == 2
+    assert "has the name no_shuffle" in " ".join(done.output.replace("│", "").split())
+
+
 def test_a_file_named_before_the_command_is_refused_not_forgotten(tmp_path):
     report = str(tmp_path / "report.json")
     done = CliRunner().invoke(commands.app, ["--json", report, "parity", "no_epochs_left"])
