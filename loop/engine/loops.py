@@ -1,6 +1,7 @@
 """The loops inside a compiled call: over many steps, and over many epochs.
 
-    while step < end and now < deadline:
+    while step < end:
+        if now >= deadline: end = step + 1                  # this step is the last one
         logs = step_function(source.draw(inputs, step))     # the batch is drawn in the graph, too
         step += 1
 
@@ -45,7 +46,7 @@ def many_steps(
     deadline: tf.Tensor | None,
     record: bool = False,
 ) -> tuple[tf.Tensor, Logs, Logs]:
-    """Run steps `start` to `end` of a pass, until the deadline but at least one, inside a graph.
+    """Run steps `start` to `end` of a pass in a graph; the first after the deadline is the last.
 
     Args:
         sourced: The step and the source of its batches.
@@ -68,21 +69,21 @@ def many_steps(
     logs = no_logs(function)
     recorded = rows_for(logs, MAX_RECORDED) if record else {}
 
-    def goes_on(place: tf.Tensor, *_: Any) -> tf.Tensor:
-        if in_xla:
-            return place < full
-        in_time = tf.logical_or(tf.timestamp() < deadline, tf.equal(place, start))
-        return tf.logical_and(place < full, in_time)
+    def goes_on(place: tf.Tensor, stop: tf.Tensor, *_: Any) -> tf.Tensor:
+        return place < stop
 
-    def step(place: tf.Tensor, _: Logs, recorded: dict) -> tuple:
+    def step(place: tf.Tensor, stop: tf.Tensor, _: Logs, recorded: dict) -> tuple:
+        if not in_xla:
+            # The clock is read while the step runs, which costs no time, and not between steps.
+            stop = tf.where(tf.timestamp() < deadline, full, start)
         logs = function(draw(inputs, place))
-        return place + 1, logs, with_row(recorded, place - start, logs)
+        return place + 1, stop, logs, with_row(recorded, place - start, logs)
 
     place = start
     if not short or source.num_batches > 1:
         # Iterations depend on each other: a step reads the weights that the step before updated.
-        place, logs, recorded = tf.while_loop(
-            goes_on, step, (start, logs, recorded), parallel_iterations=1
+        place, _, logs, recorded = tf.while_loop(
+            goes_on, step, (start, full, logs, recorded), parallel_iterations=1
         )
     if not short:
         return place, logs, stacked(recorded)
