@@ -79,12 +79,10 @@ def many_steps(
         logs = function(draw(inputs, place))
         return place + 1, stop, logs, with_row(recorded, place - start, logs)
 
-    place = start
+    place, state = start, (start, full, logs, recorded)
     if not short or source.num_batches > 1:
         # Iterations depend on each other: a step reads the weights that the step before updated.
-        place, _, logs, recorded = tf.while_loop(
-            goes_on, step, (start, full, logs, recorded), parallel_iterations=1
-        )
+        place, _, logs, recorded = tf.while_loop(goes_on, step, state, parallel_iterations=1)
     if not short:
         return place, logs, stacked(recorded)
 
