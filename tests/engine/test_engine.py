@@ -212,14 +212,19 @@ def test_a_plan_that_must_fuse_says_why_it_cannot_and_trains_nothing(plan):
         np.testing.assert_array_equal(value, weight.numpy())
 
 
-def test_a_plan_that_must_fuse_refuses_a_validation_that_cannot_before_a_weight_moves(model):
+@pytest.mark.parametrize("callbacks", [[], [Watching()]], ids=["unwatched", "watched"])
+def test_a_plan_that_must_fuse_refuses_a_validation_that_cannot_before_a_weight_moves(
+    model, callbacks
+):
     def my_test_step(model, batch):
         tf.py_function(lambda: None, [], [])
         return loop.test_step(model, batch)
 
     before = [weight.numpy() for weight in model.weights]
     with pytest.raises(ValueError, match="the step calls Python"):
-        loop.fit(model, **SMALL, epochs=2, plan="fused", test_step=my_test_step)
+        loop.fit(
+            model, **SMALL, epochs=2, plan="fused", test_step=my_test_step, callbacks=callbacks
+        )
     for value, weight in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(value, weight.numpy())
 
@@ -278,6 +283,10 @@ CUT += ["validation_freq_int", "early_stopping", "jit_compile", "learning_rates"
 @pytest.mark.parametrize("name", CUT)
 def test_calls_that_end_after_each_step_have_the_same_bits(no_time, name):
     assert not found_apart(find([name])[0])
+
+
+def test_an_execution_of_several_steps_is_completed_before_hooks_are_called(no_time):
+    assert not found_apart(find(["steps_per_execution"])[0], watched="batches")
 
 
 def test_calls_that_end_anywhere_have_the_same_bits(monkeypatch):

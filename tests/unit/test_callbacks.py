@@ -234,9 +234,10 @@ def test_an_exception_closes_the_bar_and_ends_its_line(terminal):
             raise KeyboardInterrupt
 
     terminal(80)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:  # holds the bar, as a traceback does
         loop.fit(model(), X, Y, batch_size=8, callbacks=[Interrupts()])
     print("interrupted", file=terminal)
+    assert caught.traceback
     loop.fit(model(), X, Y, batch_size=8)
     first, second, third = (line for line in terminal.screen() if line)
     assert first.startswith("Epoch 1/1 ")
