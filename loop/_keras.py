@@ -4,10 +4,13 @@ Each docstring says why no public name can be used. `tests/unit/test_house.py` a
 private name exists in the installed Keras, and that no other module uses any.
 """
 
+import contextlib
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras.callbacks import Callback
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
@@ -67,6 +70,40 @@ def symbolic_build(model: keras.Model, batch: Structure) -> None:
     model._symbolic_build(data_batch=batch)
 
 
+def build_optimizer(model: keras.Model) -> None:
+    """Create the variables of the optimizer, unless a layer has still to create its own.
+
+    Keras creates them while it traces the first step. A `tf.function` that creates variables is
+    traced twice, so Keras traces the first step twice; ours is traced once.
+
+    Mirrors: keras.optimizers.Optimizer.apply
+    """
+    optimizer = model.optimizer
+    if optimizer is None or optimizer.built or not model.trainable_weights:
+        return
+    if all(layer.built for layer in model._flatten_layers()):
+        with keras.name_scope(optimizer.name, caller=optimizer):
+            optimizer.build(model.trainable_weights)
+        optimizer.built = True
+
+
+@contextlib.contextmanager
+def _variables_outside_of_the_graph() -> Iterator[None]:
+    """Create the variables of losses and metrics outside of the graph that is traced, if any.
+
+    Otherwise the graph would be traced a second time: see `build_optimizer`.
+    """
+
+    def create(next_creator: Callable[..., tf.Variable], **arguments: Any) -> tf.Variable:
+        if not callable(arguments["initial_value"]):  # a tensor of the graph
+            return next_creator(**arguments)
+        with tf.init_scope():
+            return next_creator(**{**arguments, "experimental_enable_variable_lifting": False})
+
+    with tf.variable_creator_scope(create):
+        yield
+
+
 def batches_until_save(checkpoint: Callback) -> int:
     """Return the batches until `ModelCheckpoint` or `BackupAndRestore` saves, by its counter."""
     return checkpoint.save_freq - checkpoint._batches_seen_since_last_saving
@@ -109,7 +146,8 @@ def loss_terms(
     if compile_loss is None:
         return [], y, y_pred
     if not compile_loss.built:
-        with keras.name_scope(compile_loss.name):  # the scope in the names of the trackers
+        scope = keras.name_scope(compile_loss.name)  # the scope in the names of the trackers
+        with scope, _variables_outside_of_the_graph():
             compile_loss.build(y, y_pred)
     y = _in_structure_of(compile_loss._y_true_build_structure, y)
     y_pred = _in_structure_of(compile_loss._y_pred_build_structure, y_pred)
@@ -139,7 +177,8 @@ def output_metrics(model: keras.Model, y: Structure, y_pred: Structure) -> Outpu
     if compile_metrics is None:
         return OutputMetrics([], [])
     if not compile_metrics.built:
-        compile_metrics.build(y, y_pred)
+        with _variables_outside_of_the_graph():
+            compile_metrics.build(y, y_pred)
     return OutputMetrics(
         [output.metrics if output else [] for output in compile_metrics._flat_metrics],
         [output.metrics if output else [] for output in compile_metrics._flat_weighted_metrics],

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from loop import step as steps
-from loop._keras import every_metric, is_distributed, is_inherited
+from loop._keras import build_optimizer, every_metric, is_distributed, is_inherited
 from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
@@ -235,6 +235,8 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
+            if step is steps.train_step:
+                build_optimizer(self.model)
             compiled = CompiledStep(self.model, self.for_any_shape(), spec)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)

@@ -239,6 +239,26 @@ def test_another_learning_rate_holds_without_a_new_trace(model, calls):
     assert set(calls) == traced
 
 
+@pytest.mark.parametrize("plan", ["step", "auto"])
+def test_a_first_fit_traces_the_step_once_where_keras_traces_it_twice(plan):
+    traced = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, x, training=False):
+            traced.append(training)
+            return x
+
+    def traces_in_a_first_fit(fit):
+        model = keras.Sequential([keras.Input((10,)), Counting(), keras.layers.Dense(1)])
+        model.compile("adam", "mse", metrics=["mae"])
+        traced.clear()
+        fit(model, X, Y, verbose=0)
+        return traced.count(True)
+
+    assert traces_in_a_first_fit(keras.Model.fit) == 2
+    assert traces_in_a_first_fit(partial(loop.fit, plan=plan)) == 1
+
+
 def test_data_come_as_arguments_and_not_as_constants(model, calls):
     x = np.ones((50_000, 10), "float32")
     loop.fit(model, x, x[:, :1], verbose=0)
