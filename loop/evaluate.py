@@ -74,7 +74,8 @@ def evaluate(
     schedule = Schedule(source, steps, model.steps_per_execution)
     completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
     report = print if verbose else lambda _: None
-    runner = Runner(ModelStep(model, TEST, test_step), source, plan, OnePass(None), report)
+    step, length = ModelStep(model, TEST, test_step), schedule.num_batches or 0
+    runner = Runner(step, source, plan, OnePass(None), report, steps_left=length)
     logs = run_evaluation(model, runner, schedule, completed)
     return logs if return_dict else in_metric_order(model, logs)
 
@@ -155,6 +156,15 @@ class Validation:
         if isinstance(self.frequency, list):
             return epoch + 1 in self.frequency
         return (epoch + 1) % self.frequency == 0
+
+    def expect(self, epochs: int) -> None:
+        """Tell the runner how many steps lie ahead, in so many epochs of training."""
+        every_or_listed = self.frequency
+        if isinstance(every_or_listed, list):
+            passes = len(every_or_listed)
+        else:
+            passes = max(0, epochs) // every_or_listed
+        self.runner.steps_left = passes * (self.steps or self.source.num_batches or 0)
 
     def _steps_of_whole_pass(self) -> int | None:
         """Return the steps of a validation, in whole executions; None if the data may end first."""

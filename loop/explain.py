@@ -18,6 +18,7 @@ from loop.callbacks.cadence import (
     reads_logs_only,
 )
 from loop.data import kind_of
+from loop.engine.climb import STEPS, SingleSteps
 from loop.engine.horizon import why_control_within_epoch
 from loop.engine.plan import Reach, cannot_fuse
 from loop.fit import fit
@@ -45,6 +46,7 @@ class Explanation(NamedTuple):
         steps: Steps per epoch; None while unknown.
         measured: The measurements of `plan="fastest"`; None under other plans.
         validates: Whether there is validation data.
+        begins: How plan "auto" begins, before it builds the program of `plan`; None otherwise.
     """
 
     plan: str
@@ -54,6 +56,7 @@ class Explanation(NamedTuple):
     steps: int | None
     measured: str | None
     validates: bool = False
+    begins: str | None = None
 
     def __str__(self) -> str:
         steps = "an unknown number of" if self.steps is None else f"{self.steps:,}"
@@ -65,7 +68,7 @@ class Explanation(NamedTuple):
         elif self.reason:
             few = "one step a call" if self.plan == "step" else "no whole epochs in one call"
             lines.append(f"{few}: {self.reason}")
-        return "\n".join([*lines, *self.watchers, *filter(None, [self.measured])])
+        return "\n".join([*lines, *filter(None, [self.begins, *self.watchers, self.measured])])
 
 
 def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
@@ -112,6 +115,9 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
         control = why_control_within_epoch(callbacks, validation_data is not None)
         drawn = "in validation, the data are not arrays in memory" if drawn_kind else None
         reasons = [*filter(None, [control, drawn]), *reasons]
+    single_steps = None
+    if decision.reach is not Reach.STEP and fit_arguments.plan == "auto":
+        single_steps = runner.programs().compiled.single_steps
     return Explanation(
         plan="step" if decision.reach is Reach.STEP else decision.compilation,
         epochs_share_calls=not reasons,
@@ -120,7 +126,17 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
         steps=schedule.num_batches,
         measured=f"measured: {decision.measured}" if decision.measured else None,
         validates=validation_data is not None,
+        begins=_describe_climbing(single_steps) if single_steps else None,
     )
+
+
+def _describe_climbing(single_steps: SingleSteps) -> str:
+    """Return how plan "auto" begins, and when it builds a larger program."""
+    steps = single_steps.steps_that_pay(STEPS)
+    pays = "if the steps ahead pay for it"
+    if steps < float("inf"):
+        pays = f"from about {steps:,.0f} steps on: {single_steps.ran:,} ran so far"
+    return f"begins with one step a call; builds the larger program {pays}"
 
 
 _UNSIZED = ("generator", "grain dataset")

@@ -113,7 +113,7 @@ def validation_of(arguments: FitArguments, data: Structure) -> Validation | None
     """Return the validation pass of a fit, or None without validation data."""
     if data is None:
         return None
-    return Validation(
+    validation = Validation(
         arguments.model,
         data,
         arguments.validation_batch_size or arguments.batch_size,
@@ -123,6 +123,8 @@ def validation_of(arguments: FitArguments, data: Structure) -> Validation | None
         arguments.plan,
         print if arguments.verbose else _silent,
     )
+    validation.expect(arguments.epochs - arguments.initial_epoch)
+    return validation
 
 
 def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validation | None) -> Runner:
@@ -134,6 +136,7 @@ def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validatio
         OnePass(schedule.steps_of_whole_pass, "an epoch is not one pass over the data"),
         print if arguments.verbose else _silent,
         validation.runner if validation is not None else None,
+        (schedule.num_batches or 0) * max(0, arguments.epochs - arguments.initial_epoch),
     )
 
 

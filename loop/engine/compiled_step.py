@@ -18,8 +18,10 @@ from loop._keras import build_optimizer, every_metric, is_distributed, is_inheri
 from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
+from loop.engine.climb import SingleSteps
 from loop.engine.graphs import (
     concrete,
+    flat_call,
     graph,
     in_a_loop,
     is_graph,
@@ -103,6 +105,7 @@ class CompiledStep:
         on_pass: See `StepFunctions`.
         programs: The cache of programs that run this step, by `loop.engine.program.ProgramKey`.
         measured: The measurements of plan "fastest" for this step, or None.
+        single_steps: The measurements of plan "auto".
     """
 
     def __init__(self, model: keras.Model, functions: StepFunctions, spec: Structure):
@@ -116,6 +119,12 @@ class CompiledStep:
         self.on_batch: Any = step
         self.programs: dict[Any, Any] = {}
         self.measured: Any = None
+        self.single_steps = SingleSteps()
+
+    @cached_property
+    def alone(self) -> Callable[[Batch], Logs]:
+        """The step as a call of its own on a batch."""
+        return flat_call(self.on_batch) if is_graph(self.on_batch) else self.on_batch
 
     @cached_property
     def in_xla(self) -> Any:

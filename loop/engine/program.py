@@ -109,6 +109,7 @@ class Programs:
         self.source = source
         self.compilation = compilation
         self.batching = batching_of(source)
+        self._keys: dict[str, ProgramKey] = {}
         self._cached: dict[str, Program] = {}
         self._share_of_seconds = 1 / 16
 
@@ -205,6 +206,19 @@ class Programs:
         share, self._share_of_seconds = self._share_of_seconds, 1.0
         return timer.steps_within(share * seconds)
 
+    def is_built(self, runs: str, validation: "Programs | None" = None) -> bool:
+        """Return whether a program is in the cache; `runs` is that of `ProgramKey`."""
+        if runs not in self._keys:
+            self._keys[runs] = self._key(runs, validation)
+        return self._keys[runs] in self.compiled.programs
+
+    def _key(self, runs: str, validation: "Programs | None") -> ProgramKey:
+        test = (validation.compiled.on_batch, validation.batching) if validation else None
+        signature = repr(self.source.signature(static=self.in_xla))
+        if validation:
+            signature += repr(validation.source.signature(static=self.in_xla))
+        return ProgramKey(runs, self.compilation, self.batching, signature, test)
+
     def _program(
         self, runs: str, build: Callable[[], Any], validation: "Programs | None" = None
     ) -> Program:
@@ -216,15 +230,10 @@ class Programs:
             validation: The programs of validation, if the program validates.
         """
         if runs not in self._cached:
-            test = (validation.compiled.on_batch, validation.batching) if validation else None
-            signature = repr(self.source.signature(static=self.in_xla))
-            if validation:
-                signature += repr(validation.source.signature(static=self.in_xla))
-            key = ProgramKey(runs, self.compilation, self.batching, signature, test)
             programs: dict[ProgramKey, Program] = self.compiled.programs
-            if key not in programs:
-                programs[key] = Program(flat_call(build()), StepTimer())
-            self._cached[runs] = programs[key]
+            if not self.is_built(runs, validation):
+                programs[self._keys[runs]] = Program(flat_call(build()), StepTimer())
+            self._cached[runs] = programs[self._keys[runs]]
         return self._cached[runs]
 
     def _build_step(self) -> Any:

@@ -1,11 +1,13 @@
 """Runs segments: one step per call, many steps per call, or whole epochs per call."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
 from loop.callbacks import BatchHooks, Callbacks
+from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
 from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
@@ -32,6 +34,8 @@ class Runner:
         plan: One of `loop.types.PLANS`.
         one_pass: Whether an epoch runs within one pass over the source.
         validation: The runner of the validation of a fit; None without validation.
+        steps_left: The steps left to run; 0 if unknown.
+        expects_whole_epochs: Whether later calls may run whole epochs, with a program of their own.
     """
 
     def __init__(
@@ -42,12 +46,15 @@ class Runner:
         one_pass: OnePass,
         report: Callable[[str], None],
         validation: "Runner | None" = None,
+        steps_left: int = 0,
     ):
         self.step = step
         self.source = source
         self.plan = plan
         self.one_pass = one_pass
         self.validation = validation
+        self.steps_left = steps_left
+        self.expects_whole_epochs = False
         self._report = report
         self._decided_for: Any = None
         self._decision: Decision | None = None
@@ -105,6 +112,7 @@ class Runner:
             Epochs and validation steps per epoch; None if calls may not run whole epochs, or a
             callback needs control within the next one.
         """
+        self._expect(False)
         if self.step.model.stop_training or self.decide().reach is not Reach.EPOCHS:
             return None
         if why_control_within_epoch(callbacks, validation is not None) or self.limits():
@@ -112,7 +120,28 @@ class Runner:
         test_steps = 0
         if self.validation is not None and validation is not None and validation.is_due(epoch):
             test_steps = self.validation.one_pass.steps or 0
+        self._expect(epoch + 1 < epochs)
+        if self.plan == "auto" and not self._whole_epochs_pay(epochs - epoch):
+            return None
         return epochs_ahead(callbacks, validation, epoch, epochs), test_steps
+
+    def _expect(self, whole_epochs: bool) -> None:
+        for runner in filter(None, [self, self.validation]):
+            runner.expects_whole_epochs = whole_epochs
+
+    def _whole_epochs_pay(self, epochs: int) -> bool:
+        """Return whether the program of whole epochs is built, or pays for being built."""
+        programs, validation = self.programs(), self._programs_of_validation()
+        name = "epochs with validation" if validation else "epochs"
+        if programs.is_built(name, validation):
+            return True
+        if epochs == 1:  # a program of many steps serves
+            return False
+        boundaries = STEPS_OF_A_BOUNDARY * epochs
+        if programs.is_built("steps"):
+            return programs.compiled.single_steps.pays(EPOCHS, boundaries)
+        steps = self.steps_left + (self.validation.steps_left if self.validation else 0)
+        return programs.compiled.single_steps.pays(EPOCHS, steps + boundaries)
 
     def horizon_of(
         self, hooks: BatchHooks, is_stopping: Callable[[], bool]
@@ -135,28 +164,54 @@ class Runner:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
-        if self.decide().reach is Reach.STEP:
-            return self._run_one_by_one(segment)
-        if segment.steps == 1 and segment.horizon.every_step:
+        if self.decide().reach is Reach.STEP or not self._is_larger_ready(segment, 0):
+            result = self._run_alone(segment)
+        elif _is_watched(segment):
             logs = self.programs().run_step(segment.batches.inputs, segment.place)
-            return SegmentResult(1, [logs])
-        return self._run_together(segment)
+            result = SegmentResult(1, [logs])
+        else:
+            result = self._run_together(segment)
+        self.steps_left = max(0, self.steps_left - result.steps)
+        return result
 
-    def _run_one_by_one(self, segment: Segment) -> SegmentResult:
-        """Run each step in its own call, as Keras does."""
-        batches, place, _, count, _ = segment
-        step = self.step.compiled(self.source.spec)  # traced at the first batch, as in Keras
-        iterator = batches.inputs
-        if isinstance(iterator, tf.data.Iterator) and count == 1 and is_graph(step.on_batch):
-            return SegmentResult(1, [step.on_pass(iterator)])
-        logs = step.on_batch(batches.batch(place))
-        for later in range(place + 1, place + count):
-            try:
-                batch = batches.batch(later)
-            except StopIteration:  # the last execution may exceed the pass
-                break
-            logs = step.on_batch(batch)
-        return SegmentResult(count, [logs])
+    def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
+        """Return whether a program larger than a step is built, or pays for being built.
+
+        Args:
+            segment: The steps to run.
+            ran: How many of them have run.
+        """
+        if self.plan != "auto":
+            return True
+        programs, left = self.programs(), self.steps_left
+        if _is_watched(segment):
+            name, program = "step", STEP
+        else:
+            name = "recorded steps" if segment.horizon.record else "steps"
+            program = STEPS
+            if self.expects_whole_epochs:
+                left = segment.steps
+        return programs.is_built(name) or programs.compiled.single_steps.pays(program, left - ran)
+
+    def _run_alone(self, segment: Segment) -> SegmentResult:
+        """Run each step in a call of its own, until a larger program is ready."""
+        step, iterator = self.programs().compiled, segment.batches.inputs
+        per_execution = step.model.steps_per_execution
+        if self.source.num_batches is None and not self.source.is_endless:
+            segment = segment._replace(steps=per_execution)  # the data may end after each
+        draw, call = segment.batches.batch, step.alone
+        if (
+            isinstance(iterator, tf.data.Iterator)
+            and per_execution == 1
+            and is_graph(step.on_batch)
+        ):
+            # Matches Keras: the batch is drawn in the graph of the step.
+            draw, call = _place, partial(self.programs().run_step, iterator)
+
+        def is_over(ran: int) -> bool:
+            return self.decide().reach is not Reach.STEP and self._is_larger_ready(segment, ran)
+
+        return step.single_steps.run(segment, draw, call, per_execution, is_over)
 
     def _run_together(self, segment: Segment) -> SegmentResult:
         """Run the steps in one compiled call.
@@ -181,6 +236,7 @@ class Runner:
     def run_epochs(self, whole: WholeEpochs) -> list[Logs]:
         """Run whole epochs, in as many calls as time limits require; return the logs of each."""
         epochs, steps, test_steps, orders = whole
+        self.steps_left = max(0, self.steps_left - epochs * steps)
         self.step.model.stop_evaluating = False
         finished: list[Logs] = []
         trained: Logs = {}  # training logs of an epoch whose validation continues in the next call
@@ -204,12 +260,27 @@ class Runner:
         programs = self.programs()
         if self.validation is None:
             return programs.run_epochs(orders, None, [], span, MAX_SECONDS)
-        source = self.validation.source
-        if self._test_programs is None:
+        inputs = self.validation.source.new_pass().inputs
+        tests = self._programs_of_validation()
+        return programs.run_epochs(orders, tests, inputs, span, MAX_SECONDS)
+
+    def _programs_of_validation(self) -> Programs | None:
+        """Return the programs that validate within whole epochs; None without validation."""
+        if self.validation is not None and self._test_programs is None:
+            source = self.validation.source
             compiled = self.validation.step.compiled(source.spec)
-            self._test_programs = Programs(compiled, source, programs.compilation)
-        inputs = source.new_pass().inputs
-        return programs.run_epochs(orders, self._test_programs, inputs, span, MAX_SECONDS)
+            self._test_programs = Programs(compiled, source, self.decide().compilation)
+        return self._test_programs
+
+
+def _is_watched(segment: Segment) -> bool:
+    """Return whether a callback needs control after the only step of a segment."""
+    return segment.steps == 1 and segment.horizon.every_step
+
+
+def _place(place: int) -> int:
+    """Return the place of a batch: the argument of a call that draws the batch itself."""
+    return place
 
 
 def _rest(span: Span, progress: Progress) -> Span:

@@ -16,6 +16,7 @@ from compare import Recorder, find, record
 from compare.scenarios.first import perceptron, uniform
 from loop.data import make_source
 from loop.engine import program
+from loop.engine.climb import SingleSteps
 from loop.engine.compiled_step import TRAIN, ModelStep
 from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED
 from loop.engine.measure import measured, possible_compilations
@@ -35,6 +36,12 @@ STEPS, LOGS = 4, 2  # 100 samples in batches of 32; loss and accuracy
 def model():
     keras.utils.set_random_seed(3)
     return perceptron()
+
+
+@pytest.fixture(autouse=True)
+def _larger_programs_pay_at_once(monkeypatch):
+    """As in long fits, which these tests cannot wait for; `test_climb.py` has the rule itself."""
+    monkeypatch.setattr(SingleSteps, "pays", lambda self, program, left: True)
 
 
 @pytest.fixture

@@ -67,6 +67,16 @@ def test_the_bar_that_fit_shows_by_default_is_part_of_the_explanation(model):
     assert silent.reason is None
 
 
+def test_auto_says_that_it_begins_with_single_steps_and_when_it_builds_more(model):
+    before = loop.explain(model, X, Y, epochs=3, verbose=0)
+    assert before.begins.startswith("begins with one step a call")
+    assert "pay for it" in str(before)
+    loop.fit(model, X, Y, verbose=0)
+    after = loop.explain(model, X, Y, epochs=3, verbose=0)
+    assert "steps on: 4 ran so far" in after.begins
+    assert loop.explain(model, X, Y, plan="fused", verbose=0).begins is None
+
+
 def test_every_reason_is_given(model):
     model.compile("adam", "binary_crossentropy", metrics=["AUC"])
     batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32)
@@ -169,6 +179,10 @@ def test_a_plan_that_cannot_be_is_refused_as_by_fit(model):
 
 def test_what_is_printed_fits_what_is_there(model):
     shown = str(loop.explain(model, X, Y, batch_size=100, verbose=0))
-    assert shown == "plan: fused; 1 step an epoch\nwhole epochs run in one call"
+    assert shown == (
+        "plan: fused; 1 step an epoch\n"
+        "whole epochs run in one call\n"
+        "begins with one step a call; builds the larger program if the steps ahead pay for it"
+    )
     shown = str(loop.explain(model, X, Y, validation_split=0.2, verbose=0, plan="step"))
     assert shown.endswith("one step a call: the plan is to run step by step")
