@@ -70,21 +70,36 @@ def symbolic_build(model: keras.Model, batch: Structure) -> None:
     model._symbolic_build(data_batch=batch)
 
 
-def build_optimizer(model: keras.Model) -> None:
-    """Create the variables of the optimizer, unless a layer has still to create its own.
+def build_optimizer(model: keras.Model) -> bool:
+    """Create the variables of the optimizer before a step is traced; return whether it did.
 
     Keras creates them while it traces the first step. A `tf.function` that creates variables is
     traced twice, so Keras traces the first step twice; ours is traced once.
 
+    Only for optimizers of Keras that create variables and do nothing else: ScheduleFreeAdamW
+    assigns values to them as well, which Keras's second trace leaves out.
+
     Mirrors: keras.optimizers.Optimizer.apply
     """
     optimizer = model.optimizer
-    if optimizer is None or optimizer.built or not model.trainable_weights:
-        return
-    if all(layer.built for layer in model._flatten_layers()):
-        with keras.name_scope(optimizer.name, caller=optimizer):
-            optimizer.build(model.trainable_weights)
-        optimizer.built = True
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    if type(inner) not in _CREATE_VARIABLES_ONLY or optimizer.built or not model.trainable_weights:
+        return False
+    if not all(layer.built for layer in model._flatten_layers()):
+        return False
+    with keras.name_scope(optimizer.name, caller=optimizer):
+        optimizer.build(model.trainable_weights)
+    optimizer.built = True
+    return True
+
+
+_CREATE_VARIABLES_ONLY = {
+    getattr(keras.optimizers, name)
+    for name in (
+        "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "Lamb", "Lion",
+        "Muon", "Nadam", "RMSprop", "SGD",
+    )
+}  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ The cache is stored on the function object that Keras makes for the same purpose
 `make_train_function(force=True)` clear it, and a second fit on the same shapes traces nothing.
 """
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -244,9 +246,9 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
-            if step is steps.train_step:
-                build_optimizer(self.model)
-            compiled = CompiledStep(self.model, self.for_any_shape(), spec)
+            traces_once = step is steps.train_step and build_optimizer(self.model)
+            with _repeated_warnings() if traces_once else contextlib.nullcontext():
+                compiled = CompiledStep(self.model, self.for_any_shape(), spec)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)
             cache.compiled[key] = compiled
@@ -267,6 +269,19 @@ class ModelStep:
         if cache.step_of_model is None:
             cache.step_of_model = self.kind.step_of(self.model)
         return cache.step_of_model
+
+
+@contextlib.contextmanager
+def _repeated_warnings() -> Iterator[None]:
+    """Issue each warning twice: Keras traces a step twice that is traced once here."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    registry: dict[Any, int] = {}  # by default Python prints repeated warnings once
+    for warning in 2 * caught:
+        message: Any = warning.message
+        place = warning.filename, warning.lineno
+        warnings.warn_explicit(message, warning.category, *place, registry=registry)
 
 
 def check_logs(step: Any) -> None:

@@ -43,7 +43,8 @@ def flat_call(function: Any) -> Callable[..., Any]:
     template = tf.nest.map_structure(lambda _: next(places), function.structured_outputs)
 
     def call(*arguments: Structure) -> Structure:
-        flat = tf.nest.flatten(arguments, expand_composites=True)
+        leaves = tf.nest.flatten(arguments, expand_composites=True)
+        flat = [leaf for leaf in leaves if leaf is not None]  # None is no input of a graph
         outputs = function.inference_fn.call_flat(*flat, *function.captured_inputs)
         return _filled(template, outputs)
 

@@ -273,7 +273,7 @@ def test_data_come_as_arguments_and_not_as_constants(model, calls):
 
 
 def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, calls):
-    warm(model)
+    warm(model, epochs=2)
     library = calls[0].graph.as_graph_def().library.function
     nodes = [node for one in library for node in one.node_def]
     loops = [node for node in nodes if node.op in ("While", "StatelessWhile")]
