@@ -3,11 +3,20 @@
 from pathlib import Path
 
 import pytest
+from children import quick_start
 
 from compare.errors import NeverTrainedError, Outcome, UnreadableScriptError
 from compare.execution.script import compare_script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+
+@pytest.fixture(autouse=True)
+def _scripts_start_quickly(monkeypatch, request):
+    if not request.node.get_closest_marker("slow"):
+        monkeypatch.setenv("PYTHONPATH", quick_start()["PYTHONPATH"])
+
 
 BEGIN = """
 import keras, numpy as np, sys

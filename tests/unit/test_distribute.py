@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from children import quick_start
 
 TRAIN = """
 import sys
@@ -54,6 +55,7 @@ for data in (arrays, dataset, distributed):
 
 @pytest.mark.timeout(300)
 def test_two_replicas_train_evaluate_and_predict_the_same():
-    done = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True)
+    command = [sys.executable, "-c", TRAIN]
+    done = subprocess.run(command, capture_output=True, text=True, env=quick_start())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("same") == 3
