@@ -6,9 +6,10 @@ of them.
 """
 
 import gc
+import os
 import sys
 
-HIDDEN = ("jax", "matplotlib", "pandas", "sklearn")
+HIDDEN = {"jax", "matplotlib", "pandas", "sklearn"} - {os.environ.get("QUICK_START_KEEPS")}
 
 gc.disable()
 sys.modules.update(dict.fromkeys(HIDDEN))
