@@ -57,7 +57,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 
 
-EAGERLY = ("Metrics", "Data", "Callbacks and History")
+EAGERLY = ("Metrics", "Callbacks and History")
 """Sections that are run eagerly: they print the same, and tracing is most of their time."""
 
 
