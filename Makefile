@@ -9,7 +9,7 @@ PEERS := .venv-peers
 # Kernels that round as on other processors; TensorFlow reads these variables as it is loaded.
 PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: setup compare test test-processors fuzz faults test-keras drift check format bench bench-quick bench-peers clean
+.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift check format bench bench-quick bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -43,6 +43,9 @@ faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, l
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python tests/support/keras_suite.py
+
+leaks: setup  ## what 1,000 fits leave in a process, under both engines
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python tests/support/leaks.py
 
 drift: setup  ## what another release changes: make drift KERAS=3.15.0
 	@test -n "$(KERAS)" || { echo "which release? make drift KERAS=3.15.0"; exit 1; }

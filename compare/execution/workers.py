@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import cloudpickle
 
 from compare.errors import CrashError
-from compare.execution.quiet import quietly
+from compare.execution.quiet import import_tensorflow_quietly, quietly
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def workers(count: int) -> list[Worker]:
 
 def _new_pool() -> ProcessPoolExecutor:
     spawn = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    return ProcessPoolExecutor(1, mp_context=spawn)
+    return ProcessPoolExecutor(1, mp_context=spawn, initializer=import_tensorflow_quietly)
 
 
 def _unpacked(packed: bytes) -> object:

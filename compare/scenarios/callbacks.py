@@ -3,7 +3,7 @@
 import keras
 
 from compare.scenario import FitArguments, Scenario
-from compare.scenarios.first import perceptron, uniform
+from compare.scenarios.first import logistic, perceptron, uniform
 
 
 def _labels(*callbacks: keras.callbacks.Callback, epochs: int = 4) -> FitArguments:
@@ -94,11 +94,11 @@ def _no_callbacks() -> FitArguments:
 
 
 CALLBACKS = (
-    Scenario("learning_rates", "a scheduler and a plateau, recorded in History", perceptron, _rates),
+    Scenario("learning_rates", "a scheduler and a plateau, recorded in History", logistic, _rates),
     Scenario("files", "CSV log, checkpoints, backup: the same bytes", perceptron, _files),
-    Scenario("stop_in_mid_epoch", "stopped at a batch: validation still runs", perceptron, _mid_epoch),
-    Scenario("meddling_callback", "changes rates and weights, adds a log", perceptron, _meddler),
-    Scenario("terminate_on_nan", "a NaN in the data ends the training, NaN bits and all", perceptron, _nan),
+    Scenario("stop_in_mid_epoch", "stopped at a batch: validation still runs", logistic, _mid_epoch),
+    Scenario("meddling_callback", "changes rates and weights, adds a log", logistic, _meddler),
+    Scenario("terminate_on_nan", "a NaN in the data ends the training, NaN bits and all", logistic, _nan),
     Scenario("averages", "averaged weights put in place at the end", with_averages, _no_callbacks),
     Scenario("averages_swapped", "averaged weights swapped in for validation", with_averages, _averages),
 )  # fmt: skip

@@ -28,7 +28,7 @@ def _everything_added() -> keras.Model:
             layers.Dense(1),
         ]
     )  # fmt: skip
-    model.compile("adam", "mse", metrics=["mae"])
+    model.compile("sgd", "mse", metrics=["mae"])
     return model
 
 
@@ -46,7 +46,7 @@ def _added_loss_only() -> keras.Model:
             return outputs
 
     model = Reconstruction()
-    model.compile("adam")
+    model.compile("sgd")
     return model
 
 
@@ -84,9 +84,7 @@ def _masked() -> keras.Model:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    model.compile(
-        "adam", "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["accuracy"]
-    )
+    model.compile("sgd", "binary_crossentropy", metrics=["accuracy"], weighted_metrics=["accuracy"])
     return model
 
 
@@ -128,13 +126,13 @@ def _custom_functions() -> keras.Model:
         return y_pred - y_true
 
     model = keras.Sequential([keras.Input((10,)), layers.Dense(1)])
-    model.compile("adam", huber_like, metrics=[bias, keras.metrics.RootMeanSquaredError()])
+    model.compile("sgd", huber_like, metrics=[bias, keras.metrics.RootMeanSquaredError()])
     return model
 
 
 def _shape_dependent_strings() -> keras.Model:
     model = keras.Sequential([keras.Input((10,)), layers.Dense(2, activation="softmax")])
-    model.compile("adam", "crossentropy", metrics=["acc", "accuracy"], weighted_metrics=["acc"])
+    model.compile("sgd", "crossentropy", metrics=["acc", "accuracy"], weighted_metrics=["acc"])
     return model
 
 
@@ -240,7 +238,7 @@ class OwnParts(keras.Model):
 
 def _own_loss_and_metrics() -> keras.Model:
     model = OwnParts()
-    model.compile("adam", "mse", metrics=["mae"])
+    model.compile("sgd", "mse", metrics=["mae"])
     return model
 
 

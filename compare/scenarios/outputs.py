@@ -42,7 +42,7 @@ def _list_losses() -> keras.Model:
 
 def _one_loss_only() -> keras.Model:
     model = _two_headed()
-    model.compile("adam", loss=["mse", None], metrics=[["mae"], None])
+    model.compile("sgd", loss=["mse", None], metrics=[["mae"], None])
     return model
 
 
@@ -82,7 +82,7 @@ def _dict_outputs() -> keras.Model:
         "a": layers.Dense(1, activation="sigmoid", name="a")(inputs),
     }
     model = keras.Model(inputs, outputs)
-    model.compile("adam", {"a": "mse", "b": "binary_crossentropy"}, metrics={"b": ["accuracy"]})
+    model.compile("sgd", {"a": "mse", "b": "binary_crossentropy"}, metrics={"b": ["accuracy"]})
     return model
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from compare.scenario import FitArguments, Scenario
-from compare.scenarios.first import perceptron, uniform
+from compare.scenarios.first import logistic, perceptron, uniform
 
 
 def _dataset(samples: int = 100) -> tf.data.Dataset:
@@ -78,7 +78,7 @@ def _two_inputs() -> keras.Model:
     hidden = keras.layers.Dense(8, activation="relu")(deep)
     joined = keras.layers.Concatenate()([wide, hidden])
     model = keras.Model({"wide": wide, "deep": deep}, keras.layers.Dense(1)(joined))
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     return model
 
 
@@ -90,14 +90,14 @@ def _dict_of_inputs() -> FitArguments:
 
 def _two_columns() -> keras.Model:
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(2)])
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     return model
 
 
 def _list_of_inputs_model() -> keras.Model:
     inputs = [keras.Input((4,)), keras.Input((6,))]
     model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     return model
 
 
@@ -110,7 +110,7 @@ def _one_hot_perceptron() -> keras.Model:
     model = keras.Sequential(
         [keras.Input((10,)), keras.layers.Dense(3, activation="softmax", name="out")]
     )
-    model.compile("adam", "categorical_crossentropy", weighted_metrics=["accuracy"])
+    model.compile("sgd", "categorical_crossentropy", weighted_metrics=["accuracy"])
     return model
 
 
@@ -151,7 +151,7 @@ def _sequence_model() -> keras.Model:
     model = keras.Sequential(
         [keras.Input((None, 4)), keras.layers.GRU(6), keras.layers.Dense(1, "sigmoid")]
     )
-    model.compile("adam", "binary_crossentropy")
+    model.compile("sgd", "binary_crossentropy")
     return model
 
 
@@ -243,7 +243,7 @@ class Bag(keras.Model):
 
 def _bag_model() -> keras.Model:
     model = Bag()
-    model.compile("adam", "binary_crossentropy")
+    model.compile("sgd", "binary_crossentropy")
     return model
 
 
@@ -268,7 +268,7 @@ def _optional_input_model() -> keras.Model:
     shift = keras.Input((10,), name="shift", optional=True)
     inputs = {"x": keras.Input((10,), name="x"), "shift": shift}
     model = keras.Model(inputs, keras.layers.Dense(1)(Shifted()(inputs["x"], shift)))
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     return model
 
 
@@ -282,7 +282,7 @@ def _half_trained() -> keras.Model:
     model = keras.Model(
         inputs, [keras.layers.Dense(1, name="a")(inputs), keras.layers.Dense(2, name="b")(inputs)]
     )
-    model.compile("adam", ["mse", None])
+    model.compile("sgd", ["mse", None])
     return model
 
 
@@ -311,9 +311,9 @@ def _grain_dataset() -> FitArguments:
 
 
 _NEEDING = {
-    "jax": Scenario("jax_arrays", "arrays of jax", perceptron, _jax_arrays),
-    "torch": Scenario("torch_loader", "a torch DataLoader for training and validation", perceptron, _torch_loader),
-    "grain": Scenario("grain_dataset", "a shuffled grain dataset of unknown size", perceptron, _grain_dataset),
+    "jax": Scenario("jax_arrays", "arrays of jax", logistic, _jax_arrays),
+    "torch": Scenario("torch_loader", "a torch DataLoader for training and validation", logistic, _torch_loader),
+    "grain": Scenario("grain_dataset", "a shuffled grain dataset of unknown size", logistic, _grain_dataset),
 }  # fmt: skip
 _OF_OTHERS = [scenario for name, scenario in _NEEDING.items() if importlib.util.find_spec(name)]
 
@@ -325,23 +325,23 @@ SOURCES = (
     Scenario("list_of_inputs", "inputs by place", _list_of_inputs_model, _list_of_inputs),
     Scenario("optional_input", "an input that is not there, None among arrays", _optional_input_model, _without_an_optional_input),
     Scenario("dataset", "tf.data for training and for validation", perceptron, _batched_dataset),
-    Scenario("dataset_reshuffled", "a new order for each pass, and one pass Keras starts in vain", perceptron, _reshuffled_dataset),
-    Scenario("dataset_class_weight", "class weights mapped into a dataset", perceptron, _dataset_with_class_weight),
+    Scenario("dataset_reshuffled", "a new order for each pass, and one pass Keras starts in vain", logistic, _reshuffled_dataset),
+    Scenario("dataset_class_weight", "class weights mapped into a dataset", logistic, _dataset_with_class_weight),
     Scenario("dataset_one_hot", "class weights by the hottest class", _one_hot_perceptron, _one_hot_dataset),
-    Scenario("dataset_endless", "an endless dataset under steps_per_epoch", perceptron, _endless_dataset),
-    Scenario("dataset_of_unknown_size", "the first pass finds out how long it is", perceptron, _dataset_of_unknown_size),
+    Scenario("dataset_endless", "an endless dataset under steps_per_epoch", logistic, _endless_dataset),
+    Scenario("dataset_of_unknown_size", "the first pass finds out how long it is", logistic, _dataset_of_unknown_size),
     Scenario("generator", "an endless generator under steps_per_epoch, batches of two sizes", perceptron, _generator),
-    Scenario("generator_that_ends", "later epochs see the two batches that were peeked at, as in Keras", perceptron, _generator_that_ends),
-    Scenario("generator_validation", "validation by a generator of its own", perceptron, _validation_by_generator),
+    Scenario("generator_that_ends", "later epochs see the two batches that were peeked at, as in Keras", logistic, _generator_that_ends),
+    Scenario("generator_validation", "validation by a generator of its own", logistic, _validation_by_generator),
     Scenario("generator_of_lengths", "an axis that differs between batches stays open", _sequence_model, _lengths_differ),
     Scenario("generator_none_target", "an output that has no target", _half_trained, _arrays_without_a_target),
     Scenario("pydataset", "shuffled batches, class weights, hooks of epochs, validation", perceptron, _pydataset),
-    Scenario("pydataset_in_part", "a pass that goes on across epochs, and is cut short at its end", perceptron, _pydataset_in_part),
-    Scenario("pydataset_workers", "two threads make the batches", perceptron, _pydataset_by_workers),
-    Scenario("pydataset_endless", "it does not say how many batches there are", perceptron, _endless_pydataset),
-    Scenario("sparse_tensor", "rows of a SparseTensor", perceptron, _sparse),
-    Scenario("sparse_in_batches", "the same, shuffled within batches, the last one short", perceptron, _sparse_within_batches),
-    Scenario("scipy_sparse", "a matrix of scipy, split", perceptron, _of_scipy),
+    Scenario("pydataset_in_part", "a pass that goes on across epochs, and is cut short at its end", logistic, _pydataset_in_part),
+    Scenario("pydataset_workers", "two threads make the batches", logistic, _pydataset_by_workers),
+    Scenario("pydataset_endless", "it does not say how many batches there are", logistic, _endless_pydataset),
+    Scenario("sparse_tensor", "rows of a SparseTensor", logistic, _sparse),
+    Scenario("sparse_in_batches", "the same, shuffled within batches, the last one short", logistic, _sparse_within_batches),
+    Scenario("scipy_sparse", "a matrix of scipy, split", logistic, _of_scipy),
     Scenario("ragged_tensor", "texts of other lengths in a RaggedTensor", _bag_model, _ragged),
     *_OF_OTHERS,
 )  # fmt: skip

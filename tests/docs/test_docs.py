@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import typer
 
 import loop
@@ -56,9 +57,22 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 
 
+EAGERLY = ("Metrics", "Callbacks and History")
+"""Sections that are run eagerly: they print the same, and tracing is most of their time."""
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
 def test_each_answer_about_fit_is_what_keras_and_loop_print(section, capsys):
-    run_page(sections(TEXT["docs/questions.md"])[section], capsys)
+    tf.config.run_functions_eagerly(section in EAGERLY)
+    try:
+        run_page(sections(TEXT["docs/questions.md"])[section], capsys)
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+def test_the_sections_that_are_run_eagerly_are_there():
+    assert set(EAGERLY) < set(sections(TEXT["docs/questions.md"]))
 
 
 def small_model(policy="float32", frozen=False, unused=False):

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import loop
 
@@ -20,10 +21,15 @@ KINDS = [
     ("mixed_float16", "plain"),
     ("mixed_float16", "all frozen"),
 ]
+EAGERLY = ["frozen and spare", "all frozen"]
+"""Kinds that are trained eagerly in half precision; the other two are traced."""
+
 of_all_kinds = pytest.mark.parametrize(("policy", "kind"), KINDS, indirect=["policy"])
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:Gradients do not exist", "ignore:The model does not have any trainable weights"
+    "ignore:Gradients do not exist",
+    "ignore:The model does not have any trainable weights",
+    "ignore:Even though the `tf.config",
 )
 
 
@@ -42,7 +48,10 @@ def example(name, **replaced):
 @pytest.fixture(params=["float32", "mixed_float16"])
 def policy(request):
     keras.config.set_dtype_policy(request.param)
+    kind = request.node.callspec.params.get("kind")
+    tf.config.run_functions_eagerly(request.param == "mixed_float16" and kind in EAGERLY)
     yield request.param
+    tf.config.run_functions_eagerly(False)
     keras.config.set_dtype_policy("float32")
 
 

@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from children import quick_start
 from typer.testing import CliRunner
 
 import loop
@@ -121,7 +122,10 @@ def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     report, table = tmp_path / "deep" / "report.json", tmp_path / "table.md"
     command = [sys.executable, "-m", "compare", "parity", *SOME]
     command += ["--json", str(report), "--markdown", str(table)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, cwd=tmp_path,
+        env=quick_start(keeps="matplotlib"),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 of 2 scenarios identical" in done.stdout
     assert "\x1b[" not in done.stdout, "no colours into a pipe"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from children import quick_start
 
 import compare
 
@@ -61,7 +62,7 @@ print(len(SCENARIOS) > 100, model.name, model.layers[0].name)
 
 def test_importing_us_uses_up_no_names_and_needs_no_library_that_only_makes_data():
     command = [sys.executable, "-c", WITHOUT_LIBRARIES]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    done = subprocess.run(command, capture_output=True, check=True, text=True, env=quick_start())
     assert done.stdout.split() == ["True", "sequential", "dense"], "the first names of Keras"
 
 

@@ -3,13 +3,13 @@
 TensorFlow reads these variables once, as it is loaded: each setting needs a process of its own.
 """
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import quick_start
 
 from compare.release.environment import FLAGS
 
@@ -29,7 +29,7 @@ def test_what_is_bit_sensitive_holds_where_kernels_round_otherwise(setting):
     files = [str(path) for name in SLICE for path in (ROOT / "tests").rglob(name)]
     names = " or ".join(SLICE.values())
     command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-p", "no:cacheprovider"]
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    variables = {k: v for k, v in quick_start().items() if not k.startswith("PYTEST_")}
     variable, value = setting.split("=")
     done = subprocess.run(
         [*command, "-m", "bits and not slow", "-k", names, *files],

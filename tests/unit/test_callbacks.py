@@ -33,7 +33,7 @@ def model(run_eagerly=False):
     keras.utils.set_random_seed(1)
     built = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, "sigmoid")])
     metrics = ["accuracy"]
-    built.compile("adam", "binary_crossentropy", metrics=metrics, run_eagerly=run_eagerly)
+    built.compile("sgd", "binary_crossentropy", metrics=metrics, run_eagerly=run_eagerly)
     return built
 
 

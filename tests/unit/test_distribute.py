@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from children import quick_start
 
 TRAIN = """
 import sys
@@ -21,14 +22,17 @@ def train(fit, evaluate, predict, data):
     keras.backend.clear_session()
     keras.utils.set_random_seed(3)
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    whole = data is arrays  # the other kinds of data train a smaller model, and that is all
     with strategy.scope():
         model = keras.Sequential([
-            layers.Dense(5, "relu", kernel_regularizer="l2"), layers.BatchNormalization(),
-            layers.Dropout(0.2), layers.Dense(1, "sigmoid")])
-        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
-    history = fit(model, **data(strategy), epochs=2, verbose=0, validation_data=(x[:20], y[:20]))
+            layers.BatchNormalization(), layers.Dropout(0.2),
+            layers.Dense(1, "sigmoid", kernel_regularizer="l2")])
+        metrics = ["accuracy"] * whole
+        model.compile("adam" if whole else "sgd", "binary_crossentropy", metrics=metrics)
+    validation = {"validation_data": (x[:20], y[:20])} if whole else {}
+    history = fit(model, **data(strategy), epochs=2, verbose=0, **validation)
     after = []
-    if data is arrays:  # evaluate and predict have data of their own
+    if whole:
         after = [evaluate(model, x, y, verbose=0), predict(model, x, verbose=0).tobytes()]
     state = [as_array(one).tobytes() for one in model.variables + model.optimizer.variables]
     return history.history, after, state
@@ -54,6 +58,7 @@ for data in (arrays, dataset, distributed):
 
 @pytest.mark.timeout(300)
 def test_two_replicas_train_evaluate_and_predict_the_same():
-    done = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True)
+    command = [sys.executable, "-c", TRAIN]
+    done = subprocess.run(command, capture_output=True, text=True, env=quick_start())
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("same") == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from children import quick_start
 
 import glassfit
 import loop
@@ -94,7 +95,7 @@ print(keras.Model.fit.__module__, file=sys.stderr)
 def run(*command, folder, **environment):
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=folder, timeout=240,
-        env={**os.environ, **environment},
+        env={**quick_start(), **environment},
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
