@@ -66,6 +66,10 @@ class DatasetSource:
         """Return the next batch of the iterator; `place` is ignored. Call it inside a graph."""
         return without_optionals(inputs.get_next())
 
+    def value_of(self, drawn: tf.experimental.Optional) -> Batch:
+        """Return the batch in a non-empty result of `Iterator.get_next_as_optional`."""
+        return without_optionals(drawn.get_value())
+
 
 class DatasetPass:
     """One pass over a dataset.

@@ -1,8 +1,9 @@
 """Runs segments: one step per call, many steps per call, or whole epochs per call."""
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import tensorflow as tf
 
@@ -218,6 +219,9 @@ class Runner:
 
         If its time limit ended the call within an execution of `steps_per_execution` steps, run the
         rest of that execution as well: hooks are called between executions only.
+
+        Raises:
+            StopIteration, OutOfRangeError: The pass has no more batches.
         """
         batches, place, _, steps, (_, seconds, record, _) = segment
         run_steps = self.programs().run_steps
@@ -226,12 +230,29 @@ class Runner:
         count = steps if size is None else min(steps, size - place)
         requested = min(count, MAX_RECORDED) if record else count
         ran, logs = run_steps(batches.inputs, place, requested, seconds, record)
+        if ran == 0:
+            self._fail_without_data(segment)
         while ran < count and ran % per_execution:
             rest = min(count - ran, per_execution - ran % per_execution)
-            more, logs = run_steps(batches.inputs, place + ran, rest, seconds, False)
-            ran += more
+            more, later = run_steps(batches.inputs, place + ran, rest, seconds, False)
+            if more == 0:
+                break
+            ran, logs = ran + more, later
         # Matches Keras: if the last execution exceeds the pass, all of its steps are counted.
-        return SegmentResult(steps if ran == count else ran, logs)
+        return SegmentResult(math.ceil(ran / per_execution) * per_execution, logs)
+
+    def _fail_without_data(self, segment: Segment) -> NoReturn:
+        """Do what Keras's compiled step does on an exhausted iterator, and raise.
+
+        A single step draws its own batch. It fails half-way, after `optimizer.iterations` was
+        incremented. An execution of several steps asks first whether there is a batch.
+
+        Raises:
+            StopIteration, OutOfRangeError: The pass has no more batches.
+        """
+        if self.step.model.steps_per_execution == 1:
+            self.programs().run_step(segment.batches.inputs, segment.place)
+        raise StopIteration
 
     def run_epochs(self, whole: WholeEpochs) -> list[Logs]:
         """Run whole epochs, in as many calls as time limits require; return the logs of each."""
