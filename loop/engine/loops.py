@@ -101,9 +101,9 @@ def drawn_steps(
     deadline: tf.Tensor,
     record: bool = False,
 ) -> tuple[tf.Tensor, Logs, Logs]:
-    """Run steps on the next batches of an iterator in a graph, until `end`, the deadline or no data.
+    """Run steps on the next batches of an iterator in a graph, until `end` at the latest.
 
-    Matches Keras: a batch is drawn only if a step will run on it, and only after the step before
+    They end earlier at the deadline, and where the data end. Matches Keras: a batch is drawn only if a step will run on it, and only after the step before
     has updated the weights, because the data may be computed from them.
 
     Args:

@@ -141,7 +141,9 @@ def test_a_call_without_time_left_draws_only_what_it_runs(monkeypatch):
 def test_a_batch_computed_from_the_weights_is_drawn_after_the_step_before():
     def trained(fit):
         keras.utils.set_random_seed(3)
-        model = perceptron()
+        sizes = 1000, 1000, 1  # a step that takes longer than drawing a batch
+        model = keras.Sequential([keras.Input((10,)), *map(keras.layers.Dense, sizes)])
+        model.compile("adam", "mse")
 
         def batches():
             for place in range(BATCHES):
