@@ -27,6 +27,9 @@ MAX_RECORDED = 1024
 MAX_EPOCHS = 64
 """The most epochs in one call: the arrays of logs in the graph have this size."""
 
+DRAW = "IteratorGetNextAsOptional"
+"""The op that draws a batch in `drawn_steps`. The message of an error of the data names it."""
+
 
 class SourcedStep(NamedTuple):
     """A step and the source of its batches."""
@@ -101,10 +104,10 @@ def drawn_steps(
     deadline: tf.Tensor,
     record: bool = False,
 ) -> tuple[tf.Tensor, Logs, Logs]:
-    """Run steps on the next batches of an iterator in a graph, until `end` at the latest.
+    """Run steps on the next batches of an iterator in a graph, until `end` or the end of the data.
 
-    They end earlier at the deadline, and where the data end. Matches Keras: a batch is drawn only if a step will run on it, and only after the step before
-    has updated the weights, because the data may be computed from them.
+    The first step after the deadline is the last. Matches Keras: a batch is drawn only if a step
+    will run on it, and after the step before has updated the weights: data may depend on them.
 
     Args:
         sourced: The step and the source of its batches.

@@ -1,9 +1,10 @@
 """Runs segments: one step per call, many steps per call, or whole epochs per call."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,13 +13,14 @@ from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
 from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
-from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED, Progress, Span
+from loop.engine.loops import DRAW, MAX_EPOCHS, MAX_RECORDED, Progress, Span
 from loop.engine.plan import Decision, OnePass, Reach, decide
 from loop.engine.program import Programs, row
 from loop.types import (
     MAX_SECONDS,
     Horizon,
     Logs,
+    Pass,
     Segment,
     SegmentResult,
     Source,
@@ -229,9 +231,16 @@ class Runner:
         size = self.source.num_batches
         count = steps if size is None else min(steps, size - place)
         requested = min(count, MAX_RECORDED) if record else count
-        ran, logs = run_steps(batches.inputs, place, requested, seconds, record)
+        try:
+            ran, logs = run_steps(batches.inputs, place, requested, seconds, record)
+        except tf.errors.OpError as error:
+            if DRAW in error.message:
+                source: Any = self.source
+                self._fail_as_keras(source.empty_pass())
+            raise
         if ran == 0:
-            self._fail_without_data(segment)
+            self._fail_as_keras(batches)
+            raise StopIteration
         while ran < count and ran % per_execution:
             rest = min(count - ran, per_execution - ran % per_execution)
             more, later = run_steps(batches.inputs, place + ran, rest, seconds, False)
@@ -241,18 +250,18 @@ class Runner:
         # Matches Keras: if the last execution exceeds the pass, all of its steps are counted.
         return SegmentResult(math.ceil(ran / per_execution) * per_execution, logs)
 
-    def _fail_without_data(self, segment: Segment) -> NoReturn:
-        """Do what Keras's compiled step does on an exhausted iterator, and raise.
+    def _fail_as_keras(self, exhausted: Pass) -> None:
+        """Change the state as Keras's compiled call does if there is no batch to draw.
 
-        A single step draws its own batch. It fails half-way, after `optimizer.iterations` was
-        incremented. An execution of several steps asks first whether there is a batch.
+        A single step draws its batch itself. Without one it fails half-way: `optimizer.iterations`
+        is incremented, weights are not updated. A call of several steps draws before the first.
 
-        Raises:
-            StopIteration, OutOfRangeError: The pass has no more batches.
+        Args:
+            exhausted: A pass that has no more batches.
         """
         if self.step.model.steps_per_execution == 1:
-            self.programs().run_step(segment.batches.inputs, segment.place)
-        raise StopIteration
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                self.programs().run_step(exhausted.inputs, 0)
 
     def run_epochs(self, whole: WholeEpochs) -> list[Logs]:
         """Run whole epochs, in as many calls as time limits require; return the logs of each."""

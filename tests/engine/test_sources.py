@@ -197,7 +197,9 @@ def torch_loader():
 def test_an_error_in_code_that_loads_batches_is_raised_as_keras_raises_it(make):
     raised = []
     for fit in fits():
+        keras.utils.set_random_seed(3)
+        model = perceptron()
         with pytest.raises(Exception, match="no batch 4") as caught:
-            fitted(fit, make())
-        raised.append((caught.type, "Traceback" in str(caught.value)))
+            fit(model, x=make(), shuffle=False, verbose=0)
+        raised.append((caught.type, int(model.optimizer.iterations)))
     assert raised == [raised[0]] * len(raised)
