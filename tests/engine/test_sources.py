@@ -1,5 +1,7 @@
 """Data of unknown size: how many calls they take, how far they are drawn, and how they fail."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from loop.engine import program
 X, Y = uniform(320)
 BATCHES = 10  # of 32 samples
 SPEC = tf.TensorSpec([None, 10]), tf.TensorSpec([None], tf.int64)
-PLANS = ["step", "auto"]
+PLANS = ["step", "auto", "fused"]
+fused = partial(loop.fit, plan="fused")
 
 
 def batch(place):
@@ -50,11 +53,11 @@ def drawn_by(counting):
     return not_ahead(tf.data.Dataset.from_generator(lambda: iter(counting), output_signature=SPEC))
 
 
-def fits(plans=PLANS):
+def fits():
     """Keras's fit, and ours under every plan; the model is the first argument."""
     yield keras.Model.fit
-    for plan in plans:
-        yield lambda model, plan=plan, **arguments: loop.fit(model, plan=plan, **arguments)
+    for plan in PLANS:
+        yield partial(loop.fit, plan=plan)
 
 
 def fitted(fit, x, **arguments):
@@ -92,7 +95,7 @@ class StopAt(keras.callbacks.Callback):
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("make", [unsized, lambda: map_of(unsized())], ids=["plain", "filtered"])
 def test_a_pass_of_unknown_size_is_one_call_and_two_that_find_its_end(calls, make):
-    fitted(loop.fit, make(), epochs=3)
+    fitted(fused, make(), epochs=3)
     assert len(calls) == 3 * 3  # all batches; none; the step that fails for want of a batch
 
 
@@ -101,14 +104,14 @@ def map_of(dataset):
 
 
 def test_steps_per_epoch_over_a_pass_of_unknown_size_are_one_call_an_epoch(calls):
-    fitted(loop.fit, unsized(), epochs=2, steps_per_epoch=4)
+    fitted(fused, unsized(), epochs=2, steps_per_epoch=4)
     assert len(calls) == 2
 
 
 def test_validation_on_data_of_unknown_size_is_one_call_and_two_that_find_its_end(calls):
     model = perceptron()
     with pytest.warns(UserWarning, match="ran out of data"):
-        loop.evaluate(model, unsized(), verbose=0)
+        loop.evaluate(model, unsized(), verbose=0, plan="fused")
     assert len(calls) == 3
 
 
@@ -128,13 +131,13 @@ def test_no_batch_is_drawn_that_keras_would_not_draw(arguments, expected):
         callbacks = {"callbacks": arguments["callbacks"]()} if "callbacks" in arguments else {}
         fitted(fit, drawn_by(counting), **{**arguments, **callbacks})
         drawn.append(counting.drawn)
-    assert drawn == [expected] * 3
+    assert drawn == [expected] * 4
 
 
 def test_a_call_without_time_left_draws_only_what_it_runs(monkeypatch):
     monkeypatch.setattr(program, "_seconds", lambda _: tf.constant(0.0, tf.float64))
     counting = Counting()
-    fitted(loop.fit, drawn_by(counting), steps_per_epoch=4, epochs=1)
+    fitted(fused, drawn_by(counting), steps_per_epoch=4, epochs=1)
     assert counting.drawn == 4
 
 
