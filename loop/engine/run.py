@@ -200,8 +200,10 @@ class Runner:
         """Run each step in a call of its own, until a larger program is ready."""
         step, iterator = self.programs().compiled, segment.batches.inputs
         per_execution = step.model.steps_per_execution
-        if self.source.num_batches is None and not self.source.is_endless:
-            segment = segment._replace(steps=per_execution)  # the data may end after each
+        if isinstance(
+            iterator, tf.data.Iterator
+        ):  # the data may end after each, whatever their size
+            segment = segment._replace(steps=per_execution)
         draw, call = segment.batches.batch, step.alone
         if (
             isinstance(iterator, tf.data.Iterator)

@@ -163,6 +163,27 @@ def test_a_batch_computed_from_the_weights_is_drawn_after_the_step_before():
             np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_a_loader_that_ends_before_its_stated_size_keeps_the_logs_of_the_epoch():
+    data = pytest.importorskip("torch.utils.data")
+
+    class Shorter(data.IterableDataset):
+        def __len__(self):
+            return BATCHES
+
+        def __iter__(self):
+            return map(batch, range(BATCHES - 3))
+
+    losses = []
+    for fit in fits():
+        keras.utils.set_random_seed(3)
+        loader = data.DataLoader(Shorter(), batch_size=None)
+        history = fit(perceptron(), x=loader, epochs=2, shuffle=False, verbose=0)
+        losses.append(history.history["loss"])
+    assert losses == [losses[0]] * len(losses)
+    assert len(losses[0]) == 2
+
+
 class Broken(keras.utils.PyDataset):
     """Batches of which the fifth cannot be loaded."""
 
