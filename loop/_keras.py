@@ -142,6 +142,17 @@ def enqueuer(dataset: keras.utils.PyDataset, shuffle: bool) -> OrderedEnqueuer |
     return None
 
 
+def stop_workers(workers: OrderedEnqueuer) -> None:
+    """Stop a worker pool, at once if all batches of the pass were taken from it.
+
+    `stop` collects the batches that nobody has taken, and waits 0.1 s for another. Once the thread
+    that submits batches has ended and its queue is empty, there is none.
+    """
+    thread = workers.run_thread
+    is_empty = thread is not None and not thread.is_alive() and workers.future_queue.empty()
+    workers.stop(drain_queue_and_join=not is_empty)
+
+
 def loss_tracker(model: keras.Model) -> keras.metrics.Mean:
     """Return the mean reported as the log `loss`. The public `model.metrics` may be overridden."""
     return model._loss_tracker

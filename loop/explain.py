@@ -106,8 +106,6 @@ def explain(model: keras.Model, *data: Any, **arguments: Any) -> Explanation:
     arrays, validation_data = split_arrays(fit_arguments)
     schedule = schedule_of(fit_arguments, source_of(fit_arguments, arrays))
     drawn_kind = _drawn_kind(validation_data)
-    if drawn_kind in _UNSIZED and must_fuse:
-        raise cannot_fuse(fit_arguments.plan, f"the validation data are a {drawn_kind}")
     validation = None if drawn_kind else validation_of(fit_arguments, validation_data)
     runner = runner_of(fit_arguments, schedule, validation)
     decision, reasons = runner.decide(), runner.limits()
@@ -158,11 +156,9 @@ def _known_without_tracing(arguments: FitArguments) -> tuple[str, str] | None:
     model, kind = arguments.model, kind_of(arguments.x)
     if is_distributed(model):
         return "step", "the model runs on replicas"
-    if kind in _UNSIZED:
-        return "step", f"the number of batches of a {kind} is unknown until they run out"
-    if kind == "torch DataLoader":
+    if kind in _DRAWN:
         reason = "its batches have unknown shapes until the first is drawn"
-        return "unknown", f"the data are a torch DataLoader: {reason}"
+        return "unknown", f"the data are a {kind}: {reason}"
     if not model.built:
         reason = "the step can be examined once it has"
         return "unknown", f"the model has no weights yet: {reason}"

@@ -18,7 +18,7 @@ import tensorflow as tf
 from loop.types import Horizon, Pass, Segment, Source, WholeEpochs
 
 ENDLESS = 2**20
-"""The most steps in a segment over endless data; its time limit ends the call earlier."""
+"""The most steps in a segment over data of unknown size; its time limit ends the call earlier."""
 
 
 class Schedule:
@@ -47,7 +47,6 @@ class Schedule:
         self._pass: Pass | None = None
         self._drawn = 0  # batches drawn from the current pass
         self._step = 0  # the next step in the epoch
-        self._requested = 0  # steps of the segment that is running
 
     @property
     def num_batches(self) -> int | None:
@@ -76,8 +75,8 @@ class Schedule:
                     _warn_out_of_data()
                 break
             reach = horizon(self._step)
-            self._requested = self._steps_until(reach.last, limit)
-            yield Segment(batches, self._drawn, self._step, self._requested, reach)
+            steps = self._steps_until(reach.last, limit)
+            yield Segment(batches, self._drawn, self._step, steps, reach)
         if self._is_exhausted():
             # Matches Keras, which starts a pass here even if the next epoch starts another. A
             # dataset that reshuffles draws new seeds for each pass, so omitting this start would
@@ -102,7 +101,6 @@ class Schedule:
         """Move the position past the steps that ran; return the last of them, in its epoch."""
         self._drawn += steps
         self._step += steps
-        self._requested = 0
         return self._step - 1
 
     @contextlib.contextmanager
@@ -112,8 +110,8 @@ class Schedule:
             yield
         except (StopIteration, tf.errors.OutOfRangeError):
             if self._size is None:
-                # Matches Keras, which counts the steps of the failed call as well.
-                self._size = self._drawn + self._requested
+                # Matches Keras, which counts the steps of the failed execution as well.
+                self._size = self._drawn + self.steps_per_execution
             _warn_out_of_data()
             self._pass = None
             self.source.end_epoch()
@@ -128,8 +126,6 @@ class Schedule:
             count = min(count, limit - self._step)
         if self._size:
             count = min(count, self._size - self._drawn)
-        elif not self.source.is_endless:
-            count = 1  # the end of the pass must be detected between calls, not inside one
         return math.ceil(count / self.steps_per_execution) * self.steps_per_execution
 
     def _is_exhausted(self) -> bool:

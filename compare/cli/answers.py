@@ -162,7 +162,7 @@ def train(
 class ProgressLines:
     """Progress where standard error is no terminal: a line for every ten scenarios.
 
-    The lines look like `30 of 106 scenarios, 30 identical, 1:24` and `30 of 106 timed, 4:02`.
+    The lines look like `30 of 110 scenarios, 30 identical, 1:24` and `30 of 110 timed, 4:02`.
     """
 
     def __init__(self, total: int):

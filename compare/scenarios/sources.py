@@ -1,8 +1,11 @@
 """What `x` may be: arrays of every kind, nested structures of them, and what makes batches itself."""
 
+import functools
 import importlib.util
 import itertools
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -49,6 +52,60 @@ def _endless_dataset() -> FitArguments:
 def _dataset_of_unknown_size() -> FitArguments:
     known_only_at_the_end = _dataset().batch(32).filter(lambda _, y: tf.reduce_sum(y) >= 0)
     return {"x": known_only_at_the_end, "epochs": 3, "shuffle": False}
+
+
+def _perceptron_in_executions() -> keras.Model:
+    model = perceptron()
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"], steps_per_execution=3)
+    return model
+
+
+def _is_wanted(x: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+    return x[0] < 0.8
+
+
+def _filtered_dataset() -> FitArguments:
+    return {
+        "x": _dataset().shuffle(100, seed=3).filter(_is_wanted).batch(8),
+        "epochs": 5,
+        "shuffle": False,
+        "validation_data": _dataset(40).filter(_is_wanted).batch(16),
+        "callbacks": [keras.callbacks.EarlyStopping(min_delta=1.0, patience=1)],
+    }
+
+
+def _interleaved_dataset() -> FitArguments:
+    def part(start: tf.Tensor) -> tf.data.Dataset:
+        return _dataset().skip(start).take(30)
+
+    parts = tf.data.Dataset.from_tensor_slices(tf.constant([0, 30, 60], tf.int64))
+    return {"x": parts.interleave(part, cycle_length=2).batch(9), "epochs": 2, "shuffle": False}
+
+
+def _dataset_from_generator() -> FitArguments:
+    spec = tf.TensorSpec([None, 10]), tf.TensorSpec([None], tf.int64)
+    batches = tf.data.Dataset.from_generator(lambda: _batches(7), output_signature=spec)
+    return {"x": batches, "epochs": 4, "steps_per_epoch": 3, "shuffle": False}
+
+
+@functools.cache
+def _folder_of_records() -> tempfile.TemporaryDirectory:
+    """Return a folder with a file of samples, `records`; it is removed when Python exits."""
+    folder = tempfile.TemporaryDirectory(prefix="glassfit-records-")
+    with tf.io.TFRecordWriter(str(Path(folder.name) / "records")) as writer:
+        for x, y in _dataset().as_numpy_iterator():
+            writer.write(np.append(x, y.astype("float32")).tobytes())
+    return folder
+
+
+def _records() -> FitArguments:
+    def sample(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        numbers = tf.ensure_shape(tf.io.decode_raw(record, tf.float32), [11])
+        return numbers[:10], numbers[10:]
+
+    records = tf.data.TFRecordDataset(str(Path(_folder_of_records().name) / "records"))
+    batches = records.map(sample).batch(16).prefetch(tf.data.AUTOTUNE)
+    return {"x": batches, "epochs": 3, "shuffle": False}
 
 
 def _tensors() -> FitArguments:
@@ -330,6 +387,10 @@ SOURCES = (
     Scenario("dataset_one_hot", "class weights by the hottest class", _one_hot_perceptron, _one_hot_dataset),
     Scenario("dataset_endless", "an endless dataset under steps_per_epoch", logistic, _endless_dataset),
     Scenario("dataset_of_unknown_size", "the first pass finds out how long it is", logistic, _dataset_of_unknown_size),
+    Scenario("dataset_filtered", "training and validation of unknown sizes, stopped early", perceptron, _filtered_dataset),
+    Scenario("dataset_interleaved", "three steps an execution, the last of them beyond the data", _perceptron_in_executions, _interleaved_dataset),
+    Scenario("dataset_from_generator", "an unknown end within the third epoch, a new pass in the fourth", perceptron, _dataset_from_generator),
+    Scenario("dataset_of_records", "a TFRecord file on disk", perceptron, _records),
     Scenario("generator", "an endless generator under steps_per_epoch, batches of two sizes", perceptron, _generator),
     Scenario("generator_that_ends", "later epochs see the two batches that were peeked at, as in Keras", logistic, _generator_that_ends),
     Scenario("generator_validation", "validation by a generator of its own", logistic, _validation_by_generator),

@@ -58,6 +58,10 @@ class DatasetSource:
         """Start an iterator. A dataset that reshuffles draws a new order for each iterator."""
         return DatasetPass(iter(self.dataset))
 
+    def empty_pass(self) -> "DatasetPass":
+        """Start a pass that has no batch, and neither starts nor changes a pass over the data."""
+        return DatasetPass(iter(self.dataset.take(0)))
+
     def signature(self, static: bool = False) -> Structure:
         """Return the spec of `DatasetPass.inputs`; `static` has no effect."""
         return tf.data.IteratorSpec(self.dataset.element_spec)
@@ -65,6 +69,10 @@ class DatasetSource:
     def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
         """Return the next batch of the iterator; `place` is ignored. Call it inside a graph."""
         return without_optionals(inputs.get_next())
+
+    def value_of(self, drawn: tf.experimental.Optional) -> Batch:
+        """Return the batch in a non-empty result of `Iterator.get_next_as_optional`."""
+        return without_optionals(drawn.get_value())
 
 
 class DatasetPass:

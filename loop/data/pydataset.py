@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from loop._keras import enqueuer
+from loop._keras import enqueuer, stop_workers
 from loop.data.datasets import DatasetSource
 from loop.data.specs import PEEKED, common_spec, from_python
 from loop.data.weights import class_to_sample_weight
@@ -87,7 +87,7 @@ class PyDatasetPasses:
         for place, batch in enumerate(workers.get(), 1):
             yield self.complete(batch)
             if place == size:
-                workers.stop()
+                stop_workers(workers)
                 return
 
     def begin_epoch(self) -> None:
@@ -104,7 +104,7 @@ class PyDatasetPasses:
     def end_epoch(self) -> None:
         """Stop the workers and call the dataset's hook, after the last batch of an epoch."""
         if self.workers is not None:
-            self.workers.stop()
+            stop_workers(self.workers)
         self.dataset.on_epoch_end()
         self._is_in_epoch = False
 

@@ -1,7 +1,7 @@
 """Batches from Python code: generators, torch and grain loaders.
 
 tf.data runs the Python code in a thread of its own. Matches Keras: generators are prefetched, torch
-and grain loaders are not.
+and grain loaders only as far as tf.data does so by default.
 """
 
 import itertools

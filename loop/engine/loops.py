@@ -27,6 +27,9 @@ MAX_RECORDED = 1024
 MAX_EPOCHS = 64
 """The most epochs in one call: the arrays of logs in the graph have this size."""
 
+DRAW = "IteratorGetNextAsOptional"
+"""The op that draws a batch in `drawn_steps`. The message of an error of the data names it."""
+
 
 class SourcedStep(NamedTuple):
     """A step and the source of its batches."""
@@ -91,6 +94,54 @@ def many_steps(
         return logs, stacked(with_row(recorded, full - start, logs))
 
     return end, *tf.cond(full < end, last_step, lambda: (logs, stacked(recorded)))
+
+
+def drawn_steps(
+    sourced: SourcedStep,
+    iterator: tf.data.Iterator,
+    start: tf.Tensor,
+    end: tf.Tensor,
+    deadline: tf.Tensor,
+    record: bool = False,
+) -> tuple[tf.Tensor, Logs, Logs]:
+    """Run steps on the next batches of an iterator in a graph, until `end` or the end of the data.
+
+    The first step after the deadline is the last. Matches Keras: a batch is drawn only if a step
+    will run on it, and after the step before has updated the weights: data may depend on them.
+
+    Args:
+        sourced: The step and the source of its batches.
+        iterator: The pass, of a `loop.data.DatasetSource`.
+        start: The place of the first batch in the pass, int64.
+        end: The place to stop before, int64; more than `start`.
+        deadline: Seconds since 1970, float64.
+        record: Whether to record the logs after every step.
+
+    Returns:
+        As `many_steps`. The place is `start` if the iterator has no more batches.
+    """
+    function, source = sourced
+    logs = no_logs(function)
+    recorded = rows_for(logs, MAX_RECORDED) if record else {}
+
+    def nothing() -> tf.experimental.Optional:
+        return tf.experimental.Optional.empty(iterator.element_spec)
+
+    def goes_on(_: tf.Tensor, batch: tf.experimental.Optional, *__: Any) -> tf.Tensor:
+        return batch.has_value()
+
+    def step(
+        place: tf.Tensor, batch: tf.experimental.Optional, _: Logs, recorded: dict
+    ) -> tuple[tf.Tensor, tf.experimental.Optional, Logs, dict]:
+        is_last = (place + 1 >= end) | (tf.timestamp() >= deadline)
+        logs = function(source.value_of(batch))
+        with tf.control_dependencies(tf.nest.flatten(logs)):
+            batch = tf.cond(is_last, nothing, iterator.get_next_as_optional)
+        return place + 1, batch, logs, with_row(recorded, place - start, logs)
+
+    state = start, iterator.get_next_as_optional(), logs, recorded
+    place, _, logs, recorded = tf.while_loop(goes_on, step, state, parallel_iterations=1)
+    return place, logs, stacked(recorded)
 
 
 def no_logs(function: Any) -> Logs:

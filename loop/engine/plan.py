@@ -106,12 +106,6 @@ def why_untraced(step: ModelStep, source: Source) -> str | None:
         return "the model runs on replicas"
     if source.num_batches == 0:
         return "there is no batch to run"
-    if source.num_batches is None and not source.is_endless:
-        return (
-            "the number of batches is unknown until they run out "
-            "(tf.data.experimental.assert_cardinality can set that of a dataset; pass arrays or a "
-            "PyDataset in place of a generator)"
-        )
     return None
 
 

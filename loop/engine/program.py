@@ -14,7 +14,7 @@ import tensorflow as tf
 from loop.data import ArraySource
 from loop.engine.compiled_step import CompiledStep
 from loop.engine.graphs import concrete, flat_call, graph
-from loop.engine.loops import ManyEpochs, Progress, SourcedStep, Span, many_steps
+from loop.engine.loops import ManyEpochs, Progress, SourcedStep, Span, drawn_steps, many_steps
 from loop.types import Logs, Source, Structure
 
 FUSED = "fused"
@@ -146,8 +146,8 @@ class Programs:
             record: Whether to return the logs of every step.
 
         Returns:
-            The number of steps that ran, at least 1; and the logs after the last step or, with
-            `record`, after every step.
+            The number of steps that ran, 0 if the pass has no more batches; and the logs after the
+            last step or, with `record`, after every step.
         """
         name = "recorded steps" if record else "steps"
         program = self._program(name, lambda: self._build_steps(record))
@@ -247,13 +247,14 @@ class Programs:
         return concrete(graph(run, jit_compile=None), source.signature(), INT64)
 
     def _build_steps(self, record: bool) -> Any:
-        """Return the concrete function that runs many steps: see `many_steps`."""
+        """Return the concrete function that runs many steps: `many_steps` or `drawn_steps`."""
         sourced, in_xla = self.sourced_step, self.in_xla
+        run_all = many_steps if isinstance(self.source, ArraySource) else drawn_steps
 
         def run(inputs: Structure, span: tf.Tensor, seconds: tf.Tensor) -> tuple:
             start, end = tf.unstack(span)
             deadline = None if in_xla else tf.timestamp() + seconds
-            return many_steps(sourced, inputs, start, end, deadline, record)
+            return run_all(sourced, inputs, start, end, deadline, record)
 
         compiled = graph(run, jit_compile=True if in_xla else None)
         signature = self.source.signature(static=in_xla)

@@ -1,5 +1,7 @@
 """Runs segments: one step per call, many steps per call, or whole epochs per call."""
 
+import contextlib
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,13 +13,14 @@ from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
 from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
-from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED, Progress, Span
+from loop.engine.loops import DRAW, MAX_EPOCHS, MAX_RECORDED, Progress, Span
 from loop.engine.plan import Decision, OnePass, Reach, decide
 from loop.engine.program import Programs, row
 from loop.types import (
     MAX_SECONDS,
     Horizon,
     Logs,
+    Pass,
     Segment,
     SegmentResult,
     Source,
@@ -197,8 +200,10 @@ class Runner:
         """Run each step in a call of its own, until a larger program is ready."""
         step, iterator = self.programs().compiled, segment.batches.inputs
         per_execution = step.model.steps_per_execution
-        if self.source.num_batches is None and not self.source.is_endless:
-            segment = segment._replace(steps=per_execution)  # the data may end after each
+        if isinstance(
+            iterator, tf.data.Iterator
+        ):  # the data may end after each, whatever their size
+            segment = segment._replace(steps=per_execution)
         draw, call = segment.batches.batch, step.alone
         if (
             isinstance(iterator, tf.data.Iterator)
@@ -218,6 +223,9 @@ class Runner:
 
         If its time limit ended the call within an execution of `steps_per_execution` steps, run the
         rest of that execution as well: hooks are called between executions only.
+
+        Raises:
+            StopIteration, OutOfRangeError: The pass has no more batches.
         """
         batches, place, _, steps, (_, seconds, record, _) = segment
         run_steps = self.programs().run_steps
@@ -225,13 +233,37 @@ class Runner:
         size = self.source.num_batches
         count = steps if size is None else min(steps, size - place)
         requested = min(count, MAX_RECORDED) if record else count
-        ran, logs = run_steps(batches.inputs, place, requested, seconds, record)
+        try:
+            ran, logs = run_steps(batches.inputs, place, requested, seconds, record)
+        except tf.errors.OpError as error:
+            if DRAW in error.message:
+                source: Any = self.source
+                self._fail_as_keras(source.empty_pass())
+            raise
+        if ran == 0:
+            self._fail_as_keras(batches)
+            raise StopIteration
         while ran < count and ran % per_execution:
             rest = min(count - ran, per_execution - ran % per_execution)
-            more, logs = run_steps(batches.inputs, place + ran, rest, seconds, False)
-            ran += more
+            more, later = run_steps(batches.inputs, place + ran, rest, seconds, False)
+            if more == 0:
+                break
+            ran, logs = ran + more, later
         # Matches Keras: if the last execution exceeds the pass, all of its steps are counted.
-        return SegmentResult(steps if ran == count else ran, logs)
+        return SegmentResult(math.ceil(ran / per_execution) * per_execution, logs)
+
+    def _fail_as_keras(self, exhausted: Pass) -> None:
+        """Change the state as Keras's compiled call does if there is no batch to draw.
+
+        A single step draws its batch itself. Without one it fails half-way: `optimizer.iterations`
+        is incremented, weights are not updated. A call of several steps draws before the first.
+
+        Args:
+            exhausted: A pass that has no more batches.
+        """
+        if self.step.model.steps_per_execution == 1:
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                self.programs().run_step(exhausted.inputs, 0)
 
     def run_epochs(self, whole: WholeEpochs) -> list[Logs]:
         """Run whole epochs, in as many calls as time limits require; return the logs of each."""

@@ -13,6 +13,7 @@ from keras.src.trainers.data_adapters import (
 )
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
+from loop._keras import enqueuer, stop_workers
 from loop.data import make_source, split_validation
 from loop.data.order import orders
 from loop.data.weights import class_to_sample_weight, with_class_weight
@@ -137,3 +138,39 @@ def test_the_graph_knows_the_batch_size_only_where_every_batch_has_it():
 def test_floats_become_floatx_and_everything_else_stays(given, dtype):
     for array in (np.ones(3, given), tf.ones(3, given) if given != "bool" else tf.ones(3, tf.bool)):
         assert make_source(array).spec.dtype == dtype
+
+
+class Numbers(keras.utils.PyDataset):
+    """Four batches of one number, loaded by two threads."""
+
+    def __init__(self):
+        super().__init__(workers=2)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return np.full((1, 1), index, "float32")
+
+
+@pytest.mark.parametrize(("taken", "drains"), [(4, False), (2, True)])
+def test_workers_stop_without_waiting_where_every_batch_was_taken(monkeypatch, taken, drains):
+    workers = enqueuer(Numbers(), shuffle=False)
+    workers.start()
+    batches = workers.get()
+    assert [int(next(batches)[0, 0]) for _ in range(taken)] == list(range(taken))
+    if taken == 4:
+        workers.run_thread.join()
+    drained = []
+    stop = workers.stop
+
+    def recorded(drain_queue_and_join):
+        drained.append(drain_queue_and_join)
+        stop(drain_queue_and_join)
+
+    monkeypatch.setattr(workers, "stop", recorded)
+    stop_workers(workers)
+    assert drained == [drains]
+    workers.start()  # a later pass begins with the first batch that nobody took
+    assert int(next(workers.get())[0, 0]) == taken % 4
+    stop()
