@@ -1,6 +1,7 @@
 """The class of exactness of the very fits that were timed: column "class"."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,15 +16,32 @@ class State:
     Attributes:
         variables: Copies of `model.variables`, in their order.
         steps: Steps that its optimizer has counted, over all fits.
+        returned: Predictions or logs that the last timed call returned; empty for a fit.
     """
 
     variables: list[np.ndarray]
     steps: int
+    returned: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def values(self) -> list[np.ndarray]:
+        """All that is compared."""
+        return [*self.variables, *self.returned]
 
 
-def state_of(model: keras.Model) -> State:
-    """Copy the state of a model."""
-    return State([as_array(variable) for variable in model.variables], steps_taken(model))
+def state_of(model: keras.Model, returned: Any = None) -> State:
+    """Copy the state of a model.
+
+    Args:
+        model: A model that was trained, evaluated or asked for predictions.
+        returned: What the last call returned. A History and the dict of lists that a loop may
+            return in its place are left out: they hold the logs of a fit.
+    """
+    variables = [as_array(variable) for variable in model.variables]
+    if returned is None or isinstance(returned, keras.callbacks.History | dict):
+        return State(variables, steps_taken(model))
+    leaves = keras.tree.flatten(returned)
+    return State(variables, steps_taken(model), [np.asarray(leaf) for leaf in leaves])
 
 
 def class_of(
@@ -38,9 +56,9 @@ def class_of(
         exact: What equality with the reference is called: "exact-xla" where XLA compiles it.
 
     Returns:
-        `exact` where all variables have the bits of the reference, "exact-xla" where they have
-        those of `under_xla`, else "close" and the relative L2 distance of all float variables;
-        "-" where another number of steps was trained, or other variables.
+        `exact` where all variables, and what was returned, have the bits of the reference,
+        "exact-xla" where they have those of `under_xla`, else "close" and the relative L2 distance
+        of all floats; "-" where another number of steps was trained, or other variables.
     """
     if _shapes(trained) != _shapes(reference) or trained.steps != reference.steps:
         return "-"
@@ -52,18 +70,18 @@ def class_of(
 
 
 def _shapes(state: State) -> list[tuple]:
-    return [(value.shape, value.dtype) for value in state.variables]
+    return [(value.shape, value.dtype) for value in state.values]
 
 
 def _same_bits(one: State, other: State) -> bool:
-    pairs = zip(one.variables, other.variables, strict=True)
+    pairs = zip(one.values, other.values, strict=True)
     return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def _distance(trained: State, reference: State) -> float:
     """Return the L2 norm of the difference, divided by that of the reference."""
     ours, theirs = (
-        np.concatenate([value.ravel() for value in state.variables if value.dtype.kind == "f"])
+        np.concatenate([value.ravel() for value in state.values if value.dtype.kind == "f"])
         for state in (trained, reference)
     )
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))

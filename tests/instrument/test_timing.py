@@ -16,6 +16,7 @@ from rich.console import Console
 
 import bench.limits
 import bench.peers.measure
+import bench.plots
 import bench.report
 from bench.engines import engines_for
 from bench.peers.measure import Result
@@ -29,7 +30,7 @@ from compare.scenario import Scenario
 from compare.timing import clock, costs, tables
 from compare.timing import tuned as tuning
 from compare.timing.closeness import State, class_of
-from compare.timing.costs import Cost, Costs, ThisProcess, measure, measure_cold
+from compare.timing.costs import Cost, Costs
 from compare.timing.engines import (
     AGAIN,
     ARRAYS_ONLY,
@@ -43,8 +44,9 @@ from compare.timing.engines import (
     Engine,
 )
 from compare.timing.growth import GROWS
+from compare.timing.measure import ThisProcess, measure, measure_cold
 from compare.timing.split import PARTS
-from compare.timing.training import new_training, seconds_of
+from compare.timing.training import first_fits, new_training, seconds_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +68,9 @@ def data():
 SMALL = Scenario("small", "six steps an epoch", build, data)
 
 
+PLANS = [AUTO.name, FASTEST.name]
+
+
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -79,7 +84,7 @@ def imports(path):
 
 def test_bench_and_compare_compute_a_column_by_the_same_function():
     assert bench.report.Costs is tables.Costs is costs.Costs
-    assert bench.report.microseconds is bench.limits.microseconds is clock.microseconds
+    assert bench.plots.microseconds is bench.limits.microseconds is clock.microseconds
     assert bench.peers.measure.microseconds is costs.microseconds is clock.microseconds
     assert bench.peers.measure.ratio is costs.ratio is clock.ratio
     assert bench.report.print_costs is tables.print_costs
@@ -172,7 +177,7 @@ def test_cold_fits_train_a_new_model_every_round_and_trace_it_on_the_clock():
         return built[-1]
 
     scenario = dataclasses.replace(SMALL, build=build_and_count)
-    found = measure_cold(scenario, [MODEL_FIT, AUTO], rounds=3)
+    found = measure_cold(scenario, [MODEL_FIT, AUTO], ThisProcess(), rounds=3)
     assert len(built) == 6
     assert found.steps == 12
     assert found.engines[AUTO.name].exactness == "exact"
@@ -185,7 +190,7 @@ def test_loops_without_a_fit_take_the_steps_of_a_fit_and_trace_the_model_once_or
     for fits in (1, 2):
         training.seconds()
         assert int(training.model.optimizer.iterations) == 12 * fits
-    assert costs.first_fits(new_training(SMALL, engine)).traces <= 3
+    assert first_fits(new_training(SMALL, engine)).traces <= 3
 
 
 def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
@@ -300,7 +305,7 @@ def test_tables_of_bench_are_whole_at_80_columns():
     engines[BARE_STEP.name] = LONGEST
     found = Costs("tiny_validation", 123, engines, [], {"xla": "ValueError: no"})
     workload = Workload(dataclasses.replace(SMALL, name="tiny_validation"), {AUTO.name: 1.25})
-    text = rendered(lambda console: bench.report.print_goals(console, [(workload, found)]))
+    text = rendered(lambda console: bench.report.print_speeds(console, [(workload, found)], "fits", PLANS))
     assert "109,756" in text
     assert " 1.25 " in text
     assert "tiny_validation under xla failed: ValueError: no" in text
