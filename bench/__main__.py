@@ -6,8 +6,10 @@ import_tensorflow_quietly()  # before anything else imports TensorFlow
 
 # isort: split
 import itertools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +41,8 @@ from compare.timing.measure import ThisProcess, measure, measure_cold
 from compare.timing.tables import WIDTH
 
 ROUNDS = 31
-COLD_ROUNDS = 5
+COLD_ROUNDS = 4
+"""Even, so that every engine comes first and last equally often."""
 QUICK_SECONDS, FULL_SECONDS = 3, 6
 """Time for the rounds of one workload."""
 SHORT_SECONDS = 1
@@ -53,7 +56,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="model.fit, auto and fastest only.")] = False,
     cold: Annotated[bool, typer.Option(help="First fits, each in a fresh process.")] = False,
     front_page: Annotated[bool, typer.Option(help="The rows of README, by verbosity.")] = False,
-    rounds: Annotated[int | None, typer.Option(help="At most; 31, with --cold 5.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="At most; 31, with --cold 4.")] = None,
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     folder: Annotated[Path, typer.Option(help="For JSON and plots.")] = Path("build/bench"),
 ) -> None:
@@ -65,6 +68,9 @@ def main(
     except KeyError as error:
         raise typer.BadParameter(error.args[0]) from None
     _use(device)
+    # Keras says so of every dataset whose size it does not know.
+    warnings.filterwarnings("ignore", "Your input ran out of data")
+    folder = folder / "gpu" if device == "gpu" else folder
     console.print(in_words(device), highlight=False)
     if cold:
         _cold(console, workloads, rounds or COLD_ROUNDS, device, folder)
@@ -190,6 +196,7 @@ def _write(console: Console, path: Path, measured: Measured, device: str, **more
     """Write every value, and what the figures depend on."""
     write_json(
         path,
+        date=date.today().isoformat(),
         **described(device),
         goals={workload.name: workload.goals for workload, _ in measured},
         workloads={workload.name: found for workload, found in measured},

@@ -96,7 +96,12 @@ def print_front_page(console: Console, measured: Sequence[tuple[Workload, str, C
     table.add_column("class")
     table.box, table.show_edge = box.MARKDOWN, True
     for workload, verbose, found in measured:
-        us = [f"{found.microseconds(name):,.0f}" for name in (MODEL_FIT.name, AUTO.name)]
-        speed = str(found.speed(AUTO.name))
-        table.add_row(f"`{workload.name}`", verbose, *us, speed, found.engines[AUTO.name].exactness)
+        table.add_row(*front_page_cells(workload.name, verbose, found))
     console.print(table)
+
+
+def front_page_cells(name: str, verbose: str, found: Costs) -> list[str]:
+    """Return a row of README."""
+    us = [f"{found.microseconds(engine):,.0f}" for engine in (MODEL_FIT.name, AUTO.name)]
+    exactness = found.engines[AUTO.name].exactness
+    return [f"`{name}`", verbose, *us, str(found.speed(AUTO.name)), exactness]

@@ -305,7 +305,9 @@ def test_tables_of_bench_are_whole_at_80_columns():
     engines[BARE_STEP.name] = LONGEST
     found = Costs("tiny_validation", 123, engines, [], {"xla": "ValueError: no"})
     workload = Workload(dataclasses.replace(SMALL, name="tiny_validation"), {AUTO.name: 1.25})
-    text = rendered(lambda console: bench.report.print_speeds(console, [(workload, found)], "fits", PLANS))
+    text = rendered(
+        lambda console: bench.report.print_speeds(console, [(workload, found)], "fits", PLANS)
+    )
     assert "109,756" in text
     assert " 1.25 " in text
     assert "tiny_validation under xla failed: ValueError: no" in text
