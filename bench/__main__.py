@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.cold import COLD, first_fits
+from bench.cold import COLD, measure_in_fresh_processes
 from bench.engines import engines_for
 from bench.limits import limits
 from bench.methods import METHODS
@@ -25,20 +25,24 @@ from bench.report import (
     Measured,
     print_all_costs,
     print_front_page,
+    print_kernels,
     print_limits,
     print_speeds,
     print_summary,
 )
 from bench.sources import SOURCES
-from bench.workloads import FRONT_PAGE, WORKLOADS, Workload, find
+from bench.workloads import CONVOLUTIONS, FRONT_PAGE, WORKLOADS, Workload, find
 from compare.output.as_json import write_json
 from compare.scenario import FitArguments
 from compare.timing.apart import whole_fits, with_epoch_and_step
 from compare.timing.costs import Costs
 from compare.timing.device import DEVICES, described, in_words, is_here, use
 from compare.timing.engines import AUTO, FASTEST, MODEL_FIT, STEP
+from compare.timing.kernels import Kernels
+from compare.timing.kernels import kernels as kernels_of
 from compare.timing.measure import ThisProcess, measure, measure_cold
 from compare.timing.tables import WIDTH
+from compare.timing.training import first_fits, new_training
 
 ROUNDS = 31
 COLD_ROUNDS = 4
@@ -56,6 +60,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="model.fit, auto and fastest only.")] = False,
     cold: Annotated[bool, typer.Option(help="First fits, each in a fresh process.")] = False,
     front_page: Annotated[bool, typer.Option(help="The rows of README, by verbosity.")] = False,
+    kernels: Annotated[bool, typer.Option(help="The time of a step, op by op.")] = False,
     rounds: Annotated[int | None, typer.Option(help="At most; 31, with --cold 4.")] = None,
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     folder: Annotated[Path, typer.Option(help="For JSON and plots.")] = Path("build/bench"),
@@ -64,7 +69,8 @@ def main(
     console = Console() if Console().is_terminal else Console(width=WIDTH)
     try:
         among = COLD if cold else (*WORKLOADS, *SOURCES_AND_METHODS)
-        workloads = find(names or (FRONT_PAGE if front_page else []), among)
+        default = FRONT_PAGE if front_page else CONVOLUTIONS if kernels else ()
+        workloads = find(names or default, among)
     except KeyError as error:
         raise typer.BadParameter(error.args[0]) from None
     _use(device)
@@ -74,6 +80,8 @@ def main(
     console.print(in_words(device), highlight=False)
     if cold:
         _cold(console, workloads, rounds or COLD_ROUNDS, device, folder)
+    elif kernels:
+        _kernels(console, workloads, device, folder)
     elif front_page:
         _front_page(console, workloads, rounds or ROUNDS, device, folder)
     else:
@@ -124,7 +132,7 @@ def _bench(
             beyond = limits((100, 10_000) if quick else (100, 1_000, 10_000, 100_000), device)
         print_limits(console, beyond, measured)
     path = folder / ("quick.json" if quick else "report.json")
-    _write(console, path, [*measured, *more], device, limits=beyond)
+    _write_costs(console, path, [*measured, *more], device, limits=beyond)
     if not quick:
         _draw(console, measured, folder)
 
@@ -161,11 +169,27 @@ def _cold(
 ) -> None:
     """Measure first fits in fresh processes, print their table, write every value."""
     plans = [STEP.name, AUTO.name]
-    measured = _measured(console, workloads, lambda workload: first_fits(workload, rounds, device))
+    measured = _measured(
+        console, workloads, lambda workload: measure_in_fresh_processes(workload, rounds, device)
+    )
     title = "first fits in fresh processes: median of paired ratios, 95% interval"
     print_speeds(console, measured, title, plans, cold=True)
     print_summary(console, measured, plans)
-    _write(console, folder / "cold.json", measured, device)
+    _write_costs(console, folder / "cold.json", measured, device)
+
+
+def _kernels(console: Console, workloads: Sequence[Workload], device: str, folder: Path) -> None:
+    """Profile a warm fit of every workload, print how much of it kernels take, write it."""
+    if device == "gpu":
+        raise typer.BadParameter("--kernels reads the profile of the CPU: leave out --device gpu")
+    found: dict[str, list[Kernels]] = {}
+    for workload, engine in itertools.product(workloads, (MODEL_FIT, STEP, AUTO)):
+        with console.status(f"{workload.name}: {engine.name}"):
+            training = new_training(workload.scenario, engine)
+            first_fits(training)
+            found.setdefault(workload.name, []).append(kernels_of(training))
+    print_kernels(console, found)
+    _write(console, folder / "kernels.json", device, kernels=found)
 
 
 def _front_page(
@@ -184,24 +208,25 @@ def _front_page(
     print_front_page(console, measured)
     path = folder / "front_page.json"
     rows = [{"verbose": verbose, **vars(found)} for _, verbose, found in measured]
-    write_json(path, **described(device), rows=rows)
-    console.print(f"Every sample is in {path}", highlight=False)
+    _write(console, path, device, rows=rows)
 
 
 def _at_verbosity(data: Callable[[], FitArguments], verbose: int | str) -> FitArguments:
     return {**data(), "verbose": verbose}
 
 
-def _write(console: Console, path: Path, measured: Measured, device: str, **more: object) -> None:
-    """Write every value, and what the figures depend on."""
-    write_json(
-        path,
-        date=date.today().isoformat(),
-        **described(device),
-        goals={workload.name: workload.goals for workload, _ in measured},
-        workloads={workload.name: found for workload, found in measured},
-        **more,
-    )
+def _write_costs(
+    console: Console, path: Path, measured: Measured, device: str, **more: object
+) -> None:
+    """Write every value of the costs of workloads."""
+    goals = {workload.name: workload.goals for workload, _ in measured}
+    costs = {workload.name: found for workload, found in measured}
+    _write(console, path, device, goals=goals, workloads=costs, **more)
+
+
+def _write(console: Console, path: Path, device: str, **found: object) -> None:
+    """Write what was found, and what the figures depend on."""
+    write_json(path, date=date.today().isoformat(), **described(device), **found)
     console.print(f"Every sample is in {path}", highlight=False)
 
 

@@ -40,7 +40,7 @@ COLD = (
 )
 
 
-def first_fits(workload: Workload, rounds: int, device: str) -> Costs:
+def measure_in_fresh_processes(workload: Workload, rounds: int, device: str) -> Costs:
     """Time the first fit of every engine, each in a process that has trained nothing.
 
     The processes of a round are started together; then one fits while the others wait.

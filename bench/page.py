@@ -19,12 +19,13 @@ import typer
 
 from bench.cold import COLD
 from bench.methods import METHODS
-from bench.report import front_page_cells
+from bench.report import front_page_cells, kernel_cells
 from bench.sources import SOURCES
 from bench.workloads import WORKLOADS, Workload
 from compare.timing.clock import figure
 from compare.timing.costs import Cost, Costs, median_and_lowest
 from compare.timing.engines import AUTO, BARE_STEP, FASTEST, MODEL_FIT, STEP
+from compare.timing.kernels import Kernels
 
 COSTS, README = Path("docs/costs.md"), Path("README.md")
 
@@ -104,6 +105,19 @@ def first_fits(results: Mapping[str, Any]) -> str:
     return "\n".join([*lines, _summary([found for _, found in found_of], plans)])
 
 
+def kernels(results: Mapping[str, Any]) -> str:
+    """Return how much of a step kernels take, from kernels.json."""
+    heads = ("workload", "engine", "us/step", "profiled", "kernels", "outside", "at once")
+    rows = [
+        [f"`{workload}`", f"`{record['engine']}`", *kernel_cells(Kernels(**record))]
+        for workload, of_engines in results["kernels"].items()
+        for record in of_engines
+    ]
+    command = "python -m bench --kernels"
+    about = "microseconds a step, and the share outside of kernels"
+    return "\n".join([_origin(command, results, about), "", _table(heads, "llrrrrr", rows)])
+
+
 def front_page(results: Mapping[str, Any]) -> str:
     """Return the table of README, from front_page.json."""
     heads = ("workload", "verbose", "fit us", "loop us", "speed (95%)", "class")
@@ -118,6 +132,7 @@ TABLES = (
     ("quick.json", COSTS, "figures", fits),
     ("quick.json", COSTS, "sources and methods", sources_and_methods),
     ("cold.json", COSTS, "first fits", first_fits),
+    ("kernels.json", COSTS, "kernels", kernels),
     ("front_page.json", README, "figures", front_page),
 )
 """The file of results, the page, the marker in it, and what makes the text."""

@@ -1,6 +1,6 @@
 """The tables of `python -m bench`; the figures are those of `compare.timing`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -10,9 +10,13 @@ from bench.workloads import Workload
 from compare.timing.clock import figure
 from compare.timing.costs import Costs, median_and_lowest
 from compare.timing.engines import AUTO, BARE_STEP, MODEL_FIT
+from compare.timing.kernels import Kernels
 from compare.timing.tables import new_table, print_costs
 
 Measured = Sequence[tuple[Workload, Costs]]
+
+LONGEST = 12
+"""How many kernels are shown."""
 
 
 def print_speeds(
@@ -105,3 +109,30 @@ def front_page_cells(name: str, verbose: str, found: Costs) -> list[str]:
     us = [f"{found.microseconds(engine):,.0f}" for engine in (MODEL_FIT.name, AUTO.name)]
     exactness = found.engines[AUTO.name].exactness
     return [f"`{name}`", verbose, *us, str(found.speed(AUTO.name)), exactness]
+
+
+def print_kernels(console: Console, found: Mapping[str, Sequence[Kernels]]) -> None:
+    """Print how much of a step kernels take, engine by engine, and the longest kernels.
+
+    Args:
+        console: Where to print.
+        found: By workload, what was found of every engine.
+    """
+    for name, of_engines in found.items():
+        figures = ["us/step", "profiled", "kernels", "outside", "at once"]
+        table = new_table(f"{name}: kernels in the time of a step", "engine", figures=figures)
+        for of in of_engines:
+            table.add_row(of.engine, *kernel_cells(of))
+        console.print(table)
+        engines = [of.engine for of in of_engines]
+        table = new_table("the longest kernels, us a step over all threads", "op", figures=engines)
+        for op in list(of_engines[-1].ops)[:LONGEST]:
+            times = [f"{of.microseconds(of.ops.get(op, 0)):,.0f}" for of in of_engines]
+            table.add_row(op, *times)
+        console.print(table)
+
+
+def kernel_cells(of: Kernels) -> list[str]:
+    """Return the figures of an engine in the table of kernels."""
+    times = [f"{of.microseconds(took):,.0f}" for took in (of.plain, of.profiled, of.busy)]
+    return [*times, f"{of.outside:.0%}", f"{of.at_once:.2f}"]

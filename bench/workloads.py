@@ -223,6 +223,9 @@ WORKLOADS = (
 FRONT_PAGE = ("mlp", "mnist_mlp", "cnn", "lstm", "transformer")
 """The rows of README."""
 
+CONVOLUTIONS = ("cnn", "resnet")
+"""What `--kernels` profiles: kernels of convolutions take most of their time."""
+
 
 def find(names: Sequence[str], among: Sequence[Workload] = WORKLOADS) -> list[Workload]:
     """Return the workloads of these names, all of them for an empty list.
