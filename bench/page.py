@@ -79,7 +79,7 @@ def sources_and_methods(results: Mapping[str, Any]) -> str:
     found_of = _found((*SOURCES, *METHODS), _measured(results))
     heads = ("workload", "what it is", "Keras", "`auto`", "speed (95%)", "class")
     rows = [
-        [*_about(workload)]
+        _about(workload)
         + [f"{found.microseconds(name):,.0f}" for name in (MODEL_FIT.name, AUTO.name)]
         + _speed_and_class(found, AUTO.name)
         for workload, found in found_of
@@ -162,14 +162,14 @@ def _found(
     return [(workload, measured[name]) for name, workload in known.items()]
 
 
-def _about(workload: Workload) -> tuple[str, str]:
-    return f"`{workload.name}`", workload.scenario.shows
+def _about(workload: Workload) -> list[str]:
+    return [f"`{workload.name}`", workload.scenario.shows]
 
 
-def _speed_and_class(found: Costs, plan: str) -> tuple[str, str]:
+def _speed_and_class(found: Costs, plan: str) -> list[str]:
     if plan not in found.engines:
-        return "-", "-"
-    return str(found.speed(plan)), found.engines[plan].exactness
+        return ["-", "-"]
+    return [str(found.speed(plan)), found.engines[plan].exactness]
 
 
 def _origin(command: str, results: Mapping[str, Any], about: str) -> str:

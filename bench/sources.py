@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,6 @@ if importlib.util.find_spec("torch"):
     _ROWS.append(("torch_loader", "a DataLoader of PyTorch", _torch_loader, 1.0))
 
 SOURCES = tuple(
-    workload(name, shows, mlp, arguments, STEPS, 1, {"auto": goal})
+    replace(workload(name, shows, mlp, arguments, STEPS, 1, {"auto": goal}), batches=STEPS)
     for name, shows, arguments, goal in _ROWS
 )

@@ -34,7 +34,8 @@ class Workload:
         cold: Whether first fits are timed: a new model each, traced and compiled on the clock.
         methods: What is timed in place of fit, Keras's method and ours, each called as
             `method(model, **scenario.data())`; None for fit.
-        batches: Batches that one call of `methods` works on: the optimizer counts none of them.
+        batches: Batches that one timed call works on. 0 where the optimizer counts as many; it
+            counts none for `predict`, and one more for a dataset of unknown size.
     """
 
     scenario: Scenario
