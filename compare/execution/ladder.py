@@ -101,13 +101,17 @@ def costs(
 
 
 def peak_memory_of(scenario: Scenario, engine: Engine, device: str = "cpu") -> int | None:
-    """Return the peak memory, in bytes, of a new process that trains a scenario twice."""
-    with OwnProcesses(1, device) as place:
-        place.begin(scenario, engine)
-        return place.call(engine.name, _peak)
+    """Return the peak memory, in bytes, of a new process that trains a scenario once."""
+    (worker,) = workers(1)
+    try:
+        return worker.ask(_peak_of_one_fit, scenario, engine, device)
+    finally:
+        worker.close()
 
 
-def _peak(_: Training) -> int | None:
+def _peak_of_one_fit(scenario: Scenario, engine: Engine, device: str) -> int | None:
+    use(device)
+    new_training(scenario, engine).seconds()
     return peak_memory()
 
 
