@@ -1,6 +1,6 @@
 """The class of exactness of the very fits that were timed: column "class"."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -23,25 +23,19 @@ class State:
     steps: int
     returned: list[np.ndarray] = field(default_factory=list)
 
-    @property
-    def values(self) -> list[np.ndarray]:
-        """All that is compared."""
-        return [*self.variables, *self.returned]
-
 
 def state_of(model: keras.Model, returned: Any = None) -> State:
     """Copy the state of a model.
 
     Args:
         model: A model that was trained, evaluated or asked for predictions.
-        returned: What the last call returned. A History and the dict of lists that a loop may
-            return in its place are left out: they hold the logs of a fit.
+        returned: What the last call returned, of which numbers are kept: predictions and logs. A
+            History is none.
     """
     variables = [as_array(variable) for variable in model.variables]
-    if returned is None or isinstance(returned, keras.callbacks.History | dict):
-        return State(variables, steps_taken(model))
-    leaves = keras.tree.flatten(returned)
-    return State(variables, steps_taken(model), [np.asarray(leaf) for leaf in leaves])
+    leaves = [np.asarray(leaf) for leaf in keras.tree.flatten(returned)]
+    numbers = [leaf for leaf in leaves if leaf.dtype.kind in "fiub"]
+    return State(variables, steps_taken(model), numbers)
 
 
 def class_of(
@@ -56,10 +50,13 @@ def class_of(
         exact: What equality with the reference is called: "exact-xla" where XLA compiles it.
 
     Returns:
-        `exact` where all variables, and what was returned, have the bits of the reference,
-        "exact-xla" where they have those of `under_xla`, else "close" and the relative L2 distance
-        of all floats; "-" where another number of steps was trained, or other variables.
+        `exact` where all variables have the bits of the reference, and so have the numbers that
+        were returned, where the reference returned any; "exact-xla" where all have those of
+        `under_xla`, else "close" and the relative L2 distance of all floats; "-" where another
+        number of steps was trained, or other variables.
     """
+    if not reference.returned:  # a fit: what a loop of a user's returns is its own affair
+        trained = replace(trained, returned=[])
     if _shapes(trained) != _shapes(reference) or trained.steps != reference.steps:
         return "-"
     if _same_bits(trained, reference):
@@ -69,19 +66,23 @@ def class_of(
     return f"close, {_distance(trained, reference):.0e}"
 
 
+def _values(state: State) -> list[np.ndarray]:
+    return [*state.variables, *state.returned]
+
+
 def _shapes(state: State) -> list[tuple]:
-    return [(value.shape, value.dtype) for value in state.values]
+    return [(value.shape, value.dtype) for value in _values(state)]
 
 
 def _same_bits(one: State, other: State) -> bool:
-    pairs = zip(one.values, other.values, strict=True)
+    pairs = zip(_values(one), _values(other), strict=True)
     return all(a.tobytes() == b.tobytes() for a, b in pairs)
 
 
 def _distance(trained: State, reference: State) -> float:
     """Return the L2 norm of the difference, divided by that of the reference."""
     ours, theirs = (
-        np.concatenate([value.ravel() for value in state.values if value.dtype.kind == "f"])
+        np.concatenate([value.ravel() for value in _values(state) if value.dtype.kind == "f"])
         for state in (trained, reference)
     )
     return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))

@@ -40,7 +40,7 @@ from compare.output.as_json import write_json
 from compare.scenario import Scenario
 from compare.timing import clock, costs, device, tables
 from compare.timing import tuned as tuning
-from compare.timing.closeness import State, class_of
+from compare.timing.closeness import State, class_of, state_of
 from compare.timing.costs import Cost, Costs, median_and_lowest
 from compare.timing.engines import (
     AGAIN,
@@ -141,6 +141,16 @@ def test_the_class_is_that_of_the_variables_of_the_models_that_were_timed():
     assert class_of(state(3.0, 4.0, steps=4), reference) == "-"
     assert class_of(state(3.0), reference) == "-"
     assert class_of(state(3.0, 4.0, dtype=np.float64), reference) == "-"
+
+
+def test_what_was_returned_is_compared_where_the_reference_returned_numbers():
+    model = build()
+    fitted = state_of(model, keras.callbacks.History())
+    predicted, another = state_of(model, [1.0, 2.0]), state_of(model, [1.0, 3.0])
+    assert fitted.returned == state_of(model).returned == state_of(model, [object()]).returned == []
+    assert class_of(predicted, fitted) == class_of(predicted, predicted) == "exact"
+    assert class_of(another, predicted).startswith("close, ")
+    assert class_of(fitted, predicted) == "-"
 
 
 # What is timed.
