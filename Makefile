@@ -6,10 +6,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 PEERS := .venv-peers
 
+# Where bench trains: make bench-quick DEVICE=gpu
+DEVICE ?= cpu
+BENCH := $(BIN)/python -m bench --device $(DEVICE)
+
 # Kernels that round as on other processors; TensorFlow reads these variables as it is loaded.
 PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift check format bench bench-quick bench-peers clean
+.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift check format bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -62,12 +66,19 @@ format: setup  ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-quick: setup  ## what fits cost, in under 5 minutes; nothing else should run meanwhile
-	$(BIN)/python -m bench --quick
+bench-cold: setup  ## what the first fit of a process costs, in about 6 minutes; nothing else should run
+	$(BENCH) --cold
+
+bench-quick: setup  ## what warm fits cost, in under 5 minutes; nothing else should run meanwhile
+	$(BENCH) --quick
 
 bench: setup  ## the same at length: every engine, costs told apart, plots, pytest-benchmark
-	$(BIN)/python -m bench
-	$(BIN)/python -m pytest bench --benchmark-enable --benchmark-json=build/bench/pytest.json
+	$(BENCH)
+	$(if $(filter cpu,$(DEVICE)),CUDA_VISIBLE_DEVICES=-1) $(BIN)/python -m pytest bench \
+		--benchmark-enable --benchmark-json=build/bench/pytest.json
+
+bench-page: setup  ## put the figures of build/bench into docs/costs.md and README.md
+	$(BIN)/python -m bench.page
 
 bench-peers: setup $(PEERS)/.installed  ## the same fit in other frameworks
 	$(BIN)/python -m bench.peers

@@ -1,5 +1,7 @@
 """Which engines a workload is timed under."""
 
+from dataclasses import replace
+
 from bench.workloads import Workload
 from compare.timing.engines import (
     ARRAYS_ONLY,
@@ -25,6 +27,9 @@ def engines_for(workload: Workload, quick: bool) -> list[Engine]:
         workload: What to train.
         quick: `model.fit` and the plans with a goal only, for `mlp` the bare step too.
     """
+    if workload.methods:
+        keras_method, ours = workload.methods
+        return [replace(MODEL_FIT, fit=keras_method), replace(AUTO, fit=ours)]
     if not quick:
         return [engine for engine in ALL if workload.is_plain or engine not in ARRAYS_ONLY]
     chosen = [MODEL_FIT, *(engine for engine in (AUTO, FASTEST) if engine.name in workload.goals)]

@@ -35,7 +35,7 @@ class Limits:
     data: int
 
 
-def limits(epochs_of: Sequence[int]) -> Limits:
+def limits(epochs_of: Sequence[int], device: str) -> Limits:
     """Measure both; the time of a step in epochs of so many steps each."""
     (mlp,) = find(["mlp"])
     training = new_training(mlp.scenario, AUTO)
@@ -45,7 +45,7 @@ def limits(epochs_of: Sequence[int]) -> Limits:
         timed = grown(training, Size(steps / as_it_is, epochs=max(1, 1000 // steps)))
         assert timed, "arrays can be resized"
         found[steps] = microseconds([timed[0]], timed[1])
-    peak = {engine.name: peak_memory_of(LARGE, engine) for engine in (MODEL_FIT, AUTO)}
+    peak = {engine.name: peak_memory_of(LARGE, engine, device) for engine in (MODEL_FIT, AUTO)}
     return Limits(found, peak, SAMPLES * (FEATURES + 1) * 4)
 
 

@@ -1,55 +1,77 @@
-"""The tables and plots of `python -m bench`; the figures are those of `compare.timing`."""
+"""The tables of `python -m bench`; the figures are those of `compare.timing`."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
-from matplotlib import use
 from rich import box
 from rich.console import Console
 
 from bench.limits import Limits
 from bench.workloads import Workload
-from compare.timing.clock import figure, microseconds
-from compare.timing.costs import Costs
-from compare.timing.engines import AUTO, BARE_STEP, FASTEST, MODEL_FIT
+from compare.timing.clock import figure
+from compare.timing.costs import Costs, median_and_lowest
+from compare.timing.engines import AUTO, BARE_STEP, MODEL_FIT
+from compare.timing.kernels import Kernels
 from compare.timing.tables import new_table, print_costs
-
-use("Agg")
 
 Measured = Sequence[tuple[Workload, Costs]]
 
+LONGEST = 12
+"""How many kernels are shown."""
 
-def print_goals(console: Console, measured: Measured) -> None:
-    """Print how many times as fast as `model.fit` each plan is, beside its goal."""
-    table = new_table(
-        "whole fits: median of paired ratios to model.fit, 95% interval",
-        "workload",
-        "plan",
-        figures=["fit us", "loop us", "speed", "95%", "goal", "class"],
-    )
+
+def print_speeds(
+    console: Console, measured: Measured, title: str, plans: Sequence[str], cold: bool = False
+) -> None:
+    """Print how many times as fast as Keras each plan is, beside its goal; then what failed.
+
+    Args:
+        console: Where to print.
+        measured: Workloads and what they cost.
+        title: What stands above the table.
+        plans: The plans to show, where they were measured.
+        cold: Whether first fits were timed: the times are then those of whole fits in
+            milliseconds, and traces are shown in place of the goal.
+    """
+    figures = ["fit ms", "loop ms"] if cold else ["fit us", "loop us"]
+    figures += ["speed", "95%", "traces" if cold else "goal", "class"]
+    table = new_table(title, "workload", "plan", figures=figures)
     for workload, found in measured:
-        for plan in (AUTO.name, FASTEST.name):
+        for plan in plans:
             if plan in found.engines:
-                table.add_row(workload.name, plan, *_cells(workload, found, plan))
+                table.add_row(workload.name, plan, *_cells(workload, found, plan, cold))
     console.print(table)
     for workload, found in measured:
         for engine, reason in found.failed.items():
             console.print(f"{workload.name} under {engine} failed: {reason}", markup=False)
 
 
-def _cells(workload: Workload, found: Costs, plan: str) -> list[str]:
+def _cells(workload: Workload, found: Costs, plan: str, cold: bool) -> list[str]:
     speed, interval = found.shown(plan)
     goal = workload.goals.get(plan)
     colour = "red" if goal and found.speed(plan).median < goal else "green"
+    times = [found.microseconds(name) for name in (MODEL_FIT.name, plan)]
+    of_fits = [f"{time * found.steps / 1000:,.0f}" for time in times]
+    aside = str(found.engines[plan].traces) if cold else f"{goal:g}" if goal else "-"
     return [
-        f"{found.microseconds(MODEL_FIT.name):,.0f}",
-        f"{found.microseconds(plan):,.0f}",
+        *(of_fits if cold else [f"{time:,.0f}" for time in times]),
         f"[{colour}]{speed}[/]",
         interval,
-        f"{goal:g}" if goal else "-",
+        aside,
         found.engines[plan].exactness,
     ]
+
+
+def print_summary(console: Console, measured: Measured, plans: Sequence[str]) -> None:
+    """Print the median of a table's speeds and its lowest row, plan by plan."""
+    for plan in plans:
+        shown = [found for _, found in measured if plan in found.engines]
+        if shown:
+            middle, lowest = median_and_lowest(shown, plan)
+            console.print(
+                f"{plan}: median of the table {figure(middle)}x, "
+                f"lowest {lowest.scenario} {lowest.speed(plan)}",
+                highlight=False,
+            )
 
 
 def print_all_costs(console: Console, measured: Measured) -> None:
@@ -78,28 +100,39 @@ def print_front_page(console: Console, measured: Sequence[tuple[Workload, str, C
     table.add_column("class")
     table.box, table.show_edge = box.MARKDOWN, True
     for workload, verbose, found in measured:
-        us = [f"{found.microseconds(name):,.0f}" for name in (MODEL_FIT.name, AUTO.name)]
-        speed = str(found.speed(AUTO.name))
-        table.add_row(f"`{workload.name}`", verbose, *us, speed, found.engines[AUTO.name].exactness)
+        table.add_row(*front_page_cells(workload.name, verbose, found))
     console.print(table)
 
 
-def plot(workload: Workload, found: Costs, folder: Path) -> None:
-    """Draw the microseconds a step of each engine, every round a dot, as SVG and PNG."""
-    engines = sorted(found.engines, key=found.microseconds, reverse=True)
-    drawn, axes = plt.subplots(figsize=(7, 0.9 + 0.4 * len(engines)), layout="constrained")
-    colours = ["#9aa5b1" if name.startswith(MODEL_FIT.name) else "#2f6f9f" for name in engines]
-    axes.barh(engines, [found.microseconds(name) for name in engines], color=colours, height=0.6)
-    for place, name in enumerate(engines):
-        rounds = [microseconds([taken], found.steps) for taken in found.engines[name].seconds]
-        axes.plot(rounds, [place] * len(rounds), ".", color="#1b1b1b", markersize=3)
-        speed = figure(found.speed(name).median)
-        axes.annotate(f"  {speed}x", (max(rounds), place), va="center", fontsize=8)
-    axes.set_xscale("log")
-    axes.set_xlim(right=axes.get_xlim()[1] * 2)
-    axes.set_xlabel("microseconds a step, whole warm fits (dots: rounds; log scale)")
-    axes.set_title(f"{workload.name}: {workload.scenario.shows}", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    for kind in ("svg", "png"):
-        drawn.savefig(folder / f"{workload.name}.{kind}", dpi=150)
-    plt.close(drawn)
+def front_page_cells(name: str, verbose: str, found: Costs) -> list[str]:
+    """Return a row of README."""
+    us = [f"{found.microseconds(engine):,.0f}" for engine in (MODEL_FIT.name, AUTO.name)]
+    exactness = found.engines[AUTO.name].exactness
+    return [f"`{name}`", verbose, *us, str(found.speed(AUTO.name)), exactness]
+
+
+def print_kernels(console: Console, found: Mapping[str, Sequence[Kernels]]) -> None:
+    """Print how much of a step kernels take, engine by engine, and the longest kernels.
+
+    Args:
+        console: Where to print.
+        found: By workload, what was found of every engine.
+    """
+    for name, of_engines in found.items():
+        figures = ["us/step", "profiled", "kernels", "outside", "at once"]
+        table = new_table(f"{name}: kernels in the time of a step", "engine", figures=figures)
+        for of in of_engines:
+            table.add_row(of.engine, *kernel_cells(of))
+        console.print(table)
+        engines = [of.engine for of in of_engines]
+        table = new_table("the longest kernels, us a step over all threads", "op", figures=engines)
+        for op in list(of_engines[-1].ops)[:LONGEST]:
+            times = [f"{of.microseconds(of.ops.get(op, 0)):,.0f}" for of in of_engines]
+            table.add_row(op, *times)
+        console.print(table)
+
+
+def kernel_cells(of: Kernels) -> list[str]:
+    """Return the figures of an engine in the table of kernels."""
+    times = [f"{of.microseconds(took):,.0f}" for took in (of.plain, of.profiled, of.busy)]
+    return [*times, f"{of.outside:.0%}", f"{of.at_once:.2f}"]

@@ -1,10 +1,10 @@
-"""The trainings that are timed.
+"""The trainings that are timed warm, from arrays mostly; `sources`, `methods`, `cold` have more.
 
 From a small network, where the loop takes more time than the mathematics, to a residual network,
 where it takes hardly any.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from compare.scenario import Scenario
+from compare.scenario import Fit, Scenario
 from loop.callbacks import logs_only
 
 BATCH = 32
@@ -28,15 +28,21 @@ class Workload:
     """A scenario that is timed, and what the project wants of it.
 
     Attributes:
-        scenario: What is trained.
+        scenario: What is trained, or evaluated.
         goals: How many times as fast as `model.fit` each plan is to be. `python -m bench` marks
             what falls short; nothing else depends on it.
         cold: Whether first fits are timed: a new model each, traced and compiled on the clock.
+        methods: What is timed in place of fit, Keras's method and ours, each called as
+            `method(model, **scenario.data())`; None for fit.
+        batches: Batches that one timed call works on. 0 where the optimizer counts as many; it
+            counts none for `predict`, and one more for a dataset of unknown size.
     """
 
     scenario: Scenario
     goals: dict[str, float]
     cold: bool = False
+    methods: tuple[Fit, Fit] | None = None
+    batches: int = 0
 
     @property
     def name(self) -> str:
@@ -49,7 +55,7 @@ class Workload:
         return not self.cold and self.scenario.data().keys() == {"x", "y", "batch_size", "epochs"}
 
 
-def _random(shape: tuple[int, ...], classes: int) -> Arguments:
+def random_arrays(shape: tuple[int, ...], classes: int) -> Arguments:
     def arguments(steps: int) -> dict[str, Any]:
         random = np.random.default_rng(7)
         samples = steps * BATCH
@@ -131,21 +137,33 @@ def resnet() -> keras.Model:
     return model
 
 
-_mlp_data = _random((10,), 2)
+mlp_data = random_arrays((10,), 2)
 
 
-def _with_validation(samples: int) -> Arguments:
+def with_validation(samples: int) -> Arguments:
     def arguments(steps: int) -> dict[str, Any]:
         x = np.random.default_rng(8).uniform(size=(samples, 10)).astype("float32")
-        return {**_mlp_data(steps), "validation_data": (x, (x.sum(1) > 5).astype("int64"))}
+        return {**mlp_data(steps), "validation_data": (x, (x.sum(1) > 5).astype("int64"))}
 
     return arguments
 
 
-def _from_tf_data(steps: int) -> dict[str, Any]:
-    arrays = _mlp_data(steps)
-    dataset = tf.data.Dataset.from_tensor_slices((arrays["x"], arrays["y"])).batch(BATCH)
-    return {"x": dataset, "batch_size": None, "shuffle": False}
+def with_bar(steps: int) -> dict[str, Any]:
+    return {**mlp_data(steps), "verbose": "auto"}
+
+
+def from_batches(x: Any, **more: Any) -> dict[str, Any]:
+    """Return the arguments of fit for what makes batches itself."""
+    return {"x": x, "batch_size": None, "shuffle": False, **more}
+
+
+def dataset(steps: int) -> tf.data.Dataset:
+    arrays = mlp_data(steps)
+    return tf.data.Dataset.from_tensor_slices((arrays["x"], arrays["y"])).batch(BATCH)
+
+
+def from_tf_data(steps: int) -> dict[str, Any]:
+    return from_batches(dataset(steps))
 
 
 class Watching(keras.callbacks.Callback):
@@ -156,19 +174,19 @@ class Watching(keras.callbacks.Callback):
         self.loss = logs["loss"]
 
 
-def _watched(steps: int) -> dict[str, Any]:
-    return {**_mlp_data(steps), "callbacks": [Watching()]}
+def watched(steps: int) -> dict[str, Any]:
+    return {**mlp_data(steps), "callbacks": [Watching()]}
 
 
 def _read(steps: int) -> dict[str, Any]:
-    return {**_mlp_data(steps), "callbacks": [logs_only(Watching())]}
+    return {**mlp_data(steps), "callbacks": [logs_only(Watching())]}
 
 
 def _goals(auto: float, fastest: float | None = None) -> dict[str, float]:
     return {"auto": auto} | ({"fastest": fastest} if fastest else {})
 
 
-def _workload(
+def workload(
     name: str,
     shows: str,
     build: Callable[[], keras.Model],
@@ -187,33 +205,36 @@ def _data(arguments: Arguments, steps: int, epochs: int) -> dict[str, Any]:
 
 
 WORKLOADS = (
-    _workload("mlp", "10-16-1", mlp, _mlp_data, 1000, 1, _goals(9, 80)),
-    _workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, _random((784,), 10), 150, 1, _goals(2.7, 2.7)),
-    _workload("cnn", "two convolutions, 28x28", cnn, _random((28, 28, 1), 10), 60, 1, _goals(1.8, 1.8)),
-    _workload("lstm", "32 units, 28 time steps", lstm, _random((28, 28), 10), 60, 1, _goals(1.5, 4)),
-    _workload("gru", "16 units, 8 time steps, unrolled", gru, _random((8, 8), 10), 100, 1, _goals(1.9, 6)),
-    _workload("transformer", "two blocks, 32 tokens of 32", transformer, _random((32, 32), 10), 30, 1, _goals(1.25, 2.4)),
-    _workload("resnet", "three residual blocks, 32x32x3", resnet, _random((32, 32, 3), 10), 8, 1, _goals(1.0, 1.0)),
-    _workload("seed", "mlp, 10 epochs of 25 steps, validation", mlp, _with_validation(200), 25, 10, _goals(12, 60)),
-    _workload("seed_cold", "the same, tracing included", mlp, _with_validation(200), 25, 10, _goals(2), cold=True),
-    _workload("tf_data", "mlp from tf.data", mlp, _from_tf_data, 500, 1, _goals(3.5)),
-    _workload("watched", "mlp, a callback that reads every batch", mlp, _watched, 500, 1, _goals(2.5)),
-    _workload("read", "mlp, a callback that only reads logs", mlp, _read, 500, 1, _goals(6)),
-    _workload("tiny_validation", "mlp, 100 steps an epoch, validation on 8", mlp, _with_validation(8), 100, 4, _goals(8)),
+    workload("mlp", "10-16-1", mlp, mlp_data, 1000, 1, _goals(9, 80)),
+    workload("mnist_mlp", "784-128-10 with dropout", mnist_mlp, random_arrays((784,), 10), 150, 1, _goals(2.7, 2.7)),
+    workload("cnn", "two convolutions, 28x28", cnn, random_arrays((28, 28, 1), 10), 60, 1, _goals(1.8, 1.8)),
+    workload("lstm", "32 units, 28 time steps", lstm, random_arrays((28, 28), 10), 60, 1, _goals(1.5, 4)),
+    workload("gru", "16 units, 8 time steps, unrolled", gru, random_arrays((8, 8), 10), 100, 1, _goals(1.9, 6)),
+    workload("transformer", "two blocks, 32 tokens of 32", transformer, random_arrays((32, 32), 10), 30, 1, _goals(1.25, 2.4)),
+    workload("resnet", "three residual blocks, 32x32x3", resnet, random_arrays((32, 32, 3), 10), 8, 1, _goals(1.0, 1.0)),
+    workload("seed", "mlp, 10 epochs of 25 steps, validation", mlp, with_validation(200), 25, 10, _goals(12, 60)),
+    workload("seed_cold", "the same, tracing included", mlp, with_validation(200), 25, 10, _goals(2), cold=True),
+    workload("tf_data", "mlp from tf.data", mlp, from_tf_data, 500, 1, _goals(3.5)),
+    workload("watched", "mlp, a callback that reads every batch", mlp, watched, 500, 1, _goals(2.5)),
+    workload("read", "mlp, a callback that only reads logs", mlp, _read, 500, 1, _goals(6)),
+    workload("tiny_validation", "mlp, 100 steps an epoch, validation on 8", mlp, with_validation(8), 100, 4, _goals(8)),
 )  # fmt: skip
 
 
 FRONT_PAGE = ("mlp", "mnist_mlp", "cnn", "lstm", "transformer")
 """The rows of README."""
 
+CONVOLUTIONS = ("cnn", "resnet")
+"""What `--kernels` profiles: kernels of convolutions take most of their time."""
 
-def find(names: list[str]) -> list[Workload]:
+
+def find(names: Sequence[str], among: Sequence[Workload] = WORKLOADS) -> list[Workload]:
     """Return the workloads of these names, all of them for an empty list.
 
     Raises:
         KeyError: There is no such workload; the message lists them.
     """
-    known = {workload.name: workload for workload in WORKLOADS}
+    known = {workload.name: workload for workload in among}
     if unknown := sorted(set(names) - set(known)):
         raise KeyError(f"expected some of {list(known)}, got {unknown}")
     return [known[name] for name in names or known]

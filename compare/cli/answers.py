@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -26,19 +27,27 @@ from compare.proof import prove
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
 from compare.timing.costs import Costs
+from compare.timing.device import described, in_words
 from compare.timing.engines import Engine
 from compare.timing.tables import WIDTH, print_costs
 
 
 def report(
-    rows: list[Row], json: Path | None, html: Path | None, markdown: Path | None = None
+    rows: list[Row],
+    json: Path | None,
+    html: Path | None,
+    markdown: Path | None = None,
+    device: str | None = None,
 ) -> NoReturn:
     """Print and write the results of scenarios, and exit with their status."""
+    if device:
+        console().print(in_words(device), highlight=False)
     print_report(console(), rows)
     outcomes = {row.outcome for row in rows} - {Outcome.IDENTICAL}
     outcome = Outcome.DIFFERENT if len(outcomes) > 1 else next(iter(outcomes), Outcome.IDENTICAL)
     if json:
-        _written(json, write_json, scenarios=rows)
+        more = {"device": described(device)} if device else {}
+        _written(json, write_json, scenarios=rows, **more)
     if html:
         _written(
             html, write_page, _page("Parity and throughput", outcome, verdict(rows), rows=rows)
@@ -53,6 +62,7 @@ def measure_costs(
 ) -> NoReturn:
     """Measure where the time of fits goes; print and write it, and exit with a status."""
     found: list[Costs] = []
+    console().print(in_words(device), highlight=False)
     for scenario in scenarios:
         with Console(stderr=True).status(scenario.name) as status:
             found.append(costs(scenario, engine, device=device, on_progress=status.update))
@@ -61,7 +71,7 @@ def measure_costs(
     failed = any(engine.name in measured.failed for measured in found)
     outcome = Outcome.CANDIDATE_FAILED if failed else Outcome.IDENTICAL
     if json:
-        _written(json, write_json, costs=found)
+        _written(json, write_json, costs=found, device=described(device))
     if html:
         _written(html, write_page, _page("Throughput", outcome, words, costs=found))
     raise typer.Exit(outcome)
@@ -136,14 +146,13 @@ def train(
     *,
     proofs: bool = True,
     times: bool = False,
+    device: str | None = None,
 ) -> list[Row]:
     """Prove and time scenarios, and show the progress on standard error."""
     errors = Console(stderr=True)
+    begin = partial(run, scenarios, candidate, reference, proofs=proofs, times=times, device=device)
     if not errors.is_terminal:
-        lines = ProgressLines(len(scenarios))
-        return run(
-            scenarios, candidate, reference, proofs=proofs, times=times, on_progress=lines.count
-        )
+        return begin(on_progress=ProgressLines(len(scenarios)).count)
     columns = (
         TextColumn("{task.description:34}"),
         BarColumn(bar_width=20),
@@ -156,7 +165,7 @@ def train(
         def advance(step: str, row: Row) -> None:
             progress.update(task, advance=1, description=f"{step} {row.scenario.name}")
 
-        return run(scenarios, candidate, reference, proofs=proofs, times=times, on_progress=advance)
+        return begin(on_progress=advance)
 
 
 class ProgressLines:

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import tensorflow as tf
 import typer
 
 import glassfit
@@ -14,6 +13,7 @@ from compare.cli.names import candidate_of, reference_of, scenario_of, scenarios
 from compare.errors import CannotCompareError, Outcome
 from compare.scenario import Scenario
 from compare.scenarios import find
+from compare.timing.device import DEVICES, is_here
 from compare.timing.engines import Engine
 from loop.types import PLANS
 
@@ -113,26 +113,30 @@ def throughput(
     detail: Annotated[
         bool, typer.Option(help="Where the time goes, engine by engine, and how it grows.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu or gpu, for --detail.")] = "cpu",
+    device: Annotated[
+        str | None, typer.Option(help="cpu or gpu; as TensorFlow chooses, for --detail the cpu.")
+    ] = None,
     json: Json = None,
     html: Html = None,
 ) -> None:
     """How fast are two loops? Interleaved warm fits; with --detail, where the time goes."""
     scenarios = _under(plan, scenarios_of(names or []), candidate)
     fit = candidate_of(candidate, plan)
+    if device not in (None, *DEVICES):
+        raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
+    if device and not is_here(device):
+        raise typer.BadParameter("TensorFlow sees no GPU here: nothing was measured")
     if not detail:
-        rows = answers.train(scenarios, fit, reference_of(reference), proofs=False, times=True)
-        answers.report(rows, json, html)
+        rows = answers.train(
+            scenarios, fit, reference_of(reference), proofs=False, times=True, device=device
+        )
+        answers.report(rows, json, html, device=device)
     if reference:
         raise typer.BadParameter("--detail compares with model.fit: leave out --reference")
-    if device not in ("cpu", "gpu"):
-        raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
     if not names:
         raise typer.BadParameter("--detail takes minutes for each scenario: name them")
-    if device == "gpu" and not tf.config.list_physical_devices("GPU"):
-        raise typer.BadParameter("TensorFlow sees no GPU here: nothing was measured")
     engine = Engine("candidate" if candidate else plan, fit)
-    answers.measure_costs(scenarios, engine, device, json, html)
+    answers.measure_costs(scenarios, engine, device or "cpu", json, html)
 
 
 @app.command("locate")

@@ -6,15 +6,16 @@ processes are asked in turn: while one works, the others wait.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
-
-import tensorflow as tf
+from typing import Any, Self, TypeVar
 
 from compare.execution.workers import Worker, workers
 from compare.scenario import Scenario
-from compare.timing.costs import Costs, in_full, measure
+from compare.timing.apart import in_full
+from compare.timing.costs import Costs
+from compare.timing.device import use
 from compare.timing.engines import AGAIN, EAGER, LADDER, MODEL_FIT, Engine
 from compare.timing.growth import grown, scaling
+from compare.timing.measure import measure
 from compare.timing.memory import peak_memory
 from compare.timing.training import First, Training, first_fits, new_training
 
@@ -25,26 +26,41 @@ SECONDS = 20
 
 
 class OwnProcesses:
-    """Every engine trains in a process of its own. Close it when the measuring is over."""
+    """Every engine trains in a process of its own, which has trained nothing before it begins.
 
-    def __init__(self, engines: list[Engine], device: str = "cpu") -> None:
-        begun = workers(len(engines))
-        names = [engine.name for engine in engines]
-        self._workers: dict[str, Worker] = dict(zip(names, begun, strict=True))
-        self._device = device
+    Attributes:
+        together: How many processes to start at once, when none is left: while they import
+            TensorFlow, nothing is timed.
+        device: "cpu" or "gpu".
+    """
+
+    def __init__(self, together: int, device: str = "cpu") -> None:
+        self.together, self.device = together, device
+        self._fresh: list[Worker] = []
+        self._workers: dict[str, Worker] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all processes."""
+        for worker in (*self._fresh, *self._workers.values()):
+            worker.close()
 
     def begin(self, scenario: Scenario, engine: Engine) -> First:
-        """Build a new model in the engine's process, and train it twice."""
-        return self._workers[engine.name].ask(_begin, scenario, engine, self._device)
+        """Build a new model in a new process, and train it twice."""
+        if not self._fresh:
+            self._fresh = workers(self.together)
+        worker = self._workers[engine.name] = self._fresh.pop()
+        return worker.ask(_begin, scenario, engine, self.device)
 
     def call(self, engine: str, work: Callable[..., T], *about: Any) -> T:
         """Call `work(training, *about)` in the engine's process."""
         return self._workers[engine].ask(_call, work, *about)
 
-    def close(self) -> None:
-        """End all processes."""
-        for worker in self._workers.values():
-            worker.close()
+    def end(self, engine: str) -> None:
+        """End the engine's process."""
+        self._workers.pop(engine).close()
 
 
 def costs(
@@ -68,8 +84,7 @@ def costs(
     """
     by_name = {engine.name: engine for engine in LADDER}
     engines = [*(by_name | ({another.name: another} if another else {})).values(), AGAIN]
-    place = OwnProcesses(engines, device)
-    try:
+    with OwnProcesses(len(engines), device) as place:
         found = measure(
             scenario,
             engines,
@@ -83,20 +98,19 @@ def costs(
         names.sort(key=lambda name: name != MODEL_FIT.name)
         by_size = scaling(names, lambda name, size: place.call(name, grown, size), on_progress)
         return replace(found, scaling=by_size)
-    finally:
-        place.close()
 
 
-def peak_memory_of(scenario: Scenario, engine: Engine) -> int | None:
+def peak_memory_of(scenario: Scenario, engine: Engine, device: str = "cpu") -> int | None:
     """Return the peak memory, in bytes, of a new process that trains a scenario once."""
     (worker,) = workers(1)
     try:
-        return worker.ask(_peak_of_one_fit, scenario, engine)
+        return worker.ask(_peak_of_one_fit, scenario, engine, device)
     finally:
         worker.close()
 
 
-def _peak_of_one_fit(scenario: Scenario, engine: Engine) -> int | None:
+def _peak_of_one_fit(scenario: Scenario, engine: Engine, device: str) -> int | None:
+    use(device)
     new_training(scenario, engine).seconds()
     return peak_memory()
 
@@ -105,8 +119,7 @@ _here: list[Training] = []  # in a worker: what it trains
 
 
 def _begin(scenario: Scenario, engine: Engine, device: str) -> First:
-    if device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+    use(device)
     _here[:] = [new_training(scenario, engine)]
     return first_fits(_here[0])
 

@@ -24,6 +24,7 @@ from compare.proof import Parity, prove
 from compare.recording.recorder import empty_folder
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
+from compare.timing.device import use
 from compare.timing.throughput import Throughput, throughput
 
 T = TypeVar("T")
@@ -78,6 +79,7 @@ def run(
     *,
     proofs: bool = True,
     times: bool = True,
+    device: str | None = None,
     on_progress: OnProgress = lambda _step, _row: None,
 ) -> list[Row]:
     """Prove and time scenarios.
@@ -88,6 +90,7 @@ def run(
         reference: The engine to compare it with.
         proofs: Whether to compare bits.
         times: Whether to time.
+        device: "cpu" or "gpu"; None is what TensorFlow chooses.
         on_progress: See `OnProgress`.
 
     Returns:
@@ -97,6 +100,9 @@ def run(
     fits = candidate, reference
     ready = workers(min(len(scenarios), os.cpu_count() or 1) if proofs else 1)
     try:
+        if device:
+            for worker in ready:
+                worker.ask(use, device)
         proved_by = _prove_all(rows, fits, ready, on_progress) if proofs else {}
         for row in rows if times else ():
             if row.error is None:

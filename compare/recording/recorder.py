@@ -191,6 +191,8 @@ def wait_for_device(model: keras.Model) -> None:
     """Read a weight that the last update wrote, so that all work is done before a clock stops."""
     if model.weights:
         as_array(model.weights[-1])
+    if tf.config.list_logical_devices("GPU"):  # other streams may still be at work
+        tf.test.experimental.sync_devices()
 
 
 def steps_taken(model: keras.Model) -> int:

@@ -41,7 +41,7 @@ def shares(train: Callable[[], object]) -> dict[str, float]:
     Args:
         train: Trains once; warm, or tracing counts as dispatch.
     """
-    threads = _profiled(train)
+    threads = profiled(train)
     (main,) = (thread for thread in threads if any(event.name == FIT for event in thread))
     (whole,) = (event for event in main if event.name == FIT)
     total = whole.end - whole.begin
@@ -81,7 +81,7 @@ def _part(name: str, outer: str) -> str:
     return "compute" if name.startswith(_COMPUTE) else outer
 
 
-def _profiled(train: Callable[[], object]) -> list[list[Event]]:
+def profiled(train: Callable[[], object]) -> list[list[Event]]:
     """Return the events of each thread during a training."""
     # There is no public name for the format that the profiler writes.
     from tensorflow.tsl.profiler.protobuf import xplane_pb2

@@ -18,17 +18,30 @@ from compare.timing.resize import AS_IT_IS, Size, resized, wider
 
 
 def seconds_of(fit: Fit, model: keras.Model, arguments: FitArguments) -> float:
-    """Return the seconds of one fit, until the device is done.
+    """Return the seconds of one fit, see `timed`."""
+    return timed(fit, model, arguments)[0]
+
+
+def timed(fit: Fit, model: keras.Model, arguments: FitArguments) -> tuple[float, Any]:
+    """Time one fit, until the device is done.
 
     The fit runs in an empty folder, at `verbose=0` unless `arguments` say otherwise. Where it has
     a progress bar, standard output and standard error go to the null device.
+
+    Args:
+        fit: Called as `fit(model, **arguments)`; need not train: `keras.Model.predict` will do.
+        model: The model.
+        arguments: The arguments.
+
+    Returns:
+        Seconds, and what `fit` returned.
     """
     arguments = {"verbose": 0, **arguments}
     with empty_folder(), _silence(arguments["verbose"] != 0):
         begun = time.perf_counter()
-        fit(model, **arguments)
+        returned = fit(model, **arguments)
         wait_for_device(model)
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, returned
 
 
 @contextlib.contextmanager
@@ -42,7 +55,7 @@ def _silence(bars: bool) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
     """A model, and the engine that trains it in this process.
 
@@ -50,11 +63,13 @@ class Training:
         scenario: What is trained.
         engine: How.
         model: The model; each fit goes on where the last one ended.
+        returned: What the last call of `seconds` returned.
     """
 
     scenario: Scenario
     engine: Engine
     model: keras.Model
+    returned: Any = None
 
     def seconds(self, size: Size = AS_IT_IS) -> float:
         """Return the seconds of one more fit; making its data is off the clock.
@@ -62,7 +77,9 @@ class Training:
         Raises:
             FixedSizeError: The training cannot be resized.
         """
-        return seconds_of(self.engine.fit, self.model, resized(self.scenario.data(), size))
+        arguments = resized(self.scenario.data(), size)
+        taken, self.returned = timed(self.engine.fit, self.model, arguments)
+        return taken
 
     def quickest(self, size: Size) -> tuple[float, int]:
         """Return seconds of the quickest of three fits after one more, and the steps of a fit.

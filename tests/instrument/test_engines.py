@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from compare.scenario import Scenario
-from compare.timing.costs import in_full, per_epoch_and_step
+from compare.timing.apart import in_full, per_epoch_and_step
 from compare.timing.engines import AUTO, MODEL_FIT
 from compare.timing.growth import grown
 from compare.timing.resize import FixedSizeError, Size, resized, wider

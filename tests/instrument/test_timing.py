@@ -4,7 +4,9 @@ import ast
 import dataclasses
 import importlib
 import io
+import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -12,24 +14,34 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 import bench.limits
 import bench.peers.measure
+import bench.plots
 import bench.report
+from bench import page
+from bench.__main__ import main
+from bench.cold import COLD
 from bench.engines import engines_for
+from bench.methods import METHODS, each_batch
 from bench.peers.measure import Result
 from bench.peers.peers import ALL
 from bench.peers.process import Settings
 from bench.peers.report import print_report
-from bench.workloads import WORKLOADS, Workload
-from compare.errors import ScenarioError
+from bench.sources import SOURCES
+from bench.workloads import WORKLOADS, Workload, mlp
+from compare.cli.commands import app
+from compare.errors import CandidateError, ScenarioError
 from compare.execution import ladder
+from compare.output.as_json import write_json
 from compare.scenario import Scenario
-from compare.timing import clock, costs, tables
+from compare.timing import clock, costs, device, tables
 from compare.timing import tuned as tuning
-from compare.timing.closeness import State, class_of
-from compare.timing.costs import Cost, Costs, ThisProcess, measure, measure_cold
+from compare.timing.closeness import State, class_of, state_of
+from compare.timing.costs import Cost, Costs, median_and_lowest
 from compare.timing.engines import (
     AGAIN,
     ARRAYS_ONLY,
@@ -40,11 +52,14 @@ from compare.timing.engines import (
     HAND_WRITTEN,
     LADDER,
     MODEL_FIT,
+    STEP,
     Engine,
 )
 from compare.timing.growth import GROWS
-from compare.timing.split import PARTS
-from compare.timing.training import new_training, seconds_of
+from compare.timing.kernels import Kernels, covered, kernels, op_of
+from compare.timing.measure import ThisProcess, measure, measure_cold
+from compare.timing.split import PARTS, Event
+from compare.timing.training import first_fits, new_training, seconds_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +81,9 @@ def data():
 SMALL = Scenario("small", "six steps an epoch", build, data)
 
 
+PLANS = [AUTO.name, FASTEST.name]
+
+
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -79,7 +97,7 @@ def imports(path):
 
 def test_bench_and_compare_compute_a_column_by_the_same_function():
     assert bench.report.Costs is tables.Costs is costs.Costs
-    assert bench.report.microseconds is bench.limits.microseconds is clock.microseconds
+    assert bench.plots.microseconds is bench.limits.microseconds is clock.microseconds
     assert bench.peers.measure.microseconds is costs.microseconds is clock.microseconds
     assert bench.peers.measure.ratio is costs.ratio is clock.ratio
     assert bench.report.print_costs is tables.print_costs
@@ -123,6 +141,16 @@ def test_the_class_is_that_of_the_variables_of_the_models_that_were_timed():
     assert class_of(state(3.0, 4.0, steps=4), reference) == "-"
     assert class_of(state(3.0), reference) == "-"
     assert class_of(state(3.0, 4.0, dtype=np.float64), reference) == "-"
+
+
+def test_what_was_returned_is_compared_where_the_reference_returned_numbers():
+    model = build()
+    fitted = state_of(model, keras.callbacks.History())
+    predicted, another = state_of(model, [1.0, 2.0]), state_of(model, [1.0, 3.0])
+    assert fitted.returned == state_of(model).returned == state_of(model, [object()]).returned == []
+    assert class_of(predicted, fitted) == class_of(predicted, predicted) == "exact"
+    assert class_of(another, predicted).startswith("close, ")
+    assert class_of(fitted, predicted) == "-"
 
 
 # What is timed.
@@ -172,11 +200,158 @@ def test_cold_fits_train_a_new_model_every_round_and_trace_it_on_the_clock():
         return built[-1]
 
     scenario = dataclasses.replace(SMALL, build=build_and_count)
-    found = measure_cold(scenario, [MODEL_FIT, AUTO], rounds=3)
+    found = measure_cold(scenario, [MODEL_FIT, AUTO], ThisProcess(), rounds=3)
     assert len(built) == 6
     assert found.steps == 12
     assert found.engines[AUTO.name].exactness == "exact"
     assert found.engines[AUTO.name].first in found.engines[AUTO.name].seconds
+
+
+class Recording(ThisProcess):
+    """Writes down what it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def begin(self, scenario, engine):
+        self.asked.append(("begin", engine.name))
+        assert not self.trainings, "nothing else is held while a first fit is timed"
+        return super().begin(scenario, engine)
+
+    def end(self, engine):
+        self.asked.append(("end", engine))
+        super().end(engine)
+
+
+def test_a_cold_fit_begins_when_the_one_before_it_is_let_go_and_the_order_alternates():
+    place = Recording()
+    idle = [
+        dataclasses.replace(engine, fit=lambda model, **_: None) for engine in (MODEL_FIT, AUTO)
+    ]
+    measure_cold(SMALL, idle, place, rounds=2)
+    names = [MODEL_FIT.name, AUTO.name, AUTO.name, MODEL_FIT.name]
+    assert place.asked == [(what, name) for name in names for what in ("begin", "end")]
+
+
+def test_an_engine_begins_in_a_process_that_has_trained_nothing():
+    with ladder.OwnProcesses(1) as place:
+        first = place.begin(SMALL, AUTO)
+        assert first.steps == 12
+        assert place.call(AUTO.name, lambda training: os.getpid()) != os.getpid()
+        place.end(AUTO.name)
+
+
+def test_a_cold_engine_that_fails_is_named():
+    with pytest.raises(CandidateError, match="small: broken raised RuntimeError: no such engine"):
+        measure_cold(SMALL, [Engine("broken", fails), MODEL_FIT], ThisProcess(), rounds=1)
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_every_source_trains_a_hundred_steps():
+    model = mlp()
+    for workload in SOURCES:
+        before = int(model.optimizer.iterations)
+        seconds_of(keras.Model.fit, model, workload.scenario.data())
+        counted = int(model.optimizer.iterations) - before
+        assert counted in (100, 101), workload.name  # one more where the size is unknown
+
+
+def test_a_method_is_called_on_every_batch_in_turn_and_keeps_what_it_returned():
+    x, y = np.arange(7), np.arange(7) * 10
+    called = each_batch(lambda model, *batch: batch, None, x, y, batch_size=3)
+    assert [[array.tolist() for array in batch] for batch in called] == [
+        [[0, 1, 2], [0, 10, 20]],
+        [[3, 4, 5], [30, 40, 50]],
+        [[6], [60]],
+    ]
+    assert [len(batch) for batch in each_batch(lambda model, *batch: batch, None, x)] == [1]
+
+
+def test_a_method_is_timed_under_keras_and_under_ours():
+    for workload in METHODS:
+        engines = engines_for(workload, quick=True)
+        assert [engine.name for engine in engines] == [MODEL_FIT.name, AUTO.name]
+        assert engines == engines_for(workload, quick=False)
+        assert (engines[0].fit, engines[1].fit) == workload.methods
+
+
+def test_the_class_of_a_method_is_that_of_what_it_returned():
+    def predict_a_little_more(model, x, verbose):
+        return model.predict(x, verbose=verbose) + 1e-3
+
+    scenario = dataclasses.replace(SMALL, data=lambda: {"x": data()["x"]})
+    engines = [
+        dataclasses.replace(MODEL_FIT, fit=keras.Model.predict),
+        Engine("same", keras.Model.predict),
+        Engine("more", predict_a_little_more),
+    ]
+    found = measure(scenario, engines, ThisProcess(), rounds=3, seconds=1.0)
+    assert found.engines["same"].exactness == "exact"
+    assert found.engines["more"].exactness.startswith("close, ")
+
+
+def test_the_lowest_row_of_a_table_is_that_of_the_lowest_median():
+    rows = [
+        Costs(name, 1, {MODEL_FIT.name: Cost(1.0, [4.0]), AUTO.name: Cost(1.0, [seconds])})
+        for name, seconds in (("a", 2.0), ("b", 8.0), ("c", 1.0))
+    ]
+    assert median_and_lowest(rows, AUTO.name) == (2.0, rows[1])
+
+
+def test_kernels_are_ops_with_a_type_that_run_no_other_ops():
+    assert op_of("while/body/dense_1/MatMul:_MklMatMul") == "_MklMatMul"
+    for name in ("loop/while:While", "call:StatefulPartitionedCall", "EagerLocalExecute: Add"):
+        assert op_of(name) is None
+    assert op_of("ThreadpoolListener::Record") is None
+    events = [Event(0, 10, "a"), Event(5, 12, "b"), Event(20, 21, "c"), Event(20, 20, "d")]
+    assert covered(events[::-1]) == 13
+
+
+def test_kernels_take_part_of_a_fit_and_have_no_time_beyond_their_threads():
+    training = new_training(SMALL, STEP)
+    first_fits(training)
+    found = kernels(training)
+    assert (found.engine, found.steps) == ("step", 12)
+    assert 0 < found.busy < found.profiled
+    assert 0 < found.outside < 1
+    assert sum(found.ops.values()) == pytest.approx(found.at_once * found.busy)
+    assert any("MatMul" in op for op in found.ops)
+
+
+# Devices.
+
+
+def test_the_cpu_is_named_without_tf32():
+    assert device.is_here("cpu")
+    assert device.described("cpu") == {"device": "cpu", "name": None, "tf32": False}
+    assert device.in_words("cpu") == "device: CPU"
+
+
+def test_a_gpu_is_named_and_its_tf32_stated(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    details = {"device_name": "NVIDIA H100"}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+    tf32 = tf.config.experimental.tensor_float_32_execution_enabled()
+    assert device.described("gpu") == {"device": "gpu", "name": "NVIDIA H100", "tf32": tf32}
+    assert device.in_words("gpu") == f"device: GPU, NVIDIA H100, TF32 {'on' if tf32 else 'off'}"
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "tpu"])
+def test_without_a_device_nothing_is_measured_and_the_status_says_so(monkeypatch, wanted):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: [])
+    bench_app = typer.Typer()
+    bench_app.command()(main)
+    for command, arguments in (
+        (bench_app, []),
+        (bench_app, ["--quick"]),
+        (bench_app, ["--cold"]),
+        (app, ["throughput", "random_labels"]),
+        (app, ["throughput", "random_labels", "--detail"]),
+    ):
+        result = CliRunner().invoke(command, [*arguments, "--device", wanted])
+        assert result.exit_code == 2, result.output
+        assert ("sees no GPU here" if wanted == "gpu" else "'tpu'") in result.output
 
 
 @pytest.mark.parametrize("engine", ARRAYS_ONLY, ids=lambda engine: engine.name)
@@ -185,7 +360,7 @@ def test_loops_without_a_fit_take_the_steps_of_a_fit_and_trace_the_model_once_or
     for fits in (1, 2):
         training.seconds()
         assert int(training.model.optimizer.iterations) == 12 * fits
-    assert costs.first_fits(new_training(SMALL, engine)).traces <= 3
+    assert first_fits(new_training(SMALL, engine)).traces <= 3
 
 
 def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
@@ -300,7 +475,9 @@ def test_tables_of_bench_are_whole_at_80_columns():
     engines[BARE_STEP.name] = LONGEST
     found = Costs("tiny_validation", 123, engines, [], {"xla": "ValueError: no"})
     workload = Workload(dataclasses.replace(SMALL, name="tiny_validation"), {AUTO.name: 1.25})
-    text = rendered(lambda console: bench.report.print_goals(console, [(workload, found)]))
+    text = rendered(
+        lambda console: bench.report.print_speeds(console, [(workload, found)], "fits", PLANS)
+    )
     assert "109,756" in text
     assert " 1.25 " in text
     assert "tiny_validation under xla failed: ValueError: no" in text
@@ -319,6 +496,26 @@ def test_tables_of_bench_are_whole_at_80_columns():
         .replace(" ", "")
         .startswith("|`tiny_validation`|auto|10,976|10,976|")
     )
+
+
+def test_tables_of_first_fits_and_of_kernels_are_whole_at_80_columns():
+    found = Costs("transformer_10", 10, dict.fromkeys((MODEL_FIT.name, STEP.name), LONGEST))
+    workload = Workload(dataclasses.replace(SMALL, name="transformer_10"), {}, cold=True)
+    measured = [(workload, found)]
+    text = rendered(
+        lambda console: bench.report.print_speeds(console, measured, "cold", ["step"], cold=True)
+    )
+    assert text.splitlines()[-1].split()[:6] == (
+        ["transformer_10", "step", "13,500", "13,500", "1.00x", "1.00-1.00"]
+    )
+    text = rendered(lambda console: bench.report.print_summary(console, measured, ["step"]))
+    assert text.strip() == (
+        "step: median of the table 1.00x, lowest transformer_10 1.00x (1.00-1.00)"
+    )
+    ops = {"_MklNativeConv2DBackpropFilterWithBias": 12.0}
+    of = [Kernels(name, 8, 8.0, 16.0, 12.0, ops) for name in (MODEL_FIT.name, "step", "auto")]
+    text = rendered(lambda console: bench.report.print_kernels(console, {"resnet": of}))
+    assert "auto       1,000,000  2,000,000  1,500,000      25%     1.00" in text
 
 
 def test_the_table_of_peers_is_whole_at_80_columns():
@@ -355,6 +552,43 @@ def test_every_column_is_explained_with_the_function_that_computes_it():
     for row in rows:
         module, name = row[3].strip(" `").split(".")
         assert hasattr(importlib.import_module(f"compare.timing.{module}"), name), row
+
+
+def results(tmp_path, workloads, **more):
+    engines = dict.fromkeys((MODEL_FIT.name, STEP.name, AUTO.name), LONGEST)
+    found = {workload.name: Costs(workload.name, 10, engines) for workload in workloads}
+    about = device.described("cpu")
+    write_json(tmp_path / "r.json", date="2026-01-02", workloads=found, **about, **more)
+    return json.loads((tmp_path / "r.json").read_text())
+
+
+def test_pages_get_a_row_for_each_workload_from_the_json(tmp_path):
+    grown = bench.limits.Limits({100: 197.0, 100_000: 244.0}, {"model.fit": 2**30}, 2**27)
+    ways = (*SOURCES, *METHODS)
+    quick = results(tmp_path, (*WORKLOADS, *ways), limits=grown)
+    for table, workloads, read in (
+        (page.fits, WORKLOADS, quick),
+        (page.sources_and_methods, ways, quick),
+        (page.first_fits, COLD, results(tmp_path, COLD)),
+    ):
+        text = table(read)
+        rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+        assert rows == [workload.name for workload in workloads]
+        assert "2026-01-02" in text
+        assert "1.00x (1.00-1.00)" in text
+    assert "1,024 for `model.fit`" in page.fits(quick)
+    with pytest.raises(ValueError, match=r"expected every workload in the JSON, \['mlp_1'"):
+        page.first_fits(quick)
+
+
+def test_a_page_is_filled_between_its_markers_and_nowhere_else():
+    before = "a\n<!-- x -->\nold\n<!-- end of x -->\nb\n"
+    assert page.filled(before, "x", r"n\1w") == before.replace("old", r"n\1w")
+    with pytest.raises(ValueError, match="expected <!-- y -->"):
+        page.filled(before, "y", "new")
+    for _, path, marker, _ in page.TABLES:
+        text = (ROOT / path).read_text()
+        assert page.filled(text, marker, "new") != text
 
 
 def test_every_workload_has_its_row_of_figures():
