@@ -70,8 +70,8 @@ def symbolic_build(model: keras.Model, batch: Structure) -> None:
     model._symbolic_build(data_batch=batch)
 
 
-def build_optimizer(model: keras.Model) -> bool:
-    """Create the variables of the optimizer before a step is traced; return whether it did.
+def build_optimizer(model: keras.Model) -> None:
+    """Create the variables of the optimizer before a step is traced, if that can be done.
 
     Keras creates them while it traces the first step. A `tf.function` that creates variables is
     traced twice, so Keras traces the first step twice; ours is traced once.
@@ -84,13 +84,19 @@ def build_optimizer(model: keras.Model) -> bool:
     optimizer = model.optimizer
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if type(inner) not in _CREATE_VARIABLES_ONLY or optimizer.built or not model.trainable_weights:
-        return False
+        return
     if not all(layer.built for layer in model._flatten_layers()):
-        return False
+        return
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_weights)
     optimizer.built = True
-    return True
+
+
+def count_variables(model: keras.Model) -> int:
+    """Return the number of variables of a model, its optimizer and its metrics."""
+    optimizer = [] if model.optimizer is None else model.optimizer.variables
+    metrics = [variable for metric in every_metric(model) for variable in metric.variables]
+    return len(model.variables) + len(optimizer) + len(metrics)
 
 
 _CREATE_VARIABLES_ONLY = {

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from loop import step as steps
-from loop._keras import build_optimizer, every_metric, is_distributed, is_inherited
+from loop._keras import build_optimizer, count_variables, every_metric, is_distributed, is_inherited
 from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
@@ -95,6 +95,13 @@ class StepFunctions(NamedTuple):
     on_pass: Callable[[tf.data.Iterator], Logs]
     """Runs the step on the next batch of an iterator, drawn inside the graph. Matches Keras: an
     exhausted iterator fails within the step and may leave `optimizer.iterations` incremented."""
+
+    @property
+    def traces(self) -> int:
+        """How many times the step was traced; 0 if it runs eagerly."""
+        step: Any = self.on_batch
+        is_function = isinstance(step, tf.types.experimental.PolymorphicFunction)
+        return step.experimental_get_tracing_count() if is_function else 0
 
 
 class CompiledStep:
@@ -246,9 +253,13 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
-            traces_once = step is steps.train_step and build_optimizer(self.model)
-            with _repeated_warnings() if traces_once else contextlib.nullcontext():
-                compiled = CompiledStep(self.model, self.for_any_shape(), spec)
+            functions = self.for_any_shape()
+            if step is steps.train_step:
+                with _warning_as_often_as_keras(self.model, functions):
+                    build_optimizer(self.model)
+                    compiled = CompiledStep(self.model, functions, spec)
+            else:
+                compiled = CompiledStep(self.model, functions, spec)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)
             cache.compiled[key] = compiled
@@ -272,13 +283,16 @@ class ModelStep:
 
 
 @contextlib.contextmanager
-def _repeated_warnings() -> Iterator[None]:
-    """Issue each warning twice: Keras traces a step twice that is traced once here."""
+def _warning_as_often_as_keras(model: keras.Model, functions: StepFunctions) -> Iterator[None]:
+    """Issue each warning of a trace twice if Keras, which creates variables in it, traces twice."""
+    variables, traces = count_variables(model), functions.traces
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
+    traced_once = functions.traces - traces == 1
+    times = 2 if traced_once and count_variables(model) > variables else 1
     registry: dict[Any, int] = {}  # by default Python prints repeated warnings once
-    for warning in 2 * caught:
+    for warning in times * caught:
         message: Any = warning.message
         place = warning.filename, warning.lineno
         warnings.warn_explicit(message, warning.category, *place, registry=registry)
