@@ -10,7 +10,7 @@ import tensorflow as tf
 from loop.callbacks import with_defaults
 from loop.checks import check_one_process
 from loop.distribute import joined_replicas, source_for
-from loop.engine.compiled_step import PREDICT, cache_on
+from loop.engine.compiled_step import PREDICT, cache_on, called_flat
 from loop.engine.graphs import graph
 from loop.schedule import Schedule, capped_steps
 from loop.types import MAX_SECONDS, Batch, Horizon, Segment, StepFunction, Structure
@@ -121,7 +121,9 @@ def _build_predict_function(
         outputs = [predict_batch(batch) for batch in batches]
         return keras.tree.map_structure(lambda *parts: _concatenated(parts), *outputs)
 
-    return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
+    if model.run_eagerly:
+        return on_batches
+    return called_flat(model, graph(on_batches, jit_compile=None))
 
 
 def _concatenated(parts: Sequence[Any]) -> Any:

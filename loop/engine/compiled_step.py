@@ -20,6 +20,7 @@ from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.engine.climb import SingleSteps
 from loop.engine.graphs import (
+    FlatFunction,
     concrete,
     flat_call,
     graph,
@@ -89,6 +90,9 @@ class StepFunctions(NamedTuple):
 
     on_batch: Callable[[Batch], Logs]
     """Runs the step on a batch: a `tf.function`, or plain Python if the model runs eagerly."""
+
+    flat: Callable[[Batch], Logs]
+    """The same, called flat: see `FlatFunction`."""
 
     on_pass: Callable[[tf.data.Iterator], Logs]
     """Runs the step on the next batch of an iterator, drawn inside the graph. Matches Keras: an
@@ -292,4 +296,9 @@ def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:
     def on_pass(batches: tf.data.Iterator) -> Logs:
         return compiled(without_optionals(batches.get_next()))
 
-    return StepFunctions(compiled, graph(on_pass, jit_compile=None))
+    return StepFunctions(compiled, called_flat(model, compiled), graph(on_pass, jit_compile=None))
+
+
+def called_flat(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function called flat; unchanged if the model runs eagerly or on replicas."""
+    return function if model.run_eagerly or is_distributed(model) else FlatFunction(function)
