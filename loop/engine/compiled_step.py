@@ -200,15 +200,13 @@ class Cache:
         step_of_model: The step function for the model, looked up once.
         functions: Steps that are traced for each new shape, by step function.
         compiled: Steps compiled for one spec.
-        predictions: Calls that predict several batches, by step function.
+        predictions: The `loop.engine.predictions.PredictFunction` of each step function.
     """
 
     step_of_model: StepFunction | None = None
     functions: dict[StepFunction, StepFunctions] = field(default_factory=dict)
     compiled: dict[StepKey, CompiledStep] = field(default_factory=dict)
-    predictions: dict[StepFunction, Callable[[list[Batch]], Structure]] = field(
-        default_factory=dict
-    )
+    predictions: dict[StepFunction, Any] = field(default_factory=dict)
 
 
 def cache_on(function: Any) -> Cache:

@@ -93,10 +93,21 @@ class FlatFunction:
         picked = self._graphs().get(tuple(kinds))
         if picked is None:
             outputs = self.function(argument)
-            self._graphs()[tuple(kinds)] = self.function.get_concrete_function(argument)
+            self.pick(argument)
             return outputs
         tensors = [tf.convert_to_tensor(leaf) for leaf in leaves]
         return picked.inference_fn.call_preflattened([*tensors, *picked.captured_inputs])
+
+    def pick(self, argument: Structure) -> Any:
+        """Return the concrete function that runs for an argument, tracing it if there is none."""
+        kinds: list[Hashable] = []
+        is_known = _flatten(argument, [], kinds)
+        if is_known and tuple(kinds) in self._graphs():
+            return self._picked[tuple(kinds)]
+        picked = self.function.get_concrete_function(argument)
+        if is_known:
+            self._graphs()[tuple(kinds)] = picked
+        return picked
 
     def _graphs(self) -> dict[Hashable, Any]:
         """Return the graph picked for each kind of argument; {} after another trace."""
@@ -152,7 +163,12 @@ def why_not_in_a_loop(step: Any) -> str | None:
             return f"the log {name!r} of the step is no tensor of a fixed shape"
         if log.dtype == tf.bfloat16:
             return f"the log {name!r} of the step is of bfloat16, which Keras leaves a tensor"
-    for op_type in op_types(step):
+    return why_alone(step)
+
+
+def why_alone(function: Any) -> str | None:
+    """Return why a concrete function must run alone in a call, by its ops; None if it need not."""
+    for op_type in op_types(function):
         if op_type.startswith("Write") and op_type.endswith("Summary"):
             return "the step writes summaries, which read the number of the step from Python"
         if op_type in ("PyFunc", "EagerPyFunc"):

@@ -136,7 +136,7 @@ def test_a_second_call_on_the_same_shapes_looks_no_graph_up():
     flat_functions = [
         ModelStep(model, TRAIN).for_any_shape().flat,
         ModelStep(model, TEST).for_any_shape().flat,
-        predict_function(model),
+        predict_function(model).function,
     ]
     for flat in flat_functions:
         flat.function = Noting(flat.function, looked_up)
