@@ -246,8 +246,6 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
-            if step is steps.train_step:
-                build_optimizer(self.model)
             compiled = CompiledStep(self.model, self.for_any_shape(), spec)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)
@@ -259,6 +257,8 @@ class ModelStep:
         cache = cache_on(self.keras_function)
         step = self._step(cache)
         if step not in cache.functions:
+            if step is steps.train_step:
+                build_optimizer(self.model)
             cache.functions[step] = _functions(self.model, step)
         return cache.functions[step]
 

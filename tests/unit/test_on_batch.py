@@ -128,6 +128,17 @@ def test_a_second_call_on_the_same_shapes_traces_nothing():
     assert len(traces) == first
 
 
+def test_the_first_call_traces_the_step_once():
+    model = new_model()
+    for _ in range(2):
+        loop.train_on_batch(model, *batch()), loop.test_on_batch(model, *batch())
+        loop.predict_on_batch(model, batch()[0])
+    for kind in (TRAIN, TEST):
+        flat = ModelStep(model, kind).for_any_shape().flat
+        assert flat.function.experimental_get_tracing_count() == 1
+    assert predict_function(model).function.function.experimental_get_tracing_count() == 1
+
+
 def test_a_second_call_on_the_same_shapes_looks_no_graph_up():
     model, looked_up = new_model(), []
     x, y = batch()
