@@ -1,7 +1,7 @@
 """Compiles Python functions to TensorFlow graphs, calls them, and finds what must not be looped."""
 
 import itertools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import numpy as np
@@ -149,9 +149,18 @@ def _flatten(structure: Structure, leaves: list[Any], kinds: list[Hashable]) -> 
 
 def op_types(function: Any) -> set[str]:
     """Return the types of all ops in a concrete function and in the functions that it calls."""
+    return {node.op for node in _nodes(function)}
+
+
+def count_ops(function: Any) -> int:
+    """Return the number of ops in a concrete function and in the functions that it calls."""
+    return len(list(_nodes(function)))
+
+
+def _nodes(function: Any) -> Iterator[Any]:
+    """Return an iterator over the ops of a concrete function and of the functions it calls."""
     graph_def = function.graph.as_graph_def()
-    nodes = itertools.chain(graph_def.node, *(f.node_def for f in graph_def.library.function))
-    return {node.op for node in nodes}
+    return itertools.chain(graph_def.node, *(f.node_def for f in graph_def.library.function))
 
 
 def why_not_in_a_loop(step: Any) -> str | None:
