@@ -115,6 +115,17 @@ def test_a_short_fit_times_nothing(timed, model):
     assert "20,000 steps" in str(found)
 
 
+def test_a_short_fit_builds_what_plan_auto_builds():
+    built = []
+    for plan in ("auto", "fastest"):
+        model = new_model()
+        loop.fit(model, **SMALL, epochs=2, plan=plan)
+        built.append(
+            [key.runs for key in compiled_of(model, make_source(X[:100], Y[:100])).programs]
+        )
+    assert built[0] == built[1]
+
+
 def test_a_long_fit_tries_what_may_pay_back_within_its_share(timed, model):
     found = found_for(model, measure.MIN_STEPS)  # of 3 seconds each
     assert timed == ["fused", "xla", "fused over XLA steps"]
