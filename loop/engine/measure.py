@@ -88,7 +88,7 @@ class Costs:
     spent: float = 0
 
     def budget(self) -> float:
-        """Return the seconds that may still be spent; infinite for an infinite number of steps."""
+        """Return the seconds that may still be spent, once the exact step is timed."""
         return SHARE * self.steps * self.seconds.get(FUSED, 0.0) - self.spent
 
 
