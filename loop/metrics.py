@@ -4,10 +4,19 @@ Metrics are updated with the predictions of the training forward pass, made befo
 updated. The log `loss` is a mean over samples: the objective of each batch is weighted by its size.
 """
 
+from functools import lru_cache
+
 import keras
 import tensorflow as tf
 
-from loop._keras import every_metric, flat_outputs, is_inherited, loss_tracker, output_metrics
+from loop._keras import (
+    every_metric,
+    flat_outputs,
+    is_distributed,
+    is_inherited,
+    loss_tracker,
+    output_metrics,
+)
 from loop.types import Logs, Structure
 
 
@@ -59,6 +68,41 @@ def update_metrics(
             for metric in metrics:
                 metric.update_state(*pair, sample_weight=weight)
     return model.get_metrics_result()
+
+
+def reset_metrics(model: keras.Model) -> None:
+    """Reset the metrics as `model.reset_metrics` does, with a single op for each variable.
+
+    A model that overrides `reset_metrics`, and a metric that overrides `reset_state`, reset
+    themselves, and so do the metrics of replicas.
+
+    Mirrors: keras.Model.reset_metrics
+    """
+    if is_distributed(model) or not is_inherited(model.reset_metrics, keras.Model.reset_metrics):
+        model.reset_metrics()
+        return
+    for metric in every_metric(model):
+        if is_inherited(metric.reset_state, keras.metrics.Mean.reset_state):
+            _set_to_zero([metric.total, metric.count])
+        elif is_inherited(metric.reset_state, keras.metrics.Metric.reset_state):
+            _set_to_zero(metric.variables)
+        else:
+            metric.reset_state()
+
+
+def _set_to_zero(variables: list[keras.Variable]) -> None:
+    """Set the variables of a metric to zero."""
+    for variable in variables:
+        zeros = _zeros(tuple(variable.shape), variable.dtype)
+        if isinstance(variable.value, tf.Variable):
+            tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=zeros)
+        else:  # no variable of Keras
+            variable.assign(zeros)
+
+
+@lru_cache(maxsize=256)
+def _zeros(shape: tuple[int, ...], dtype: str) -> tf.Tensor:
+    return tf.zeros(shape, dtype)
 
 
 def epoch_logs(model: keras.Model, logs: Logs) -> Logs:

@@ -10,7 +10,7 @@ from loop.callbacks import python_logs
 from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
 from loop.engine.compiled_step import TEST, TRAIN, ModelStep
-from loop.metrics import in_metric_order
+from loop.metrics import in_metric_order, reset_metrics
 from loop.predict import as_numpy, predict_function
 from loop.types import Batch, Logs, StepFunction, Structure
 
@@ -118,6 +118,6 @@ def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
 def _on_batch(step: ModelStep, batch: Batch) -> Logs:
     """Reset the metrics, run the step on a batch and return its logs as floats."""
     check_one_process(step.model)
-    on_batch = step.for_any_shape().on_batch
-    step.model.reset_metrics()
+    on_batch = step.for_any_shape().flat
+    reset_metrics(step.model)
     return python_logs(on_batch(batch))  # waits for the device

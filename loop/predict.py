@@ -7,13 +7,17 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop.callbacks import with_defaults
+from loop.callbacks import BatchHooks, ProgressBar, with_defaults
 from loop.checks import check_one_process
 from loop.distribute import joined_replicas, source_for
-from loop.engine.compiled_step import PREDICT, cache_on
+from loop.engine.compiled_step import PREDICT, cache_on, called_flat
 from loop.engine.graphs import graph
+from loop.engine.predictions import PredictFunction
 from loop.schedule import Schedule, capped_steps
 from loop.types import MAX_SECONDS, Batch, Horizon, Segment, StepFunction, Structure
+
+BARS = (keras.callbacks.ProgbarLogger, ProgressBar)
+"""The callbacks whose hooks for batches neither read predictions nor change anything."""
 
 
 def predict(
@@ -48,20 +52,26 @@ def predict(
     """
     check_one_process(model)
     steps = capped_steps(steps)
-    source = source_for(model, x, batch_size=batch_size, steps=steps)
+    source: Any = source_for(model, x, batch_size=batch_size, steps=steps)
     schedule = Schedule(source, steps, model.steps_per_execution)
     completed = with_defaults(callbacks, model, verbose, epochs=1, steps=schedule.num_batches)
-    on_batches = predict_function(model)
+    predict_batches = predict_function(model)
+    may_loop = model.steps_per_execution == 1 and predict_batches.may_loop(source)
+    horizon = _between_bars(completed.predicting) if may_loop else _one_execution
     model.stop_predicting = False
     completed.on_predict_begin()
     outputs: list[Structure] = []
     hooks = completed.predicting
     with schedule.until_out_of_data():
-        for segment in schedule.segments(_one_execution):
+        for segment in schedule.segments(horizon):
             hooks.begin(segment.first)
-            outputs.append(on_batches(_batches(segment)))
-            last = schedule.advance(segment.steps)
-            hooks.end(last, [{"outputs": outputs[-1]}])
+            if may_loop:
+                count, predictions = predict_batches.run(source, segment)
+            else:
+                count, predictions = segment.steps, predict_batches(_batches(segment))
+            outputs.append(predictions)
+            last = schedule.advance(count)
+            hooks.end(last, [{"outputs": predictions}])
             if model.stop_predicting:
                 break
     completed.on_predict_end()
@@ -75,6 +85,20 @@ def predict(
 def _one_execution(step: int) -> Horizon:
     """Return control after every execution, because every call returns its predictions."""
     return Horizon(step, MAX_SECONDS)
+
+
+def _between_bars(hooks: BatchHooks) -> Callable[[int], Horizon]:
+    """Return a function from the next step to how far a call of many batches may run.
+
+    Callbacks with hooks for batches need control after each, and its predictions; a progress bar
+    needs neither.
+    """
+
+    def horizon(step: int) -> Horizon:
+        is_watched = any(type(callback) not in BARS for callback in hooks.listeners)
+        return _one_execution(step) if is_watched else hooks.horizon(step)
+
+    return horizon
 
 
 def _batches(segment: Segment) -> list[Batch]:
@@ -91,7 +115,7 @@ def as_numpy(output: Structure) -> Structure:
     return output.numpy() if isinstance(output, tf.Tensor) else output
 
 
-def predict_function(model: keras.Model) -> Callable[[list[Batch]], Structure]:
+def predict_function(model: keras.Model) -> PredictFunction:
     """Return the cached function from several batches to their predictions, `[samples, ...]`.
 
     Matches Keras: it is traced for each new shape, so full and short batches have a graph each.
@@ -106,9 +130,7 @@ def predict_function(model: keras.Model) -> Callable[[list[Batch]], Structure]:
     return predictions[step]
 
 
-def _build_predict_function(
-    model: keras.Model, step: StepFunction
-) -> Callable[[list[Batch]], Structure]:
+def _build_predict_function(model: keras.Model, step: StepFunction) -> PredictFunction:
     """Build the function: one graph predicts and concatenates; with `jit_compile` steps use XLA."""
 
     def on_batch(batch: Batch) -> Structure:
@@ -121,7 +143,8 @@ def _build_predict_function(
         outputs = [predict_batch(batch) for batch in batches]
         return keras.tree.map_structure(lambda *parts: _concatenated(parts), *outputs)
 
-    return on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
+    compiled = on_batches if model.run_eagerly else graph(on_batches, jit_compile=None)
+    return PredictFunction(called_flat(model, compiled), jit_compile)
 
 
 def _concatenated(parts: Sequence[Any]) -> Any:

@@ -32,7 +32,7 @@ step      one call per batch, as in Keras
 fused     as many steps per call as callbacks allow: Keras's bits
 xla       fused and compiled with XLA: the bits of `jit_compile=True`, or close to them
 auto      fused where the step allows it, else step: Keras's bits
-fastest   the compilation that was fastest in a few timed steps of this model
+fastest   the compilation under which the fit takes least, by a few timed steps of this model
 """
 
 

@@ -39,7 +39,7 @@ PREDICTING: Hooks = ("on_predict_batch_begin", "on_predict_batch_end")
 VALIDATION: Hooks = ("on_test_begin", "on_test_end")
 EPOCHS: Hooks = ("on_epoch_begin", "on_epoch_end")
 
-_HOOKS_WITH_CADENCE = {*TRAINING, *TESTING, *EPOCHS}
+_HOOKS_WITH_CADENCE = {*TRAINING, *TESTING, *PREDICTING, *EPOCHS}
 """Hooks that a cadence of the class describes, unless the instance sets a hook of its own."""
 
 

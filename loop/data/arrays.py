@@ -136,12 +136,14 @@ class ArraySource:
 
         The batch size is static exactly if it is static in `spec`.
         """
-        if self.last_is_short:
-            arrays, order = inputs
-            start = place * self.batch_size
-            end = tf.minimum(start + self.batch_size, tf.size(order, tf.int64))
-            return self._take(arrays, order[start:end])
-        return self.draw_full(inputs, place)
+        return (self.draw_any if self.last_is_short else self.draw_full)(inputs, place)
+
+    def draw_any(self, inputs: Structure, place: tf.Tensor) -> Batch:
+        """Return a full or a short batch, leaves `[batch, ...]`; its size is not static."""
+        arrays, order = inputs
+        start = place * self.batch_size
+        end = tf.minimum(start + self.batch_size, tf.size(order, tf.int64))
+        return self._take(arrays, order[start:end])
 
     def draw_full(self, inputs: Structure, place: tf.Tensor) -> Batch:
         """Return a full batch, leaves `[batch_size, ...]`, with static shapes (XLA needs them)."""

@@ -60,7 +60,7 @@ class SingleSteps:
         self.first: float | None = None
         self.around: float | None = None
 
-    def pays(self, program: Larger, left: int) -> bool:
+    def pays(self, program: Larger, left: float) -> bool:
         """Return whether a larger program pays for itself.
 
         Args:

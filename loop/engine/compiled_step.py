@@ -22,6 +22,7 @@ from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.engine.climb import SingleSteps
 from loop.engine.graphs import (
+    FlatFunction,
     concrete,
     flat_call,
     graph,
@@ -91,6 +92,9 @@ class StepFunctions(NamedTuple):
 
     on_batch: Callable[[Batch], Logs]
     """Runs the step on a batch: a `tf.function`, or plain Python if the model runs eagerly."""
+
+    flat: Callable[[Batch], Logs]
+    """The same, called flat: see `FlatFunction`."""
 
     on_pass: Callable[[tf.data.Iterator], Logs]
     """Runs the step on the next batch of an iterator, drawn inside the graph. Matches Keras: an
@@ -205,15 +209,13 @@ class Cache:
         step_of_model: The step function for the model, looked up once.
         functions: Steps that are traced for each new shape, by step function.
         compiled: Steps compiled for one spec.
-        predictions: Calls that predict several batches, by step function.
+        predictions: The `loop.engine.predictions.PredictFunction` of each step function.
     """
 
     step_of_model: StepFunction | None = None
     functions: dict[StepFunction, StepFunctions] = field(default_factory=dict)
     compiled: dict[StepKey, CompiledStep] = field(default_factory=dict)
-    predictions: dict[StepFunction, Callable[[list[Batch]], Structure]] = field(
-        default_factory=dict
-    )
+    predictions: dict[StepFunction, Any] = field(default_factory=dict)
 
 
 def cache_on(function: Any) -> Cache:
@@ -253,23 +255,39 @@ class ModelStep:
         step = self._step(cache)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
-            functions = self.for_any_shape()
-            if step is steps.train_step:
-                with _warning_as_often_as_keras(self.model, functions):
-                    build_optimizer(self.model)
-                    compiled = CompiledStep(self.model, functions, spec)
-            else:
-                compiled = CompiledStep(self.model, functions, spec)
+            with self._warning_as_often_as_keras(cache, step):
+                compiled = CompiledStep(self.model, self.for_any_shape(), spec)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)
             cache.compiled[key] = compiled
         return cache.compiled[key]
+
+    @contextlib.contextmanager
+    def _warning_as_often_as_keras(self, cache: Cache, step: StepFunction) -> Iterator[None]:
+        """Issue each warning of a trace twice if Keras, creating variables in it, traces twice."""
+        if step is not steps.train_step:
+            yield
+            return
+        variables = count_variables(self.model)
+        traces = cache.functions[step].traces if step in cache.functions else 0
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+        traced_once = cache.functions[step].traces - traces == 1
+        times = 2 if traced_once and count_variables(self.model) > variables else 1
+        registry: dict[Any, int] = {}  # by default Python prints repeated warnings once
+        for warning in times * caught:
+            message: Any = warning.message
+            place = warning.filename, warning.lineno
+            warnings.warn_explicit(message, warning.category, *place, registry=registry)
 
     def for_any_shape(self) -> StepFunctions:
         """Return the step as functions that are traced for each new shape of their arguments."""
         cache = cache_on(self.keras_function)
         step = self._step(cache)
         if step not in cache.functions:
+            if step is steps.train_step:
+                build_optimizer(self.model)
             cache.functions[step] = _functions(self.model, step)
         return cache.functions[step]
 
@@ -280,22 +298,6 @@ class ModelStep:
         if cache.step_of_model is None:
             cache.step_of_model = self.kind.step_of(self.model)
         return cache.step_of_model
-
-
-@contextlib.contextmanager
-def _warning_as_often_as_keras(model: keras.Model, functions: StepFunctions) -> Iterator[None]:
-    """Issue each warning of a trace twice if Keras, which creates variables in it, traces twice."""
-    variables, traces = count_variables(model), functions.traces
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    traced_once = functions.traces - traces == 1
-    times = 2 if traced_once and count_variables(model) > variables else 1
-    registry: dict[Any, int] = {}  # by default Python prints repeated warnings once
-    for warning in times * caught:
-        message: Any = warning.message
-        place = warning.filename, warning.lineno
-        warnings.warn_explicit(message, warning.category, *place, registry=registry)
 
 
 def check_logs(step: Any) -> None:
@@ -321,4 +323,9 @@ def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:
     def on_pass(batches: tf.data.Iterator) -> Logs:
         return compiled(without_optionals(batches.get_next()))
 
-    return StepFunctions(compiled, graph(on_pass, jit_compile=None))
+    return StepFunctions(compiled, called_flat(model, compiled), graph(on_pass, jit_compile=None))
+
+
+def called_flat(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function called flat; unchanged if the model runs eagerly or on replicas."""
+    return function if model.run_eagerly or is_distributed(model) else FlatFunction(function)

@@ -1,14 +1,21 @@
 """Compiles Python functions to TensorFlow graphs, calls them, and finds what must not be looped."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from loop.types import Structure
 
 SUMS = ("Add", "AddV2", "AddN")
+
+NUMBERS = "biufc"
+"""The kinds of NumPy dtypes that become tensors of the same dtype: booleans and numbers."""
+
+MOST_SIGNATURES = 1024
+"""The most kinds of arguments that a `FlatFunction` remembers, as many as a `tf.function` does."""
 
 
 def graph(function: Callable[..., Any], jit_compile: bool | None) -> Callable[..., Any]:
@@ -60,11 +67,101 @@ def _filled(template: Structure, values: list) -> Structure:
     return values[template]
 
 
+class FlatFunction:
+    """A `tf.function` of one argument that is called flat for arguments like an earlier one.
+
+    The first call for a structure, its dtypes and shapes goes through the `tf.function`, which
+    traces if it must and picks a graph. Later calls go straight to that graph: TensorFlow spends
+    two thirds of a small call on looking it up. Another trace may change which graph TensorFlow
+    picks, so it empties the cache.
+
+    Attributes:
+        function: The `tf.function`.
+    """
+
+    def __init__(self, function: Any):
+        self.function = function
+        self._picked: dict[Hashable, Any] = {}
+        self._traces = 0
+
+    def __call__(self, argument: Structure) -> Structure:
+        """Return what the function returns for an argument, in the same structure."""
+        leaves: list[Any] = []
+        kinds: list[Hashable] = []
+        is_eager = tf.config.functions_run_eagerly() or not tf.executing_eagerly()
+        if is_eager or tf.distribute.has_strategy() or not _flatten(argument, leaves, kinds):
+            return self.function(argument)
+        picked = self._graphs().get(tuple(kinds))
+        if picked is None:
+            outputs = self.function(argument)
+            self.pick(argument)
+            return outputs
+        tensors = [tf.convert_to_tensor(leaf) for leaf in leaves]
+        return picked.inference_fn.call_preflattened([*tensors, *picked.captured_inputs])
+
+    def pick(self, argument: Structure) -> Any:
+        """Return the concrete function that runs for an argument, tracing it if there is none."""
+        kinds: list[Hashable] = []
+        is_known = _flatten(argument, [], kinds)
+        if is_known and tuple(kinds) in self._graphs():
+            return self._picked[tuple(kinds)]
+        picked = self.function.get_concrete_function(argument)
+        if is_known:
+            self._graphs()[tuple(kinds)] = picked
+        return picked
+
+    def _graphs(self) -> dict[Hashable, Any]:
+        """Return the graph picked for each kind of argument; {} after another trace."""
+        traces = self.function.experimental_get_tracing_count()
+        if traces != self._traces or len(self._picked) >= MOST_SIGNATURES:
+            self._picked.clear()
+            self._traces = traces
+        return self._picked
+
+
+def _flatten(structure: Structure, leaves: list[Any], kinds: list[Hashable]) -> bool:
+    """Append the arrays and tensors of a structure, and what TensorFlow picks a graph by.
+
+    Args:
+        structure: An argument of a `tf.function`.
+        leaves: Gets the arrays and tensors, in the order of the inputs of a graph.
+        kinds: Gets the dtype and shape of each of them, and the containers around them.
+
+    Returns:
+        Whether all parts are known kinds: NumPy arrays of numbers, tensors, None and tuples, lists
+        and dicts of them. TensorFlow treats others by further rules.
+    """
+    kind = type(structure)
+    if structure is None:
+        kinds.append(None)
+        return True
+    if kind is np.ndarray or isinstance(structure, tf.Tensor):
+        leaves.append(structure)
+        kinds.append((structure.dtype, structure.shape))
+        return kind is not np.ndarray or structure.dtype.kind in NUMBERS
+    if kind is dict and all(type(name) is str for name in structure):
+        kinds.append((dict, *sorted(structure)))
+        return all(_flatten(structure[name], leaves, kinds) for name in sorted(structure))
+    if kind is tuple or kind is list:
+        kinds.append((kind, len(structure)))
+        return all(_flatten(part, leaves, kinds) for part in structure)
+    return False
+
+
 def op_types(function: Any) -> set[str]:
     """Return the types of all ops in a concrete function and in the functions that it calls."""
+    return {node.op for node in _nodes(function)}
+
+
+def count_ops(function: Any) -> int:
+    """Return the number of ops in a concrete function and in the functions that it calls."""
+    return len(list(_nodes(function)))
+
+
+def _nodes(function: Any) -> Iterator[Any]:
+    """Return an iterator over the ops of a concrete function and of the functions it calls."""
     graph_def = function.graph.as_graph_def()
-    nodes = itertools.chain(graph_def.node, *(f.node_def for f in graph_def.library.function))
-    return {node.op for node in nodes}
+    return itertools.chain(graph_def.node, *(f.node_def for f in graph_def.library.function))
 
 
 def why_not_in_a_loop(step: Any) -> str | None:
@@ -76,7 +173,12 @@ def why_not_in_a_loop(step: Any) -> str | None:
             return f"the log {name!r} of the step is no tensor of a fixed shape"
         if log.dtype == tf.bfloat16:
             return f"the log {name!r} of the step is of bfloat16, which Keras leaves a tensor"
-    for op_type in op_types(step):
+    return why_alone(step)
+
+
+def why_alone(function: Any) -> str | None:
+    """Return why a concrete function must run alone in a call, by its ops; None if it need not."""
+    for op_type in op_types(function):
         if op_type.startswith("Write") and op_type.endswith("Summary"):
             return "the step writes summaries, which read the number of the step from Python"
         if op_type in ("PyFunc", "EagerPyFunc"):

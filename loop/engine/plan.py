@@ -1,5 +1,6 @@
 """Decides, before the first batch, which programs a fit may use, and keeps the reasons."""
 
+import math
 from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
@@ -59,7 +60,12 @@ class OnePass(NamedTuple):
 
 
 def decide(
-    plan: str, step: ModelStep, source: Source, one_pass: OnePass, report: Callable[[str], None]
+    plan: str,
+    step: ModelStep,
+    source: Source,
+    one_pass: OnePass,
+    report: Callable[[str], None],
+    steps: float = math.inf,
 ) -> Decision:
     """Decide which programs may run a step on the batches of a source. Traces the step.
 
@@ -69,6 +75,7 @@ def decide(
         source: The source of the batches.
         one_pass: Whether an epoch runs within one pass over the source.
         report: Prints the measurements of plan "fastest".
+        steps: The steps to run; infinite if plan "fastest" is to measure without a limit.
 
     Raises:
         ValueError: The plan requires many steps per call, and this step must run one by one.
@@ -78,12 +85,12 @@ def decide(
         compiled = step.compiled(source.spec)
         reason = _why_step_by_step(compiled, keeps_bits=plan in ("auto", "fused"))
     if reason is not None:
-        if plan not in ("auto", "step"):
+        if plan in ("fused", "xla") or (plan == "fastest" and why_untraced(step, source)):
             raise cannot_fuse(plan, reason)
         return Decision(FUSED, (Limit(Reach.STEP, reason),))
     limits = tuple(_limits_on_epochs(compiled, source, one_pass))
     if plan == "fastest":
-        measurements = measured(compiled, source, step.kind.function, report)
+        measurements = measured(compiled, source, step.kind.function, report, steps)
         return Decision(measurements.compilation, limits, measurements)
     if plan == "xla":
         return Decision(possible_compilations(compiled, source)[0][-1], limits)

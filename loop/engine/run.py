@@ -15,7 +15,7 @@ from loop.engine.graphs import is_graph
 from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
 from loop.engine.loops import DRAW, MAX_EPOCHS, MAX_RECORDED, Progress, Span
 from loop.engine.plan import Decision, OnePass, Reach, decide
-from loop.engine.program import Programs, row
+from loop.engine.program import FUSED, Programs, row
 from loop.types import (
     MAX_SECONDS,
     Horizon,
@@ -37,7 +37,8 @@ class Runner:
         plan: One of `loop.types.PLANS`.
         one_pass: Whether an epoch runs within one pass over the source.
         validation: The runner of the validation of a fit; None without validation.
-        steps_left: The steps left to run; 0 if unknown.
+        steps_left: The steps left to run; 0 if unknown, infinite if plan "fastest" is to measure
+            without a limit.
         expects_whole_epochs: Whether later calls may run whole epochs, with a program of their own.
     """
 
@@ -49,7 +50,7 @@ class Runner:
         one_pass: OnePass,
         report: Callable[[str], None],
         validation: "Runner | None" = None,
-        steps_left: int = 0,
+        steps_left: float = 0,
     ):
         self.step = step
         self.source = source
@@ -76,12 +77,21 @@ class Runner:
             tf.config.functions_run_eagerly(),
         )
         if self._decision is None or self._decided_for != functions:
-            self._decision = decide(self.plan, self.step, self.source, self.one_pass, self._report)
+            self._decision = decide(
+                self.plan, self.step, self.source, self.one_pass, self._report, self.steps_left
+            )
             self._decided_for = functions
             self._programs = self._test_programs = None
             if self.validation is not None and self.plan not in ("auto", "step"):
                 self.validation.decide()  # raises, before training, if validation cannot fuse
         return self._decision
+
+    @property
+    def _climbs(self) -> bool:
+        """Whether to begin with single steps: under "auto", and where "fastest" picks no XLA."""
+        if self.plan == "fastest":
+            return self.decide().compilation == FUSED
+        return self.plan == "auto"
 
     def programs(self) -> Programs:
         """Return the programs of the current decision."""
@@ -124,7 +134,7 @@ class Runner:
         if self.validation is not None and validation is not None and validation.is_due(epoch):
             test_steps = self.validation.one_pass.steps or 0
         self._expect(epoch + 1 < epochs)
-        if self.plan == "auto" and not self._whole_epochs_pay(epochs - epoch):
+        if self._climbs and not self._whole_epochs_pay(epochs - epoch):
             return None
         return epochs_ahead(callbacks, validation, epoch, epochs), test_steps
 
@@ -184,7 +194,7 @@ class Runner:
             segment: The steps to run.
             ran: How many of them have run.
         """
-        if self.plan != "auto":
+        if not self._climbs:
             return True
         programs, left = self.programs(), self.steps_left
         if _is_watched(segment):

@@ -19,9 +19,9 @@ from loop.engine import program
 from loop.engine.climb import SingleSteps
 from loop.engine.compiled_step import TRAIN, ModelStep
 from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED
-from loop.engine.measure import measured, possible_compilations
-from loop.engine.plan import OnePass, decide
-from loop.engine.program import COMPILATIONS, Programs, StepTimer
+from loop.engine.measure import possible_compilations
+from loop.engine.plan import OnePass
+from loop.engine.program import Programs, StepTimer
 from loop.engine.run import Runner
 from loop.types import Horizon, Segment
 
@@ -514,15 +514,6 @@ def test_the_hook_set_on_a_history_is_called_at_every_epoch(model):
     assert len(set(seen)) == 4
 
 
-def test_fastest_leaves_a_dataset_alone_and_trains_on_it(model):
-    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32)
-    said = loop.explain(model, dataset, shuffle=False, plan="fastest").measured
-    assert "would draw from the dataset" in said
-    history = loop.fit(model, dataset, shuffle=False, verbose=0, plan="fastest")
-    assert len(history.history["loss"]) == 1
-    loop.evaluate(model, dataset, verbose=0, plan="fastest")
-
-
 # XLA, and what is measured.
 
 
@@ -532,46 +523,8 @@ def test_plan_xla_has_the_bits_of_keras_with_jit_compile(name):
     assert not found_apart(scenario, partial(loop.fit, plan="xla"))
 
 
-def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, capsys):
-    before = [variable.numpy() for variable in model.variables]
-    found = loop.explain(model, **SMALL, plan="fastest")
-    assert found.plan in COMPILATIONS
-    assert "us" in found.measured
-    for value, variable in zip(before, model.variables, strict=True):
-        np.testing.assert_array_equal(value, variable.numpy())
-    assert int(model.optimizer.iterations) == 0
-    said = "fastest for train_function: "
-    loop.fit(model, **{**SMALL, "verbose": 2}, plan="fastest")
-    assert said not in capsys.readouterr().out, "it was measured before"
-    model.compile("adam", "binary_crossentropy")
-    loop.fit(model, **{**SMALL, "verbose": 2}, plan="fastest")
-    assert said in capsys.readouterr().out
-
-
 def compiled_of(model, source):
     return ModelStep(model, TRAIN).compiled(source.spec)
-
-
-def test_fastest_picks_the_compilation_that_took_least(monkeypatch, model):
-    took = {"fused": 3.0, "fused over XLA steps": 2.0, "xla": 5.0}
-    monkeypatch.setattr("loop.engine.measure._seconds_per_step", lambda *_: took[_[-1]])
-    source = make_source(X, Y)
-    decision = decide("fastest", ModelStep(model, TRAIN), source, OnePass(5), print)
-    assert decision.compilation == "fused over XLA steps"
-
-
-def test_a_compilation_that_fails_is_never_picked_and_is_named(monkeypatch, model):
-    def seconds(_compiled, _source, compilation):
-        if compilation != "fused":
-            raise tf.errors.InvalidArgumentError(None, None, "XLA does not know this op")
-        return 1.0
-
-    monkeypatch.setattr("loop.engine.measure._seconds_per_step", seconds)
-    said = []
-    source = make_source(X, Y)
-    found = measured(compiled_of(model, source), source, "train_function", said.append)
-    assert found.compilation == "fused"
-    assert "XLA does not know this op" in said[0]
 
 
 def test_convolutions_never_run_in_an_xla_loop_on_cpu():

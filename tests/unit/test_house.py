@@ -137,12 +137,13 @@ def test_fit_fits_on_a_page():
 
 
 def test_what_tensorflow_keeps_private_is_reached_in_one_module_and_exists():
-    private = {"inference_fn", "call_flat"}
+    private = {"inference_fn", "call_flat", "call_preflattened"}
     for path in LOOP:
         used = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
         assert used.isdisjoint(private) or name(path) == "loop/engine/graphs.py", name(path)
     function = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec([]))
     assert float(function.inference_fn.call_flat(tf.constant(1.0))[0]) == 2.0
+    assert float(function.inference_fn.call_preflattened([tf.constant(1.0)])) == 2.0
 
 
 def test_fit_evaluate_and_predict_have_keras_arguments_in_keras_order():
