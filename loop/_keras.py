@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras.callbacks import Callback
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -38,6 +39,19 @@ def passes_training(model: keras.Model) -> bool:
 def compute_loss_takes_training(model: keras.Model) -> bool:
     """Return whether a model's own `compute_loss` takes `training`, which Keras 3.3 introduced."""
     return model._compute_loss_has_training_arg
+
+
+def note_call(model: keras.Model) -> None:
+    """Note that a model was called, as calling it does; `model.export` asks for that."""
+    model._called = True
+
+
+def needs_determinism() -> bool:
+    """Return whether `tf.config.experimental.enable_op_determinism` was called.
+
+    TensorFlow has no public name that tells.
+    """
+    return is_op_determinism_enabled()
 
 
 def first_epoch(model: keras.Model, initial_epoch: int) -> int:

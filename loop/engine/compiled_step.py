@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import keras
 import tensorflow as tf
@@ -32,6 +33,7 @@ from loop.engine.graphs import (
     why_not_in_a_loop,
     why_regrouped,
 )
+from loop.engine.reuse import make_variables, shared
 from loop.types import Batch, Logs, StepFunction, Structure
 
 
@@ -121,18 +123,16 @@ class CompiledStep:
         single_steps: The measurements of plan "auto".
     """
 
-    def __init__(self, model: keras.Model, functions: StepFunctions, spec: Structure):
+    def __init__(
+        self, model: keras.Model, spec: Structure, on_batch: Any, on_pass: Callable[..., Logs]
+    ):
         self.model = model
         self.spec = spec
-        self.on_pass = functions.on_pass
-        # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
-        step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
-        if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile):
-            step = concrete(in_a_loop(step), spec)
-        self.on_batch: Any = step
+        self.on_batch = on_batch
+        self.on_pass = on_pass
         self.programs: dict[Any, Any] = {}
         self.measured: Any = None
-        self.single_steps = SingleSteps()
+        self.single_steps = _single_steps_of(on_batch)
 
     @cached_property
     def alone(self) -> Callable[[Batch], Logs]:
@@ -146,6 +146,23 @@ class CompiledStep:
             return self.on_batch
         jitted = graph(lambda batch: self.on_batch(batch), jit_compile=True)
         return concrete(jitted, self.spec)
+
+    @property
+    def variables(self) -> list[tf.Variable]:
+        """The variables that the step reads or updates; perhaps more, of the model's own.
+
+        A graph that several models share knows no variables: it has none but the model's own.
+        """
+        if self.on_batch.variables:
+            return list(self.on_batch.variables)
+        model = self.model
+        metrics = [variable for metric in model.metrics for variable in metric.variables]
+        owned = [
+            *model.variables,
+            *(model.optimizer.variables if model.optimizer else ()),
+            *metrics,
+        ]
+        return list({id(variable): variable.value for variable in owned}.values())
 
     @cached_property
     def op_types(self) -> set[str]:
@@ -186,6 +203,28 @@ class CompiledStep:
             if (log.dtype, log.shape) != (result.dtype, result.shape):
                 return f"the log {name!r} of the step differs in dtype or shape from its metric"
         return None
+
+
+_single_steps: WeakKeyDictionary[Any, SingleSteps] = WeakKeyDictionary()
+
+
+def _single_steps_of(step: Any) -> SingleSteps:
+    """Return the measurements of a step, those of equal models included.
+
+    Models that share a graph pay once for its first call and for larger programs.
+    """
+    if not is_graph(step):
+        return SingleSteps()
+    return _single_steps.setdefault(step.graph, SingleSteps())
+
+
+def _traced(model: keras.Model, functions: StepFunctions, spec: Structure) -> Any:
+    """Return the concrete function of a step for batches of a spec; Python if it runs eagerly."""
+    # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
+    step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
+    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile):
+        step = concrete(in_a_loop(step), spec)
+    return step
 
 
 class StepKey(NamedTuple):
@@ -256,7 +295,9 @@ class ModelStep:
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
             with self._warning_as_often_as_keras(cache, step):
-                compiled = CompiledStep(self.model, self.for_any_shape(), spec)
+                functions = self.for_any_shape()
+                on_batch = self._shared_or_traced(step, functions, spec)
+            compiled = CompiledStep(self.model, spec, on_batch, functions.on_pass)
             if self.kind is TRAIN:
                 check_logs(compiled.on_batch)
             cache.compiled[key] = compiled
@@ -280,6 +321,20 @@ class ModelStep:
             message: Any = warning.message
             place = warning.filename, warning.lineno
             warnings.warn_explicit(message, warning.category, *place, registry=registry)
+
+    def _shared_or_traced(
+        self, step: StepFunction, functions: StepFunctions, spec: Structure
+    ) -> Any:
+        """Return the step of an equal model, on this model's variables, or trace it."""
+        model = self.model
+
+        def trace() -> Any:
+            return _traced(model, functions, spec)
+
+        if step is not self.kind.ours:
+            return trace()
+        runs = step, repr(spec)
+        return shared(model, runs, trace, lambda: make_variables(model, spec))
 
     def for_any_shape(self) -> StepFunctions:
         """Return the step as functions that are traced for each new shape of their arguments."""

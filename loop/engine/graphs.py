@@ -1,5 +1,6 @@
 """Compiles Python functions to TensorFlow graphs, calls them, and finds what must not be looped."""
 
+import copy
 import itertools
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
@@ -233,3 +234,21 @@ def in_a_loop(step: Any) -> Callable[[Structure], Structure]:
         return tf.while_loop(lambda done, _: tf.logical_not(done), turn, (False, logs))[1]
 
     return graph(run, jit_compile=None)
+
+
+def unbound(function: Any) -> Any:
+    """Return a copy of a concrete function without the tensors and variables that it captured.
+
+    The function itself still has them. Its graph, which both share, drops what it noted while it
+    was traced, so that the graph keeps no variable alive.
+    """
+    function.graph.function_captures.clear()
+    function.set_variables(())
+    return bound(function, [])
+
+
+def bound(function: Any, captures: list[tf.Tensor]) -> Any:
+    """Return a copy of a concrete function that is called with these captured inputs."""
+    copied = copy.copy(function)
+    copied.set_external_captures(captures)
+    return copied

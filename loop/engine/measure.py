@@ -219,7 +219,7 @@ def _time(
 ) -> None:
     """Time the step under a compilation, or note why it fails; restore the variables."""
     global _overrun
-    variables = compiled.on_batch.variables
+    variables = compiled.variables
     before = [variable.numpy() for variable in variables]
     started = time.perf_counter()
     try:

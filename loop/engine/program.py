@@ -15,6 +15,7 @@ from loop.data import ArraySource
 from loop.engine.compiled_step import CompiledStep
 from loop.engine.graphs import concrete, flat_call, graph
 from loop.engine.loops import ManyEpochs, Progress, SourcedStep, Span, drawn_steps, many_steps
+from loop.engine.reuse import shared
 from loop.types import Logs, Source, Structure
 
 FUSED = "fused"
@@ -232,7 +233,11 @@ class Programs:
         if runs not in self._cached:
             programs: dict[ProgramKey, Program] = self.compiled.programs
             if not self.is_built(runs, validation):
-                programs[self._keys[runs]] = Program(flat_call(build()), StepTimer())
+                key = self._keys[runs]
+                steps = [self.compiled.on_batch, *([key.test[0]] if key.test else [])]
+                depends = key._replace(test=key.test and (None, key.test[1]))  # not on functions
+                function = shared(self.compiled.model, depends, build, steps=tuple(steps))
+                programs[key] = Program(flat_call(function), StepTimer())
             self._cached[runs] = programs[self._keys[runs]]
         return self._cached[runs]
 

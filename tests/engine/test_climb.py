@@ -8,6 +8,7 @@ from references import differences_from_keras
 import loop
 from compare import SCENARIOS, record
 from compare.scenarios.first import perceptron, uniform
+from loop.engine import reuse
 from loop.engine.climb import EPOCHS, STEP, STEPS, SingleSteps
 from loop.engine.compiled_step import cache_on
 
@@ -29,6 +30,11 @@ def test_every_bit_is_the_same_whenever_larger_programs_are_built(
     compared, found = differences_from_keras(scenario, ours, watched)
     assert not found, found[0]
     assert compared > 10
+
+
+@pytest.fixture(autouse=True)
+def _no_earlier_model_has_run_the_same_steps():
+    reuse.forget()
 
 
 def measured(ran=0, first=0.1, around=200e-6):

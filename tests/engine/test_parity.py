@@ -12,6 +12,7 @@ from references import differences_from_keras
 
 import loop
 from compare import SCENARIOS, differences, find, parity, record
+from loop.engine import reuse
 from loop.engine.climb import SingleSteps
 
 PLANS = [("step", "batches"), ("auto", "nothing")]
@@ -40,6 +41,7 @@ def test_every_bit_is_the_same_under_every_exact_plan_whoever_watches(scenario, 
     alone = STEPS_ALONE[SCENARIOS.index(scenario) % len(STEPS_ALONE)]
     monkeypatch.setattr(SingleSteps, "pays", lambda self, program, left: self.ran >= alone)
     for plan, watched in PLANS:
+        reuse.forget()  # each plan runs its own graphs
         candidate = partial(loop.fit, plan=plan)
         ours = record(scenario, candidate, watched)[0]
         compared, found = differences_from_keras(scenario, ours, watched)
