@@ -13,6 +13,9 @@ BENCH := $(BIN)/python -m bench --device $(DEVICE)
 # Kernels that round as on other processors; TensorFlow reads these variables as it is loaded.
 PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
 
+# A process more than processors: some tests wait for processes of their own.
+WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
+
 .PHONY: setup compare test test-processors fuzz faults test-keras leaks drift check format bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
@@ -29,13 +32,13 @@ compare: setup  ## prove that loop.fit is model.fit on every scenario, and time 
 	$(BIN)/python -m compare --json build/compare/report.json
 
 test: setup  ## each scenario under each plan, and a slice of the longer suites
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-processors: setup  ## all bit-sensitive tests where kernels round as on other processors
 	@failed=; for setting in $(PROCESSORS); do \
 		echo "$$setting"; \
 		env $$setting $(BIN)/python -m pytest -m bits \
-			--numprocesses auto --maxprocesses 8 --dist worksteal || failed="$$failed $$setting"; \
+			$(WORKERS) || failed="$$failed $$setting"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed under$$failed"; exit 1; }
 
@@ -43,7 +46,7 @@ fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, 
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
 faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named
-	$(BIN)/python -m pytest -m slow --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(BIN)/python -m pytest -m slow $(WORKERS)
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python tests/support/keras_suite.py

@@ -250,6 +250,7 @@ def test_what_parts_only_in_the_hooks_of_batches_parts():
     assert locate(PLAIN, deaf).stage not in ("weights", "logs")
 
 
+@pytest.mark.slow
 def test_ragged_rows_are_tapped_as_well():
     (ragged,) = find(["ragged_tensor"])
     found = locate(ragged, BROKEN["epoch_mean"].fit)
@@ -352,6 +353,7 @@ def test_the_former_order_of_assert_same_still_works_and_warns():
         assert_same(hand_written, hand_written)
 
 
+@pytest.mark.slow
 def test_products_and_sums_are_tapped_without_changing_what_grappler_makes_of_them():
     # Grappler multiplies the learning rate into the factors of gamma's gradient.
     def build_normalized():

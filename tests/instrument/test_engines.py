@@ -36,6 +36,7 @@ class Sleeps(keras.callbacks.Callback):
         time.sleep(0.7)
 
 
+@pytest.mark.slow
 def test_the_time_of_a_fit_goes_where_it_goes():
     model = build()
     slow = tf.data.Dataset.from_tensor_slices((data()["x"], data()["y"])).batch(8)

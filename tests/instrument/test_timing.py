@@ -247,6 +247,7 @@ def test_a_cold_engine_that_fails_is_named():
         measure_cold(SMALL, [Engine("broken", fails), MODEL_FIT], ThisProcess(), rounds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_every_source_trains_a_hundred_steps():
     model = mlp()
