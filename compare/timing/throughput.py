@@ -17,7 +17,7 @@ from compare.timing.clock import Ratio, interleaved, microseconds, ratio
 from compare.timing.training import seconds_of
 
 ROUNDS = 7
-SECONDS = 0.4
+SECONDS = 0.25
 
 
 @dataclass(frozen=True)
