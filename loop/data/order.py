@@ -42,7 +42,7 @@ def _seeded(seed: int, num_samples: int) -> tf.Tensor:
     def permutation() -> tf.Tensor:
         return tf.random.shuffle(tf.range(num_samples, dtype=tf.int64))
 
-    order: tf.Tensor = tf.function(permutation, autograph=False)()
+    order: tf.Tensor = tf.function(permutation, autograph=False).get_concrete_function()()
     return order
 
 

@@ -36,10 +36,10 @@ class Larger(NamedTuple):
 STEP = Larger(build=1.0, around=0.5, within=0.0)
 """A step whose batch is drawn in the graph."""
 
-STEPS = Larger(build=2.0, around=1.0, within=50e-6)
+STEPS = Larger(build=2.0, around=1.0, within=250e-6)
 """Many steps."""
 
-EPOCHS = Larger(build=2.5, around=1.0, within=50e-6)
+EPOCHS = Larger(build=2.5, around=1.0, within=250e-6)
 """Whole epochs, with their validation."""
 
 STEPS_OF_A_BOUNDARY = 10
