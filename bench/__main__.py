@@ -121,7 +121,7 @@ def _bench(
     seconds = SHORT_SECONDS if quick else FULL_SECONDS
     more = _measured(console, others, partial(_measure, True, rounds, seconds))
     if more:
-        title = "sources and methods: 100 batches of the small MLP, us a batch"
+        title = "sources and methods: the small MLP, us a batch"
         print_speeds(console, more, title, [AUTO.name])
         print_summary(console, more, [AUTO.name])
     if not quick:

@@ -84,7 +84,7 @@ def sources_and_methods(results: Mapping[str, Any]) -> str:
         + _speed_and_class(found, AUTO.name)
         for workload, found in found_of
     ]
-    about = "100 batches of the small MLP, microseconds a batch"
+    about = "small MLP, microseconds a batch"
     lines = [_origin("make bench-quick", results, about), "", _table(heads, "llrrrl", rows), ""]
     return "\n".join([*lines, _summary([found for _, found in found_of], [AUTO.name])])
 

@@ -1,4 +1,4 @@
-"""What `x` may be: 100 steps of the small MLP from every kind of source."""
+"""What `x` may be: 400 steps of the small MLP from every kind of source."""
 
 import functools
 import importlib.util
@@ -25,7 +25,7 @@ from bench.workloads import (
     workload,
 )
 
-STEPS = 100
+STEPS = 400
 
 Batch = tuple[np.ndarray, np.ndarray]
 """Inputs `[batch, 10]` and targets `[batch]`."""

@@ -59,6 +59,7 @@ class Runner:
         self.validation = validation
         self.steps_left = steps_left
         self.expects_whole_epochs = False
+        self._steps_of_epoch = 0
         self._report = report
         self._decided_for: Any = None
         self._decision: Decision | None = None
@@ -125,6 +126,9 @@ class Runner:
             Epochs and validation steps per epoch; None if calls may not run whole epochs, or a
             callback needs control within the next one.
         """
+        if not self.steps_left:  # the size of the data is unknown before the first epoch
+            self.steps_left = self._steps_of_epoch * (epochs - epoch)
+        self._steps_of_epoch = 0
         self._expect(False)
         if self.step.model.stop_training or self.decide().reach is not Reach.EPOCHS:
             return None
@@ -185,6 +189,7 @@ class Runner:
         else:
             result = self._run_together(segment)
         self.steps_left = max(0, self.steps_left - result.steps)
+        self._steps_of_epoch += result.steps
         return result
 
     def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
