@@ -47,6 +47,12 @@ class Trainings:
         self._by_reference: dict[str, Recording] = {}
         self._by_candidate: dict[str, Recording] = {}
 
+    def by_another(self, candidate: Fit) -> Trainings:
+        """Return the trainings of another candidate; those of the reference are shared."""
+        trainings = Trainings(self.scenario, candidate, self.reference)
+        trainings._by_reference = self._by_reference
+        return trainings
+
     def by_reference(self, watched: str = "batches") -> Recording:
         """Return the recording of the reference with the hooks of `watched` recorded.
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
-from unittest import mock
 
 import keras
 import tensorflow as tf
@@ -234,8 +233,11 @@ def _traced(trace: Callable[[], Any]) -> tuple[Any, bool]:
         warned.append(message)
         warn(message, category, stacklevel + 1, *rest, **more)
 
-    with mock.patch.object(warnings, "warn", noted):
+    warnings.warn = noted  # type: ignore[assignment]
+    try:
         return trace(), bool(warned)
+    finally:
+        warnings.warn = warn
 
 
 def _is_same(code: tuple[Any, ...], now: tuple[Any, ...]) -> bool:

@@ -215,18 +215,13 @@ class Runner:
         """Run each step in a call of its own, until a larger program is ready."""
         step, iterator = self.programs().compiled, segment.batches.inputs
         per_execution = step.model.steps_per_execution
-        if isinstance(
-            iterator, tf.data.Iterator
-        ):  # the data may end after each, whatever their size
-            segment = segment._replace(steps=per_execution)
         draw, call = segment.batches.batch, step.alone
-        if (
-            isinstance(iterator, tf.data.Iterator)
-            and per_execution == 1
-            and is_graph(step.on_batch)
-        ):
-            # Matches Keras: the batch is drawn in the graph of the step.
-            draw, call = _place, partial(self.programs().run_step, iterator)
+        if isinstance(iterator, tf.data.Iterator):
+            # The data may end after each execution, whatever size they are said to have.
+            segment = segment._replace(steps=per_execution)
+            if per_execution == 1 and is_graph(step.on_batch):
+                # Matches Keras: the batch is drawn in the graph of the step.
+                draw, call = _place, partial(self.programs().run_step, iterator)
 
         def is_over(ran: int) -> bool:
             return self.decide().reach is not Reach.STEP and self._is_larger_ready(segment, ran)
