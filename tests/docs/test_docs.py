@@ -1,6 +1,5 @@
 """The documentation is a program: its code runs and prints what it shows, its tables are true."""
 
-import ast
 import doctest
 import re
 from pathlib import Path
@@ -134,12 +133,18 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def lines_of(path):
+    """The anchors that GitHub gives to the lines of code."""
+    return {f"L{number}" for number, _ in enumerate(path.read_text().splitlines(), 1)}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXT[page]):
         path = (ROOT / page).parent.joinpath(target) if target else ROOT / page
         assert path.exists(), target
-        assert not anchor or anchor in anchors(path.read_text()), f"{target}#{anchor}"
+        known = anchors(path.read_text()) if path.suffix == ".md" else lines_of(path)
+        assert not anchor or anchor in known, f"{target}#{anchor}"
 
 
 def test_every_test_that_a_decision_names_exists():
@@ -173,32 +178,54 @@ def test_every_rule_that_diagnose_names_stands_once_beside_a_reason():
     assert sorted(named) == sorted(rule.rule for rule in RULES)
 
 
-def definitions(path):
-    nodes = ast.walk(ast.parse(path.read_text()))
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+QUESTIONS = re.split(r"^(?=### )", TEXT["docs/questions.md"], flags=re.M)[1:]
 
 
-def test_every_answer_names_the_code_that_does_it_and_a_scenario():
-    text = TEXT["docs/questions.md"]
-    in_engine = re.split(r"^(?=### )", text.split("\n## The engine\n")[1], flags=re.M)[1:]
-    for question in re.split(r"^(?=### )", text, flags=re.M)[1:]:
-        paragraph = re.search(r"^Code: (.+?)(?:\n\n|\Z)", question, re.M | re.S)[1]
-        sources, _, shown = " ".join(paragraph.split()).partition(". Scenario")
-        links = re.findall(r"\[`(\w+)`\]\(\.\./([\w/.]+)\)", sources)
-        assert links, question
-        for name, path in links:
-            assert name in definitions(ROOT / path), f"{path}: {name}"
-        named = set(re.findall(r"`(\w+)`", shown))
-        assert named <= KNOWN, question
-        assert named or question in in_engine, question
+def test_each_question_is_answered_in_two_lines_and_then_in_numbers():
+    assert len(QUESTIONS) >= 44
+    for question in QUESTIONS:
+        _, answer, rest = question.split("\n\n", 2)
+        lines = re.sub(r"\]\([^)]*\)", "]", answer).splitlines()
+        assert len(lines) <= 2, question
+        assert max(map(len, lines)) <= 100, question
+        assert rest.startswith("```python\n"), question
+        assert CODE.match(rest)[2], f"prints nothing: {question}"
+
+
+def test_every_answer_names_the_code_that_does_it_in_loop_and_in_keras_and_a_scenario():
+    in_engine = TEXT["docs/questions.md"].split("\n## The engine\n")[1]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for question in QUESTIONS:
+        below = re.search(r"^Code: .+?(?=\n\n|\Z)", question, re.M | re.S)[0]
+        parts = re.findall(r"^([A-Z]\w+): (.+?)\.$", below, re.M | re.S)
+        said = {head.removesuffix("s"): rest for head, rest in parts}
+        assert list(said) == [head for head in FOOT if head in said], question
+        assert re.match(r"\[`[\w.]+`\]\(\.\./(loop|compare)/", said["Code"]), question
+        assert re.match(r"\[`[\w.]+`\]\(https://github.com/keras-team/keras/", said["Keras"]), question
+        scenarios = set(re.findall(r"`(\w+)`", said.get("Scenario", "")))
+        assert scenarios <= KNOWN, question
+        for name in re.findall(r"`(\w+)`", said.get("Test", "")):
+            assert f"def {name}(" in tests, name
+        assert scenarios or "Test" in said or question in in_engine, question
+
+
+FOOT = ("Code", "Keras", "Scenario", "Test", "Asked")
+"""What stands below an answer, in this order."""
+
+
+def test_where_a_question_was_asked_is_named_as_its_link_is():
+    for label, url in re.findall(r"\[([\w./-]+#\d+)\]\((.+?)\)", TEXT["docs/questions.md"]):
+        place, number = label.split("#")
+        assert url.endswith(f"/{number}"), label
+        assert place.replace("tf-", "").split("/")[-1].split(".")[0] in url.replace("tensorflow", "tf")
 
 
 def test_the_questions_are_numbered_and_each_is_in_the_index():
     text = TEXT["docs/questions.md"]
     numbers = [int(number) for number in re.findall(r"^### (\d+)\. ", text, re.M)]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) >= 20
-    assert [int(number) for number in re.findall(r"\[(\d+)\]\(#\1-", text)] == numbers
+    index = text[: text.index("\n## ")]
+    assert [int(number) for number in re.findall(r"\[(\d+) [^]]+\]\(#\1-", index)] == numbers
 
 
 def test_every_module_of_the_loop_is_in_the_reading_order():
