@@ -26,7 +26,8 @@ OURS = "../"
 KERAS = f"https://github.com/keras-team/keras/blob/v{reference_release()}/"
 """What stands in a link before a path of ours, and before one of Keras."""
 
-LINK = re.compile(rf"\[`([\w.]+)`\]\(({re.escape(OURS)}|{re.escape(KERAS)})([\w/]+\.py)(?:#L\d+)?\)")
+EITHER = f"{re.escape(OURS)}|{re.escape(KERAS)}"
+LINK = re.compile(rf"\[`([\w.]+)`\]\(({EITHER})([\w/]+\.py)(?:#L\d+)?\)")
 """A link to a function or class: its name, whose it is, its file."""
 
 HEAD = f"""# The map: our functions and Keras's

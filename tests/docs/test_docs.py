@@ -200,8 +200,8 @@ def test_every_answer_names_the_code_that_does_it_in_loop_and_in_keras_and_a_sce
         parts = re.findall(r"^([A-Z]\w+): (.+?)\.$", below, re.M | re.S)
         said = {head.removesuffix("s"): rest for head, rest in parts}
         assert list(said) == [head for head in FOOT if head in said], question
-        assert re.match(r"\[`[\w.]+`\]\(\.\./(loop|compare)/", said["Code"]), question
-        assert re.match(r"\[`[\w.]+`\]\(https://github.com/keras-team/keras/", said["Keras"]), question
+        assert said["Code"].startswith("[`"), question
+        assert said["Keras"].startswith("[`"), question
         scenarios = set(re.findall(r"`(\w+)`", said.get("Scenario", "")))
         assert scenarios <= KNOWN, question
         for name in re.findall(r"`(\w+)`", said.get("Test", "")):
@@ -213,11 +213,22 @@ FOOT = ("Code", "Keras", "Scenario", "Test", "Asked")
 """What stands below an answer, in this order."""
 
 
-def test_where_a_question_was_asked_is_named_as_its_link_is():
-    for label, url in re.findall(r"\[([\w./-]+#\d+)\]\((.+?)\)", TEXT["docs/questions.md"]):
-        place, number = label.split("#")
-        assert url.endswith(f"/{number}"), label
-        assert place.replace("tf-", "").split("/")[-1].split(".")[0] in url.replace("tensorflow", "tf")
+TRACKERS = {
+    "keras": "https://github.com/keras-team/keras",
+    "tf": "https://github.com/tensorflow/tensorflow",
+    "tf-keras": "https://github.com/keras-team/tf-keras",
+    "keras-cv": "https://github.com/keras-team/keras-cv",
+    "keras-io": "https://github.com/keras-team/keras-io",
+    "stats.stackexchange": "https://stats.stackexchange.com",
+}
+
+
+def test_the_name_of_a_thread_is_that_of_its_link():
+    threads = re.findall(r"\[([\w./-]+)#(\d+)\]\((.+?)\)", TEXT["docs/questions.md"])
+    assert len(threads) > 100
+    for tracker, number, url in threads:
+        site = re.escape(TRACKERS.get(tracker, f"https://github.com/{tracker}"))
+        assert re.fullmatch(rf"{site}/(issues|pull|questions)/{number}", url), url
 
 
 def test_the_questions_are_numbered_and_each_is_in_the_index():
