@@ -24,9 +24,9 @@ KNOWN = {scenario.name for scenario in SCENARIOS}
 CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.S)
 
 
-def run_page(text, capsys):
+def run_page(text, capsys, names=None):
     """Run the code of a page in its order; after each block compare what it printed and shows."""
-    names: dict = {}
+    names = {} if names is None else names
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for code, shown in CODE.findall(text):
         exec(compile(code, "page", "exec"), names)
@@ -56,22 +56,41 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 
 
-EAGERLY = ("Metrics", "Callbacks and History")
-"""Sections that are run eagerly: they print the same, and tracing is most of their time."""
+COMPILED_ONLY = ("The step", "Data", "The engine", "Several outputs: why is")
+"""Sections, and a question, that print something else without graphs, or gain nothing."""
+
+
+def run_section(section, capsys, eagerly):
+    """Run the code of a section of docs/questions.md, with or without graphs."""
+    text = sections(TEXT["docs/questions.md"])[section]
+    above, *questions = re.split(r"^(?=### )", text, flags=re.M)
+    names = run_page(above, capsys)
+    for question in questions:
+        name = re.match(r"### \d+\. (.+)", question)[1]
+        graphs = not eagerly or section in COMPILED_ONLY or name.startswith(COMPILED_ONLY)
+        tf.config.run_functions_eagerly(not graphs)
+        try:
+            run_page(question, capsys, names)
+        finally:
+            tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
 def test_each_answer_about_fit_is_what_keras_and_loop_print(section, capsys):
-    tf.config.run_functions_eagerly(section in EAGERLY)
-    try:
-        run_page(sections(TEXT["docs/questions.md"])[section], capsys)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    run_section(section, capsys, eagerly=True)  # most of the time of these fits is tracing
 
 
-def test_the_sections_that_are_run_eagerly_are_there():
-    assert set(EAGERLY) < set(sections(TEXT["docs/questions.md"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
+def test_each_answer_about_fit_is_what_compiled_fits_print(section, capsys):
+    if section not in COMPILED_ONLY:  # those are compiled anyway
+        run_section(section, capsys, eagerly=False)
+
+
+def test_the_sections_and_questions_that_are_always_compiled_are_there():
+    for name in COMPILED_ONLY:
+        assert re.search(rf"^##(#? \d+\.)? {name}", TEXT["docs/questions.md"], re.M), name
 
 
 def small_model(policy="float32", frozen=False, unused=False):
