@@ -32,10 +32,10 @@ LINK = re.compile(rf"\[`([\w.]+)`\]\(({EITHER})([\w/]+\.py)(?:#L\d+)?\)")
 
 HEAD = f"""# The map: our functions and Keras's
 
-Each function of `loop/` that re-does a function of Keras, as its docstring says (`Mirrors:`), with
-a link to the line where either begins, so that you can read both side by side. Keras is release
-{reference_release()}. The files come in [the order for reading](learn.md#the-reading-order). Which
-of them decides what: [questions about fit](questions.md). `make map` writes this page.
+Each function of `loop/` that re-does a function of Keras {reference_release()}, as its docstring
+says (`Mirrors:`), with links to the lines where the two begin, so that you can read them side by
+side. Files come in [the order for reading](learn.md#the-reading-order). Which of them decides what:
+[questions about fit](questions.md). `make map` writes this page.
 """
 
 
