@@ -45,7 +45,7 @@ test-processors: setup  ## all bit-sensitive tests where kernels round as on oth
 fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named
+faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named; answers about fit, compiled
 	$(BIN)/python -m pytest -m slow $(WORKERS)
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
