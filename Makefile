@@ -16,7 +16,7 @@ PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_IS
 # A process more than processors: some tests wait for processes of their own.
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
-.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift check format bench bench-cold bench-quick bench-page bench-peers clean
+.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map check format bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -45,7 +45,7 @@ test-processors: setup  ## all bit-sensitive tests where kernels round as on oth
 fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named
+faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named; answers about fit, compiled
 	$(BIN)/python -m pytest -m slow $(WORKERS)
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
@@ -58,6 +58,9 @@ drift: setup  ## what another release changes: make drift KERAS=3.15.0
 	@test -n "$(KERAS)" || { echo "which release? make drift KERAS=3.15.0"; exit 1; }
 	$(PIP) install --quiet --no-deps --upgrade --target build/drift/$(KERAS) keras==$(KERAS)
 	PYTHONPATH=build/drift/$(KERAS) $(BIN)/python -m compare.drift $(SCENARIOS)
+
+map: setup  ## docs/map.md, and the lines that links in docs/questions.md lead to
+	$(BIN)/python -m compare.release.map
 
 check: setup  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .

@@ -1,6 +1,5 @@
 """The documentation is a program: its code runs and prints what it shows, its tables are true."""
 
-import ast
 import doctest
 import re
 from pathlib import Path
@@ -25,9 +24,9 @@ KNOWN = {scenario.name for scenario in SCENARIOS}
 CODE = re.compile(r"```python\n(.*?)```(?:\n+```text\n(.*?)```)?", re.S)
 
 
-def run_page(text, capsys):
+def run_page(text, capsys, names=None):
     """Run the code of a page in its order; after each block compare what it printed and shows."""
-    names: dict = {}
+    names = {} if names is None else names
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     for code, shown in CODE.findall(text):
         exec(compile(code, "page", "exec"), names)
@@ -57,22 +56,42 @@ def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 
 
-EAGERLY = ("Metrics", "Callbacks and History")
-"""Sections that are run eagerly: they print the same, and tracing is most of their time."""
+COMPILED_ONLY = ("The step", "Data", "The engine", "Several outputs: why is")
+"""Sections, and a question, that print something else without graphs, or gain nothing."""
+
+
+def run_section(section, capsys, eagerly):
+    """Run the code of a section of docs/questions.md, with or without graphs."""
+    text = sections(TEXT["docs/questions.md"])[section]
+    above, *questions = re.split(r"^(?=### )", text, flags=re.M)
+    names = run_page(above, capsys)
+    for question in questions:
+        name = re.match(r"### \d+\. (.+)", question)[1]
+        graphs = not eagerly or section in COMPILED_ONLY or name.startswith(COMPILED_ONLY)
+        tf.config.run_functions_eagerly(not graphs)
+        try:
+            run_page(question, capsys, names)
+        finally:
+            tf.config.run_functions_eagerly(False)
 
 
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
 def test_each_answer_about_fit_is_what_keras_and_loop_print(section, capsys):
-    tf.config.run_functions_eagerly(section in EAGERLY)
-    try:
-        run_page(sections(TEXT["docs/questions.md"])[section], capsys)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    run_section(section, capsys, eagerly=True)  # most of the time of these fits is tracing
 
 
-def test_the_sections_that_are_run_eagerly_are_there():
-    assert set(EAGERLY) < set(sections(TEXT["docs/questions.md"]))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "section", sorted({*sections(TEXT["docs/questions.md"])} - {*COMPILED_ONLY})
+)
+def test_each_answer_that_is_run_without_graphs_is_what_compiled_fits_print(section, capsys):
+    run_section(section, capsys, eagerly=False)
+
+
+def test_the_sections_and_questions_that_are_always_compiled_are_there():
+    for name in COMPILED_ONLY:
+        assert re.search(rf"^##(#? \d+\.)? {name}", TEXT["docs/questions.md"], re.M), name
 
 
 def small_model(policy="float32", frozen=False, unused=False):
@@ -128,8 +147,11 @@ def test_the_number_of_scenarios_is_theirs(page):
     assert all(int(count) == len(KNOWN) for counted in counts for count in counted if count)
 
 
-def anchors(text):
-    """The anchors that GitHub gives to the headings of a page."""
+def anchors(path):
+    """The anchors that GitHub gives to the headings of a page, or to the lines of code."""
+    text = path.read_text()
+    if path.suffix == ".py":
+        return {f"L{number}" for number, _ in enumerate(text.splitlines(), 1)}
     headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -139,7 +161,7 @@ def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", TEXT[page]):
         path = (ROOT / page).parent.joinpath(target) if target else ROOT / page
         assert path.exists(), target
-        assert not anchor or anchor in anchors(path.read_text()), f"{target}#{anchor}"
+        assert not anchor or anchor in anchors(path), f"{target}#{anchor}"
 
 
 def test_every_test_that_a_decision_names_exists():
@@ -173,32 +195,61 @@ def test_every_rule_that_diagnose_names_stands_once_beside_a_reason():
     assert sorted(named) == sorted(rule.rule for rule in RULES)
 
 
-def definitions(path):
-    nodes = ast.walk(ast.parse(path.read_text()))
-    return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+QUESTIONS = re.split(r"^(?=### )", TEXT["docs/questions.md"], flags=re.M)[1:]
 
 
-def test_every_answer_names_the_code_that_does_it_and_a_scenario():
-    text = TEXT["docs/questions.md"]
-    in_engine = re.split(r"^(?=### )", text.split("\n## The engine\n")[1], flags=re.M)[1:]
-    for question in re.split(r"^(?=### )", text, flags=re.M)[1:]:
-        paragraph = re.search(r"^Code: (.+?)(?:\n\n|\Z)", question, re.M | re.S)[1]
-        sources, _, shown = " ".join(paragraph.split()).partition(". Scenario")
-        links = re.findall(r"\[`(\w+)`\]\(\.\./([\w/.]+)\)", sources)
-        assert links, question
-        for name, path in links:
-            assert name in definitions(ROOT / path), f"{path}: {name}"
-        named = set(re.findall(r"`(\w+)`", shown))
-        assert named <= KNOWN, question
-        assert named or question in in_engine, question
+def test_each_question_is_answered_in_two_lines_and_then_in_numbers():
+    assert len(QUESTIONS) >= 44
+    for question in QUESTIONS:
+        _, answer, rest = question.split("\n\n", 2)
+        lines = re.sub(r"\]\([^)]*\)", "]", answer).splitlines()
+        assert len(lines) <= 2, question
+        assert max(map(len, lines)) <= 100, question
+        assert rest.startswith("```python\n"), question
+        assert CODE.match(rest)[2], f"prints nothing: {question}"
+
+
+def test_every_answer_names_the_code_that_does_it_in_loop_and_in_keras_and_a_scenario():
+    in_engine = TEXT["docs/questions.md"].split("\n## The engine\n")[1]
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for question in QUESTIONS:
+        below = re.search(r"^Code: .+?(?=\n\n|\Z)", question, re.M | re.S)[0]
+        said = dict(
+            re.findall(r"^(Code|Keras|Scenario|Test|Asked)s?: (.+?)\.$", below, re.M | re.S)
+        )
+        assert re.match(r"\[`[\w.]+`\]\(\.\./\w+/.+\.py#L\d+\)", said["Code"]), question
+        assert re.match(r"\[`[\w.]+`\]\(https:.+/keras/src/.+\.py#L\d+\)", said["Keras"]), question
+        scenarios = set(re.findall(r"`(\w+)`", said.get("Scenario", "")))
+        assert scenarios <= KNOWN, question
+        for name in re.findall(r"`(\w+)`", said.get("Test", "")):
+            assert f"def {name}(" in tests, name
+        assert scenarios or "Test" in said or question in in_engine, question
+
+
+TRACKERS = {
+    "keras": "https://github.com/keras-team/keras",
+    "tf": "https://github.com/tensorflow/tensorflow",
+    "tf-keras": "https://github.com/keras-team/tf-keras",
+    "keras-cv": "https://github.com/keras-team/keras-cv",
+    "keras-io": "https://github.com/keras-team/keras-io",
+    "stats.stackexchange": "https://stats.stackexchange.com",
+}
+
+
+def test_the_name_of_a_thread_is_that_of_its_link():
+    threads = re.findall(r"\[([\w./-]+)#(\d+)\]\((.+?)\)", TEXT["docs/questions.md"])
+    assert len(threads) > 100
+    for tracker, number, url in threads:
+        site = re.escape(TRACKERS.get(tracker, f"https://github.com/{tracker}"))
+        assert re.fullmatch(rf"{site}/(issues|pull|questions)/{number}", url), url
 
 
 def test_the_questions_are_numbered_and_each_is_in_the_index():
     text = TEXT["docs/questions.md"]
     numbers = [int(number) for number in re.findall(r"^### (\d+)\. ", text, re.M)]
     assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) >= 20
-    assert [int(number) for number in re.findall(r"\[(\d+)\]\(#\1-", text)] == numbers
+    index = text[: text.index("\n## ")]
+    assert [int(number) for number in re.findall(r"\[(\d+) [^]]+\]\(#\1-", index)] == numbers
 
 
 def test_every_module_of_the_loop_is_in_the_reading_order():
