@@ -24,7 +24,7 @@ Advise = Callable[[Failure, re.Match[str]], Advice | None]
 _SHAPES = r".*target\.shape=\((?P<target>.*?)\), output\.shape=\((?P<output>.*?)\)"
 
 RULES: tuple[tuple[str, Advise], ...] = (
-    (r"None values not supported|'NoneType' object", targets.no_targets),
+    (r"None values not supported|NoneType' object has no", targets.no_targets),
     (
         r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
         targets.label_out_of_range,
@@ -32,29 +32,38 @@ RULES: tuple[tuple[str, Advise], ...] = (
     (r"`target\.ndim - 1`" + _SHAPES, targets.one_hot_for_classes),
     (r"must have the same (?:rank|shape)" + _SHAPES, targets.shapes_of_a_crossentropy),
     (
-        r"Dimensions must be equal|[Ii]ncompatible shapes|required broadcastable shapes",
+        r"Dimensions must be equal|ncompatible shapes: \[[\d,]+\] vs. \[[\d,]+\]|broadcastable",
         targets.shapes_of_a_difference,
     ),
-    (r"y_true and y_pred have different structures", targets.number_of_targets),
-    (r"Unrecognized data type|Data cardinality is ambiguous", inputs.rows_as_inputs),
+    (r"different structures|can't be found in|of type 'str'", targets.number_of_targets),
+    (r"Cast string to float", targets.text),
+    (r"Unrecognized data type|Data cardinality is ambiguous", inputs.no_arrays),
     (
         r"expects (\d+) (?:named )?input\(s\).*?received (\d+) input tensors",
         inputs.number_of_inputs,
     ),
-    (r"Missing data for input", inputs.names_of_inputs),
-    (r"expected (?:axis|shape|ndim|min_ndim|max_ndim)|Invalid input shape", inputs.shape_of_inputs),
+    (r"Missing data for input|structure of `inputs` doesn't match", inputs.names_of_inputs),
+    (
+        r"expected (?:axis|shape|ndim|min_ndim|max_ndim)|Invalid input shape|Negative dimension",
+        inputs.shape_of_inputs,
+    ),
     (r"indices\[.*?\] = (-?\d+) is not in \[0, (\d+)\)", inputs.index_beyond_table),
     (r"Generator yielded an element of shape", inputs.shapes_of_batches),
+    (r"Data is expected to be in format", inputs.parts_of_batches),
+    (r"arrays must be at least rank 1", inputs.numbers_in_batches),
     (r"Invalid dtype: object|Unsupported object type", inputs.objects),
-    (r"in loss dict", steps.keys_of_losses),
+    (r"in loss dict|can't be found in|NoneType' object is not iterable", steps.keys_of_losses),
     (r"Invalid `((?:weighted_)?metrics)`", steps.keys_of_metrics),
-    (r"missing 1 required positional argument|has no attribute 'set_model'", steps.no_callback),
+    (r"Could not interpret (loss|metric) identifier: (\w+)", steps.unknown_name),
+    (
+        r"interpreted as an integer|can only concatenate str|has no attribute 'get'",
+        steps.weights_of_classes,
+    ),
+    (r"must be integer or None", steps.batch_size_that_is_no_integer),
+    (r"required positional argument|has no attribute 'set_model'", steps.no_callback),
     (r"singleton tf\.Variables?|non-first call", steps.variables_in_a_step),
     (r"No gradients provided", steps.no_gradients),
-    (
-        r"'SymbolicTensor' object has no attribute 'numpy'|[Uu]sing a symbolic|convert a symbolic",
-        steps.python_in_a_step,
-    ),
+    (r"'SymbolicTensor'|[Uu]sing a symbolic|convert a symbolic", steps.python_in_a_step),
     (r"has type (\w+) that does not match type (\w+)", steps.dtypes_in_a_step),
     (r"OOM when allocating", steps.out_of_memory),
 )

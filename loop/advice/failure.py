@@ -1,6 +1,6 @@
 """What is known when a call fails: the text of the error, the data and the model, described."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -9,8 +9,11 @@ import tensorflow as tf
 from loop.data import kind_of
 from loop.types import Structure
 
-MOST_LEAVES = 6
-"""The most arrays of a structure that are described one by one."""
+MOST_PARTS = 6
+"""The most entries of a list that are described one by one."""
+
+Shape = tuple[int | None, ...]
+"""A shape, with None for sizes that are unknown."""
 
 
 class Advice(NamedTuple):
@@ -102,43 +105,48 @@ def described(value: Structure) -> str:
     if isinstance(value, dict) and value:
         return "{" + ", ".join(f"{name!r}: {described(part)}" for name, part in value.items()) + "}"
     if isinstance(value, list | tuple) and value:
-        if len(value) > MOST_LEAVES or not any(map(_has_shape, keras.tree.flatten(value))):
-            first = described(value[0]) if _has_shape(value[0]) else type(value[0]).__name__
-            return f"a {type(value).__name__} of {len(value)}, the first: {first}"
-        return _joined(map(described, value))
-    if _has_shape(value):
-        dtype = getattr(value.dtype, "name", value.dtype)
-        return f"{dtype} {shape_of(value)}"
+        if len(value) <= MOST_PARTS and all(map(has_shape, keras.tree.flatten(value))):
+            return _joined(map(described, value))
+        first = f"arrays, the first {described(value[0])}"
+        what = first if has_shape(value[0]) else f"objects of type {type(value[0]).__name__}"
+        return f"a {type(value).__name__} of {len(value)} {what}"
+    if has_shape(value):
+        return f"{getattr(value.dtype, 'name', value.dtype)} {shape_of(value)}"
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-def shape_of(value: Any) -> tuple[int | None, ...]:
+def shape_of(value: Any) -> Shape:
     """Return the shape of an array or a spec, with None for sizes that are unknown."""
     return tuple(value.shape)
 
 
-def _has_shape(value: Any) -> bool:
+def has_shape(value: Any) -> bool:
+    """Return whether a value is an array or the spec of one."""
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def _joined(parts: Any) -> str:
-    texts = [str(part) for part in parts]
-    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+def is_text(value: Any) -> bool:
+    """Return whether a value is an array, or the spec of one, that holds text."""
+    if not has_shape(value):
+        return False
+    if isinstance(value.dtype, tf.DType):
+        return value.dtype == tf.string
+    return value.dtype == object and len(value) > 0 and isinstance(value.flat[0], str | bytes)
 
 
-def single_targets(failure: Failure) -> Iterator[Data]:
+def single_arrays(failure: Failure) -> Iterator[Data]:
     """Yield the data whose targets are a single array of a known shape."""
     for data in failure.data:
-        if data.is_known and _has_shape(data.y):
+        if data.is_known and has_shape(data.y):
             yield data
 
 
-def output_shapes(model: Any) -> list[tuple[int | None, ...]]:
+def output_shapes(model: Any) -> list[Shape]:
     """Return the shape of each output, `(None, ...)`; [] for a model that does not say."""
     return [tuple(output.shape) for output in getattr(model, "outputs", None) or []]
 
 
-def output_shape(model: Any) -> tuple[int | None, ...] | None:
+def output_shape(model: Any) -> Shape | None:
     """Return the shape of the output, `(None, ...)`; None if unknown or with several outputs."""
     shapes = output_shapes(model)
     return shapes[0] if len(shapes) == 1 else None
@@ -148,3 +156,14 @@ def name_of(loss: Any) -> str:
     """Return the name of a loss that was given as text, function or object, in lower case."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return name.lower()
+
+
+def loss_of(model: Any) -> str:
+    """Return the loss of a model for messages."""
+    loss = model.loss
+    return "its loss" if isinstance(loss, dict | list | tuple) else f"the loss {name_of(loss)}"
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    texts = [str(part) for part in parts]
+    return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"

@@ -5,176 +5,227 @@ from typing import Any
 
 import keras
 
-from loop.advice.failure import Advice, Data, Failure, described, shape_of
+from loop.advice.failure import Advice, Data, Failure, Shape, described, has_shape, shape_of
+from loop.advice.targets import no_targets, text
 
 
-def rows_as_inputs(failure: Failure, _: re.Match[str]) -> Advice | None:
-    """A list of rows was meant as one array: fit takes each entry of a list for an input."""
-    inputs = input_shapes(failure.model)
+def no_arrays(failure: Failure, _: re.Match[str]) -> Advice | None:
+    """Data of no type that fit takes, most often a list of rows: a list means several inputs."""
+    inputs, x = input_shapes(failure.model), failure.data[0].x
     for data in failure.data:
-        for name, value in (("x", data.x), ("y", data.y)):
+        for name in ("x", "y", "sample_weight"):
+            value = getattr(data, name)
             if isinstance(value, list | tuple) and len(value) > max(1, len(inputs)):
                 return Advice(
-                    f"{data.name}{name} is {described(value)}: fit takes a list for several "
-                    "inputs or targets, an array each.",
+                    f"{data.name}{name} is {described(value)}, but in a list fit expects an array "
+                    "for each input or output of the model.",
                     f"one array {name} with a row for each sample.",
                     f"{name} = np.asarray({name}).",
                 )
-    return None
+    if callable(x) and not has_shape(x):
+        return Advice(
+            f"x is the function {getattr(x, '__name__', x)}, not what it yields.",
+            "a generator: what a function with `yield` returns.",
+            f"fit({getattr(x, '__name__', 'function')}()).",
+        )
+    return _advice_on_lengths(failure)
+
+
+def _advice_on_lengths(failure: Failure) -> Advice | None:
+    """Return advice if `x` has the samples along another axis than the first."""
+    data, inputs = failure.data[0], input_shapes(failure.model)
+    if not has_shape(data.x) or not has_shape(data.y):
+        return None
+    came, samples = shape_of(data.x), shape_of(data.y)[0]
+    if len(came) < 2 or came[1] != samples or came[0] == samples:
+        return None
+    several = len(inputs) > 1 and came[0] == len(inputs)
+    return Advice(
+        f"x has the shape {came}, y {shape_of(data.y)}: the samples of x are along its second axis.",
+        "samples along the first axis of every array.",
+        f"fit([{', '.join(f'x[{place}]' for place in range(len(inputs)))}], y)."
+        if several
+        else "x = np.swapaxes(x, 0, 1).",
+    )
 
 
 def number_of_inputs(failure: Failure, found: re.Match[str]) -> Advice | None:
     """The model was called with more or fewer inputs than it has."""
-    if (advice := rows_as_inputs(failure, found)) is not None:
+    if advice := no_arrays(failure, found):
         return advice
     expected, came = map(int, found.groups())
-    names = [tensor.name for tensor in getattr(failure.model, "inputs", None) or []]
+    names = input_names(failure.model)
+    change = (
+        f"fit([{', '.join(names)}], y), or fit({{{', '.join(f'{n!r}: {n}' for n in names)}}}, y)"
+    )
     if came > expected:
-        change = "np.concatenate(x, axis=-1) for one input, or a model with several: keras.Input"
-        if not all(data.is_known for data in failure.data):
-            change = "yield a tuple (x, y), not a list [x, y]: a list is several inputs"
-    else:
-        change = f"fit([{', '.join(names)}], y), or a dict by these names"
+        change = "x = np.concatenate(x, axis=-1), or a keras.Input for each array"
     return Advice(
-        f"x holds {came} array{'s' * (came != 1)}, but the model has {expected} "
-        f"input{'s' * (expected != 1)}: {', '.join(names)}.",
-        f"{expected} array{'s' * (expected != 1)} as x.",
+        f"x holds {_plural(came, 'array')}, but the model has {_plural(expected, 'input')}: "
+        f"{', '.join(names)}.",
+        f"{_plural(expected, 'array')} as x.",
         f"{change}.",
     )
 
 
-def names_of_inputs(failure: Failure, _: re.Match[str]) -> Advice | None:
-    """A dict of inputs lacks the name of one."""
-    names = [tensor.name for tensor in getattr(failure.model, "inputs", None) or []]
+def names_of_inputs(failure: Failure, found: re.Match[str]) -> Advice | None:
+    """A dict of inputs has other names than the inputs of the model, or holds targets too."""
+    names = input_names(failure.model)
     for data in failure.data:
-        if isinstance(data.x, dict) and names:
-            return Advice(
-                f"x has the keys {list(data.x)}, but the inputs of the model are {names}.",
-                f"the keys {names}.",
-                "rename the keys of x, or name the inputs: keras.Input(shape, name=...).",
-            )
-    return None
-
-
-def shape_of_inputs(failure: Failure, _: re.Match[str]) -> Advice | None:
-    """Inputs differ in shape from what the first layer takes."""
-    shapes = input_shapes(failure.model)
-    if len(shapes) != 1:
-        return None
-    expected = shapes[0]
-    for data in failure.data:
-        if not data.is_known or not hasattr(data.x, "shape"):
+        if not isinstance(data.x, dict) or not names:
             continue
-        came = shape_of(data.x)
-        if not _takes(expected, came):
-            return _advice_on_shape(data, came, expected)
+        if data.kind and data.y is None:
+            return no_targets(failure, found)
+        return Advice(
+            f"{data.name}x has the keys {list(data.x)}, but the inputs of the model are {names}.",
+            f"the keys {names}.",
+            "rename the keys of x, or name the inputs: keras.Input(shape, name=...).",
+        )
     return None
 
 
-def _advice_on_shape(data: Data, came: tuple, expected: tuple) -> Advice:
+def shape_of_inputs(failure: Failure, found: re.Match[str]) -> Advice | None:
+    """Inputs differ in shape from what the model takes."""
+    if advice := text(failure, found) or no_arrays(failure, found):
+        return advice
+    shapes = input_shapes(failure.model)
+    for data in failure.data:
+        if len(shapes) == 1 and data.is_known and has_shape(data.x):
+            came = shape_of(data.x)
+            if not _agree(shapes[0][1:], came[1:]):
+                return _advice_on_shape(data, came, shapes[0])
+    return None
+
+
+def _advice_on_shape(data: Data, came: Shape, expected: Shape) -> Advice:
     """Return the advice that fits how two shapes differ."""
-    wanted = f"{data.name}x of shape {expected}."
-    if data.kind and _takes(expected, (None, *came)):
+    name, wanted = f"{data.name}x", f"{data.name}x of shape {expected}."
+    if _agree(expected[1:], came):
+        if data.kind:
+            return Advice(
+                f"the elements of the {data.name}{data.kind} have the shape {came}: they are "
+                "samples, not batches.",
+                wanted,
+                "dataset = dataset.batch(32).",
+            )
         return Advice(
-            f"the elements of the {data.kind} have the shape {came}: they are samples, not "
-            "batches.",
-            wanted,
-            "fit(dataset.batch(32)).",
-        )
-    if len(came) == len(expected) - 1 and _takes(expected[:-1], came):
-        return Advice(
-            f"{data.name}x has the shape {came}: the last axis is missing, that of the channels "
-            "or features.",
-            wanted,
-            "x = x[..., np.newaxis]." if expected[-1] == 1 else _repeated(expected[-1]),
-        )
-    if len(came) == len(expected) - 1 and _takes(expected[1:], came):
-        return Advice(
-            f"{data.name}x has the shape {came}: it is a single sample, without an axis of "
-            "samples.",
+            f"{name} has the shape {came}: it is a single sample, without an axis of samples.",
             wanted,
             "x = x[np.newaxis].",
         )
+    if len(came) > 1 and _agree(expected[1:-1], came[1:]):
+        return Advice(
+            f"{name} has the shape {came}: the last axis is missing, that of the channels.",
+            wanted,
+            _with_channels(expected),
+        )
     return Advice(
-        f"{data.name}x has the shape {came}, but the model takes {expected}.",
+        f"{name} has the shape {came}, but the model takes {expected}.",
         wanted,
-        f"keras.Input({_without_batch(came)}) in the model, or x with {expected[-1]} in the last "
-        "axis.",
+        f"keras.Input({came[1:]}) in the model, or samples of shape {expected[1:]} in x.",
     )
 
 
-def _repeated(channels: int | None) -> str:
-    return f"x = np.repeat(x[..., np.newaxis], {channels}, axis=-1)."
+def _with_channels(expected: Shape) -> str:
+    """Return the line that adds the last axis."""
+    if expected[-1] == 1:
+        return "x = x[..., np.newaxis]."
+    if expected[-1] == 3:
+        return "x = np.repeat(x[..., np.newaxis], 3, axis=-1) for images without colours."
+    return f"samples of shape {expected[1:]} in x."
 
 
-def _without_batch(shape: tuple) -> tuple:
-    return shape[1:]
-
-
-def _takes(expected: tuple, came: tuple) -> bool:
-    """Return whether a shape agrees with what a model takes, where both are known."""
+def _agree(expected: Shape, came: Shape) -> bool:
+    """Return whether two shapes are the same wherever both are known."""
     return len(expected) == len(came) and all(
-        None in sizes or sizes[0] == sizes[1] for sizes in zip(expected[1:], came[1:], strict=True)
+        None in sizes or sizes[0] == sizes[1] for sizes in zip(expected, came, strict=True)
     )
 
 
 def index_beyond_table(failure: Failure, found: re.Match[str]) -> Advice | None:
-    """A token is as large as the table of an embedding, or larger."""
+    """A token is as large as the table of an embedding, or a class has no weight."""
     index, size = map(int, found.groups())
-    embeddings = [
-        layer.name
-        for layer in getattr(failure.model, "layers", [])
-        if isinstance(layer, keras.layers.Embedding) and layer.input_dim == size
-    ]
-    if embeddings:
-        return Advice(
-            f"x holds {index}, but the layer {embeddings[0]!r} has the rows 0 to {size - 1}.",
-            f"integers from 0 to {size - 1} in x.",
-            f"Embedding(input_dim={index + 1}, ...): the largest index and 1 more.",
-        )
+    for layer in getattr(failure.model, "layers", []):
+        if isinstance(layer, keras.layers.Embedding) and layer.input_dim == size:
+            return Advice(
+                f"x holds {index}, but the embedding {layer.name!r} has the rows 0 to {size - 1}.",
+                f"integers from 0 to {size - 1} in x.",
+                f"Embedding(input_dim={index + 1}, ...): 1 more than the largest index.",
+            )
     weights = failure.arguments.get("class_weight")
     if weights and max(weights) + 1 == size:
         return Advice(
-            f"the data hold the class {index}, class_weight only the classes up to {size - 1}.",
-            "a weight for every class: on a dataset fit looks it up in a table.",
+            f"the data hold the class {index}, but class_weight ends with {size - 1}.",
+            "a weight for every class: for a dataset fit looks it up in a table.",
             f"class_weight={{**class_weight, {index}: 1.0}}.",
         )
     return None
 
 
-def shapes_of_batches(failure: Failure, _: re.Match[str]) -> Advice:
+def shapes_of_batches(_: Failure, __: re.Match[str]) -> Advice:
     """A generator yields batches whose shapes differ in more than the number of samples."""
     return Advice(
         "a later batch of the generator has another shape than its first two.",
-        "every axis but the first of the same size, or different already in the first two batches.",
-        "pad the samples: keras.utils.pad_sequences(x, maxlen=...).",
+        "axes of the same size in all batches, but the first; or of different size in the first "
+        "two batches already.",
+        "x = keras.utils.pad_sequences(x, maxlen=...) in the generator.",
+    )
+
+
+def parts_of_batches(_: Failure, __: re.Match[str]) -> Advice:
+    """A batch has more than three parts."""
+    return Advice(
+        "a batch has more than three parts.",
+        "(x, y) or (x, y, sample_weight); several inputs or targets are a tuple in place of x or y.",
+        "yield (x_1, x_2), y.",
+    )
+
+
+def numbers_in_batches(failure: Failure, _: re.Match[str]) -> Advice:
+    """A generator yields lists of numbers, or a number for a target."""
+    return Advice(
+        f"the {failure.data[0].kind or 'data'} yields numbers where arrays were expected: each "
+        "entry of a list is an input.",
+        "arrays with a row for each sample of the batch.",
+        "yield np.asarray(x), np.asarray(y).",
     )
 
 
 def objects(failure: Failure, _: re.Match[str]) -> Advice | None:
-    """An array holds Python objects, or text: rows of different lengths, mixed columns."""
+    """An array holds Python objects: rows of different lengths, or numbers of several types."""
     for data in failure.data:
         for name, value in (("x", data.x), ("y", data.y)):
-            for leaf in keras.tree.flatten(value):
-                if getattr(leaf, "dtype", None) == object and len(leaf):
-                    return _advice_on_objects(f"{data.name}{name}", leaf)
+            if getattr(value, "dtype", None) == object and len(value):
+                return _advice_on_objects(f"{data.name}{name}", name, value)
     return None
 
 
-def _advice_on_objects(name: str, array: Any) -> Advice:
+def _advice_on_objects(name: str, variable: str, array: Any) -> Advice:
+    """Return the advice for an array of Python objects."""
     first = array.flat[0]
-    mistake = f"{name} is an array of Python objects, the first of type {type(first).__name__}."
     if hasattr(first, "__len__") and not isinstance(first, str):
-        lengths = sorted({len(row) for row in array.flat})
+        lengths = [len(row) for row in array.flat]
         return Advice(
-            f"{name} holds rows of {lengths[0]} to {lengths[-1]} values: NumPy makes objects of "
-            "them.",
+            f"{name} holds rows of {min(lengths)} to {max(lengths)} values, as Python objects.",
             "rows of the same length.",
-            f"{name} = keras.utils.pad_sequences({name}, dtype='float32').",
+            f'{variable} = keras.utils.pad_sequences({variable}, dtype="float32").',
         )
-    return Advice(mistake, "numbers.", f'{name} = {name}.astype("float32").')
+    return Advice(
+        f"{name} is an array of Python objects, the first of type {type(first).__name__}.",
+        "an array of numbers.",
+        f'{variable} = {variable}.astype("float32").',
+    )
 
 
-def input_shapes(model: Any) -> list[tuple]:
+def input_shapes(model: Any) -> list[Shape]:
     """Return the shape of each input, `(None, ...)`; [] for a model that does not say."""
     return [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or []]
+
+
+def input_names(model: Any) -> list[str]:
+    """Return the name of each input; [] for a model that does not say."""
+    return [tensor.name for tensor in getattr(model, "inputs", None) or []]
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

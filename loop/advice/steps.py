@@ -1,5 +1,6 @@
 """Advice on the model: its compiled losses and metrics, its step, and what ran out."""
 
+import difflib
 import re
 from typing import Any
 
@@ -9,35 +10,84 @@ from loop.advice.failure import Advice, Failure
 
 
 def keys_of_losses(failure: Failure, _: re.Match[str]) -> Advice | None:
-    """Losses are given by names that no output has."""
-    return _advice_on_keys(failure, "loss", failure.model.loss)
-
-
-def keys_of_metrics(failure: Failure, found: re.Match[str]) -> Advice | None:
-    """Metrics are given by names that no output has, or in another structure than the outputs."""
-    names = getattr(failure.model, "output_names", None)
-    if not names:
+    """Losses are given by names that no output has, or in another number than the outputs."""
+    names = getattr(failure.model, "output_names", None) or []
+    loss = getattr(failure.model, "loss", None)
+    if not names and isinstance(loss, dict):
+        return Advice(
+            f"loss in compile has the keys {list(loss)}, but the model names no outputs.",
+            "a loss without a key, for a model with one output; or keras.Model(inputs, outputs), "
+            "whose outputs have the names of the last layers.",
+            f"compile(loss={next(iter(loss.values()), None)!r}).",
+        )
+    if not names or not isinstance(loss, dict | list | tuple) or _is_complete(loss, names):
         return None
+    what = f"the keys {list(loss)}" if isinstance(loss, dict) else f"{len(loss)} entries"
     return Advice(
-        f"{found[1]} in compile does not fit the outputs of the model, {names}.",
-        "a dict by the names of outputs, or a list with an entry for each output.",
-        f"{found[1]}={{{', '.join(f'{name!r}: [...]' for name in names)}}}; the names are those "
-        "of the last layers: Dense(1, name=...).",
+        f"loss in compile has {what}, but the outputs of the model are {names}.",
+        f"a loss for each of {names}; None for an output without one.",
+        f"compile(loss={{{', '.join(f'{name!r}: ...' for name in names)}}}), or name the last "
+        "layers by the keys: Dense(1, name=...).",
     )
 
 
-def _advice_on_keys(failure: Failure, argument: str, given: Any) -> Advice | None:
-    names = getattr(failure.model, "output_names", None)
-    if not names or not isinstance(given, dict):
+def _is_complete(loss: Any, names: list[str]) -> bool:
+    """Return whether there is a loss for each output."""
+    return set(loss) == set(names) if isinstance(loss, dict) else len(loss) == len(names)
+
+
+def keys_of_metrics(failure: Failure, found: re.Match[str]) -> Advice | None:
+    """Metrics are given by names that no output has, or in another number than the outputs."""
+    names, argument = getattr(failure.model, "output_names", None), found[1]
+    if not names:
         return None
-    unknown, without = sorted(set(given) - set(names)), sorted(set(names) - set(given))
     return Advice(
-        f"{argument} in compile has the keys {list(given)}, but the outputs of the model are "
-        f"{names}.",
-        f"the keys {names}.",
-        f"{argument}={{{', '.join(f'{name!r}: ...' for name in names)}}}, or name the layers of the "
-        f"outputs: {unknown} {'is' if len(unknown) == 1 else 'are'} the name of no output"
-        + (f", {without} {'has' if len(without) == 1 else 'have'} no {argument}." if without else "."),
+        f"{argument} in compile does not fit the outputs of the model, {names}.",
+        "a dict by the names of outputs, or a list with an entry for each output.",
+        f"compile({argument}={{{', '.join(f'{name!r}: [...]' for name in names)}}}), or name the "
+        "last layers by the keys: Dense(1, name=...).",
+    )
+
+
+def unknown_name(_: Failure, found: re.Match[str]) -> Advice:
+    """A loss or a metric is given by a name that Keras does not have."""
+    kind, given = found.groups()
+    known = [name for name in dir(MODULES[kind]) if name.islower() and not name.startswith("_")]
+    near = [repr(name) for name in difflib.get_close_matches(given, known, n=1)]
+    return Advice(
+        f"Keras has no {kind} of the name {given!r}.",
+        f"a name in {MODULES[kind].__name__}, a function (y_true, y_pred) -> values, or an object.",
+        " or ".join([*near, f"{kind}={given} without quotes, for a function of your own."]),
+    )
+
+
+MODULES = {"loss": keras.losses, "metric": keras.metrics}
+
+
+def weights_of_classes(failure: Failure, _: re.Match[str]) -> Advice | None:
+    """Class weights are no dict, or its keys are no integers."""
+    given = failure.arguments.get("class_weight")
+    if given is None or (isinstance(given, dict) and all(type(key) is int for key in given)):
+        return None
+    what = f"a {type(given).__name__}"
+    if isinstance(given, dict):
+        what = f"a dict with keys of type {type(next(iter(given))).__name__}"
+    return Advice(
+        f"class_weight is {what}.",
+        "a dict from classes, which are integers, to weights.",
+        "class_weight={0: 1.0, 1: 2.0}, or dict(enumerate(weights)) for a list of weights.",
+    )
+
+
+def batch_size_that_is_no_integer(failure: Failure, _: re.Match[str]) -> Advice | None:
+    """The batch size is a float, most often the result of a division."""
+    size = failure.arguments.get("batch_size")
+    if size is None or hasattr(size, "__index__"):
+        return None
+    return Advice(
+        f"batch_size is {size!r} of type {type(size).__name__}.",
+        "an integer.",
+        "batch_size=len(x) // n, with two slashes.",
     )
 
 
@@ -84,9 +134,9 @@ def python_in_a_step(failure: Failure, found: re.Match[str]) -> Advice:
     """A step or a loss treats a tensor of a graph as a number that Python knows."""
     return Advice(
         "the step or the loss asks for the value of a tensor while it is traced: it has none yet.",
-        "TensorFlow's or Keras's functions all the way: keras.ops, tf.",
-        "keras.ops.mean for np.mean, tf.cond or keras.ops.where for `if`, tensors as logs without "
-        "float(); or, to debug, compile(run_eagerly=True).",
+        "functions of keras.ops or of TensorFlow, from the inputs to the logs.",
+        "keras.ops.mean for np.mean, keras.ops.where for `if`, tensors as logs without float() or "
+        ".numpy(); or compile(run_eagerly=True), slow, to look at values.",
     )
 
 

@@ -19,7 +19,9 @@ import tensorflow as tf
 import loop
 from loop.advice import HEAD, RULES, advised
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*(shuffle=True|structure of `inputs`).*:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*(shuffle=True|structure of `inputs`).*:UserWarning"
+)
 
 X = np.random.default_rng(0).uniform(size=(40, 4)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
@@ -69,8 +71,15 @@ def with_step(train_step):
     return model
 
 
-def dataset(x, y):
-    return tf.data.Dataset.from_tensor_slices((x, y))
+def two_inputs():
+    inputs = [keras.Input((4,), name=name) for name in ("left", "right")]
+    model = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Concatenate()(inputs)))
+    model.compile("sgd", "mse")
+    return model
+
+
+def dataset(samples):
+    return tf.data.Dataset.from_tensor_slices(samples)
 
 
 def generator(*batches):
@@ -92,7 +101,7 @@ def creates_a_variable(self, data):
 
 
 def step(loss_of, inside=True):
-    """A step of one's own, as people write it; `inside`: the forward pass is below the tape."""
+    """A step as people write it; `inside`: whether the forward pass is below the tape."""
 
     def train_step(self, data):
         x, y = data
@@ -130,11 +139,11 @@ class Row(NamedTuple):
 MISTAKES = {
     "No targets": Row(
         lambda fit: fit(dense(), X),
-        ["the data have no targets, but the model has the loss mse", "fit(x, y)"],
+        ["the data have no targets, but the loss mse needs them", "fit(x, y)"],
     ),
     "A dataset of dicts": Row(
-        lambda fit: fit(dense(), dataset({"image": X}, {"label": Y}).map(lambda x, y: {**x, **y}).batch(8)),
-        ["have no targets", "'image': float32 (None, 4)", 'row["image"]'],
+        lambda fit: fit(dense(), dataset({"image": X, "label": Y}).batch(8)),
+        ["have no targets", "'image': float32 (None, 4)", "(row['image'], row['label'])"],
     ),
     "Lengths that differ": Row(
         lambda fit: fit(dense(), X, Y[:30]),
@@ -142,7 +151,7 @@ MISTAKES = {
     ),
     "Labels out of range": Row(
         lambda fit: fit(classifier(SPARSE), X, LABELS + 1),
-        ["y holds the class 3", "the 3 classes 0 to 2", "y = y - 1", "Dense(4)"],
+        ["y holds the class 3", "3 classes, 0 to 2", "y = y - 1", "Dense(4)"],
     ),
     "Two classes, one output": Row(
         lambda fit: fit(dense(1, SPARSE, "sigmoid"), X, LABELS % 2),
@@ -154,27 +163,35 @@ MISTAKES = {
     ),
     "Classes, a loss for one-hot labels": Row(
         lambda fit: fit(classifier(CATEGORICAL), X, LABELS),
-        ["y holds one number a sample", f'loss="{SPARSE}"', "to_categorical(y, 3)"],
+        ["y holds a class a sample", f'loss="{SPARSE}"', "to_categorical(y, 3)"],
     ),
     "More columns of targets than outputs": Row(
         lambda fit: fit(dense(1, "binary_crossentropy", "sigmoid"), X, ONE_HOT),
-        ["y has 3 columns", "one output", 'Dense(3, "softmax")'],
+        ["y has 3 columns", "the model one output", 'Dense(3, "softmax")'],
     ),
     "Targets of another shape": Row(
         lambda fit: fit(dense(3), X, ONE_HOT[:, :2]),
         ["y has the shape (samples, 2)", "the predictions have (samples, 3)", "Dense(2)"],
     ),
-    "More targets than outputs": Row(
+    "Another number of targets than of outputs": Row(
         lambda fit: fit(two_headed(loss="mse"), X, [Y, Y, Y]),
-        ["y holds 3 arrays", "outputs ['a', 'b']", "fit(x, [y_a, y_b])"],
+        ["y holds 3 arrays", "outputs of the model are ['a', 'b']", "fit(x, [y_a, y_b])"],
+    ),
+    "Targets by names that no output has": Row(
+        lambda fit: fit(two_headed(loss={"a": "mse", "b": "mse"}), X, {"a": Y, "c": Y}),
+        ["y holds the keys ['a', 'c']", "['a', 'b']", "fit(x, {'a': y_a, 'b': y_b})"],
+    ),
+    "Names of classes": Row(
+        lambda fit: fit(dense(), X, np.array(["cat", "dog"] * 20, object)),
+        ["y holds text", "np.unique(y, return_inverse=True)[1]"],
     ),
     "Lists of numbers": Row(
         lambda fit: fit(dense(), X.tolist(), Y.tolist()),
-        ["x is a list of 40", "np.asarray(x)"],
+        ["x is a list of 40 objects of type list", "an array for each input", "np.asarray(x)"],
     ),
     "A list of rows": Row(
         lambda fit: fit(dense(), list(X), Y),
-        ["x is a list of 40", "an array each", "np.asarray(x)"],
+        ["x is a list of 40 arrays, the first float32 (4,)", "np.asarray(x)"],
     ),
     "Rows of different lengths": Row(
         lambda fit: fit(dense(), np.array([np.ones(n % 3 + 1) for n in range(40)], object), Y),
@@ -182,7 +199,7 @@ MISTAKES = {
     ),
     "Columns of objects": Row(
         lambda fit: fit(dense(), X.astype(object), Y),
-        ["array of Python objects", '.astype("float32")'],
+        ["array of Python objects, the first of type float", 'x.astype("float32")'],
     ),
     "Text": Row(
         lambda fit: fit(dense(), X.astype(str), Y),
@@ -197,44 +214,64 @@ MISTAKES = {
         ["the last axis is missing", "(None, 8, 8, 3)", "np.repeat(x[..., np.newaxis], 3"],
     ),
     "A dataset without batches": Row(
-        lambda fit: fit(dense(), dataset(X, Y)),
+        lambda fit: fit(dense(), dataset((X, Y))),
         ["they are samples, not batches", "dataset.batch(32)"],
     ),
-    "A list of two inputs for one": Row(
-        lambda fit: fit(dense(), [X, X], Y),
-        ["x holds 2 arrays, but the model has 1 input", "np.concatenate"],
+    "Inputs stacked in one array": Row(
+        lambda fit: fit(two_inputs(), np.stack([X, X]), Y),
+        ["the samples of x are along its second axis", "fit([x[0], x[1]], y)"],
     ),
-    "A generator of lists": Row(
-        lambda fit: fit(dense(), generator([X[:8], Y[:8]])),
-        ["must return a tuple", "(inputs, targets)"],
-    ),
-    "A generator whose shapes change": Row(
-        lambda fit: fit(dense(), generator(*[(X, Y)] * 2, (X[:, :3], Y))),
-        ["a later batch", "another shape than its first two", "pad_sequences"],
-    ),
-    "A split of a dataset": Row(
-        lambda fit: fit(dense(), dataset(X, Y).batch(8), validation_split=0.2),
-        ["only supported for tensors or NumPy arrays", "validation_data"],
-    ),
-    "Targets beside a dataset": Row(
-        lambda fit: fit(dense(), dataset(X, Y).batch(8), Y),
-        ["`y` should not be passed", "tuples `(x, y)`"],
+    "Fewer inputs than the model has": Row(
+        lambda fit: fit(two_inputs(), X, Y),
+        ["x holds 1 array, but the model has 2 inputs", "fit([left, right], y)"],
     ),
     "An index beyond an embedding": Row(
         lambda fit: fit(embedding(), np.full((40, 4), 12), Y),
         ["x holds 12", "the rows 0 to 9", "Embedding(input_dim=13"],
     ),
+    "A generator of lists": Row(
+        lambda fit: fit(dense(), generator([X[:8], Y[:8]])),
+        ["must return a tuple", "(inputs, targets)"],
+    ),
+    "A function for a generator": Row(
+        lambda fit: fit(dense(), generator),
+        ["x is the function generator, not what it yields", "fit(generator())"],
+    ),
+    "A generator whose shapes change": Row(
+        lambda fit: fit(dense(), generator(*[(X, Y)] * 2, (X[:, :3], Y))),
+        ["a later batch", "another shape than its first two", "pad_sequences"],
+    ),
+    "Batches in four parts": Row(
+        lambda fit: fit(dense(), generator((X, X, Y, Y))),
+        ["more than three parts", "yield (x_1, x_2), y"],
+    ),
+    "A split of a dataset": Row(
+        lambda fit: fit(dense(), dataset((X, Y)).batch(8), validation_split=0.2),
+        ["only supported for tensors or NumPy arrays", "Pass `validation_data` instead"],
+    ),
+    "Targets beside a dataset": Row(
+        lambda fit: fit(dense(), dataset((X, Y)).batch(8), Y),
+        ["`y` should not be passed", "tuples `(x, y)`"],
+    ),
     "Class weights for several outputs": Row(
         lambda fit: fit(two_headed(loss="mse"), X, [Y, Y], class_weight={0: 1.0}),
         ["single output", "Use `sample_weight`"],
     ),
+    "Class weights that are no dict": Row(
+        lambda fit: fit(classifier(SPARSE), X, LABELS, class_weight=[1.0, 2.0, 1.0]),
+        ["class_weight is a list", "dict(enumerate(weights))"],
+    ),
     "A class without a weight": Row(
-        lambda fit: fit(classifier(SPARSE), dataset(X, LABELS).batch(8), class_weight={0: 1.0}),
-        ["class_weight only the classes up to 0", "{**class_weight, 1: 1.0}"],
+        lambda fit: fit(classifier(SPARSE), dataset((X, LABELS)).batch(8), class_weight={0: 1.0}),
+        ["class_weight ends with 0", "{**class_weight, 1: 1.0}"],
     ),
     "Sample weights of another length": Row(
         lambda fit: fit(dense(), X, Y, sample_weight=np.ones(3)),
         ["expected one length", "'sample_weight': [3]"],
+    ),
+    "Sample weights of another shape": Row(
+        lambda fit: fit(dense(), X, Y, sample_weight=np.ones((40, 2))),
+        ["sample_weight has the shape (samples, 2)", "a weight for each sample"],
     ),
     "A model that is not compiled": Row(
         lambda fit: fit(keras.Sequential([keras.layers.Dense(1)]), X, Y),
@@ -244,9 +281,13 @@ MISTAKES = {
         lambda fit: fit(dense(loss=None), X, Y),
         ["No loss to compute", "Provide a `loss` argument in `compile()`"],
     ),
+    "A name that Keras does not have": Row(
+        lambda fit: fit(dense(metrics=["acuracy"]), X, Y),
+        ["Keras has no metric of the name 'acuracy'", "'binary_accuracy'"],
+    ),
     "Losses by names that no output has": Row(
         lambda fit: fit(two_headed(loss={"a": "mse", "c": "mse"}), X, [Y, Y]),
-        ["loss in compile has the keys ['a', 'c']", "the outputs of the model are ['a', 'b']"],
+        ["loss in compile has the keys ['a', 'c']", "outputs of the model are ['a', 'b']"],
     ),
     "Metrics by names that no output has": Row(
         lambda fit: fit(two_headed(loss="mse", metrics={"c": "mae"}), X, [Y, Y]),
@@ -274,7 +315,7 @@ MISTAKES = {
     ),
     "A loss outside of the tape": Row(
         lambda fit: fit(with_step(step(mse, inside=False)), X, Y),
-        ["the loss does not depend on the weights", "GradientTape"],
+        ["the loss does not depend on the weights", "tf.GradientTape() as tape:"],
     ),
     "A step that reads values": Row(
         lambda fit: fit(with_step(step(lambda y, y_pred: mse(y, y_pred).numpy())), X, Y),
@@ -292,7 +333,7 @@ MISTAKES = {
 
 
 def raised(fit, mistake):
-    """Returns the error of a mistake, and its text and notes as Python prints them."""
+    """The error of a mistake, and its text with the notes below it."""
     with pytest.raises(Exception) as info:  # noqa: B017, PT011 - which one is what the test asks
         MISTAKES[mistake].call(lambda model, *a, **k: fit(model, *a, **{"verbose": 0, **k}))
     error = info.value
@@ -306,3 +347,95 @@ def test_a_mistake_is_taught_in_the_class_of_keras(mistake):
     assert type(error) is type(expected)
     for line in MISTAKES[mistake].lines:
         assert line in text
+
+
+@pytest.mark.parametrize("plan", ["step", "auto", "fused"])
+@pytest.mark.parametrize("mistake", ["Labels out of range", "Features that differ"])
+def test_every_plan_teaches(mistake, plan):
+    def fit(model, *arguments, **named):
+        return loop.fit(model, *arguments, **named, plan=plan)
+
+    _, text = raised(fit, mistake)
+    for line in MISTAKES[mistake].lines:
+        assert line in text
+
+
+def test_a_script_that_calls_the_methods_of_a_model_is_taught_too():
+    with loop.installed():
+        for call in (
+            lambda: classifier(SPARSE).fit(X, ONE_HOT, verbose=0),
+            lambda: classifier(SPARSE).fit(X, LABELS, validation_data=(X, ONE_HOT), verbose=0),
+            lambda: classifier(SPARSE).evaluate(X, ONE_HOT, verbose=0),
+            lambda: classifier(SPARSE).train_on_batch(X, ONE_HOT),
+            lambda: classifier(SPARSE).test_on_batch(X, ONE_HOT),
+        ):
+            with pytest.raises(ValueError, match="rank") as info:
+                call()
+            (note,) = info.value.__notes__
+            assert "y is one-hot" in note
+        for call in (
+            lambda: dense().predict(X[:, :3], verbose=0),
+            lambda: dense().predict_on_batch(X[:, :3]),
+        ):
+            with pytest.raises(ValueError, match="incompatible") as info:
+                call()
+            assert "x has the shape (40, 3)" in info.value.__notes__[0]
+
+
+def test_an_error_stays_what_it_was():
+    def fails(model, x):
+        raise original
+
+    original = ValueError("None values not supported.")
+    model = dense()
+    with pytest.raises(ValueError, match="None values") as info:
+        advised(advised(fails))(model, X)
+    assert info.value is original
+    assert info.traceback[-1].name == "fails"
+    assert str(original) == "None values not supported."
+    assert len(original.__notes__) == 1, "an inner call has added it"
+    copied = pickle.loads(pickle.dumps(original))
+    assert (type(copied), str(copied), copied.__notes__) == (
+        ValueError,
+        str(original),
+        original.__notes__,
+    )
+
+
+def test_errors_of_other_origin_get_no_note():
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise RuntimeError("the disk is full: None values not supported")
+
+    with pytest.raises(RuntimeError) as info:
+        loop.fit(dense(), X, Y, callbacks=[Fails()], verbose=0)
+    assert not hasattr(info.value, "__notes__")
+
+
+def test_a_mistake_in_the_advice_does_not_take_the_place_of_the_error():
+    class Broken(keras.Sequential):
+        @property
+        def outputs(self):
+            raise AssertionError
+
+    model = Broken([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="None values not supported"):
+        loop.fit(model, X, verbose=0)
+
+
+def test_every_rule_is_used_by_a_mistake(monkeypatch):
+    used = set()
+
+    def noted(advise):
+        def call(failure, found):
+            advice = advise(failure, found)
+            used.update([advise] if advice else [])
+            return advice
+
+        return call
+
+    monkeypatch.setattr(loop.advice, "RULES", [(text, noted(advise)) for text, advise in RULES])
+    for mistake in MISTAKES:
+        raised(loop.fit, mistake)
+    assert {advise for _, advise in RULES} - used == set()
