@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from loop.data import kind_of
@@ -131,7 +132,11 @@ def is_text(value: Any) -> bool:
         return False
     if isinstance(value.dtype, tf.DType):
         return value.dtype == tf.string
-    return value.dtype == object and len(value) > 0 and isinstance(value.flat[0], str | bytes)
+    return (
+        value.dtype == np.dtype(object)
+        and len(value) > 0
+        and isinstance(value.flat[0], str | bytes)
+    )
 
 
 def single_arrays(failure: Failure) -> Iterator[Data]:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import keras
+import numpy as np
 
 from loop.advice.failure import Advice, Data, Failure, Shape, described, has_shape, shape_of
 from loop.advice.targets import no_targets, text
@@ -41,7 +42,7 @@ def _advice_on_lengths(failure: Failure) -> Advice | None:
         return None
     several = len(inputs) > 1 and came[0] == len(inputs)
     return Advice(
-        f"x has the shape {came}, y {shape_of(data.y)}: the samples of x are along its second axis.",
+        f"x has the shape {came}, y {shape_of(data.y)}: x has its samples along the second axis.",
         "samples along the first axis of every array.",
         f"fit([{', '.join(f'x[{place}]' for place in range(len(inputs)))}], y)."
         if several
@@ -176,7 +177,7 @@ def parts_of_batches(_: Failure, __: re.Match[str]) -> Advice:
     """A batch has more than three parts."""
     return Advice(
         "a batch has more than three parts.",
-        "(x, y) or (x, y, sample_weight); several inputs or targets are a tuple in place of x or y.",
+        "(x, y) or (x, y, sample_weight), where x or y may be a tuple of several arrays.",
         "yield (x_1, x_2), y.",
     )
 
@@ -195,7 +196,7 @@ def objects(failure: Failure, _: re.Match[str]) -> Advice | None:
     """An array holds Python objects: rows of different lengths, or numbers of several types."""
     for data in failure.data:
         for name, value in (("x", data.x), ("y", data.y)):
-            if getattr(value, "dtype", None) == object and len(value):
+            if has_shape(value) and value.dtype == np.dtype(object) and len(value):
                 return _advice_on_objects(f"{data.name}{name}", name, value)
     return None
 

@@ -110,7 +110,7 @@ def no_callback(failure: Failure, _: re.Match[str]) -> Advice | None:
     return None
 
 
-def variables_in_a_step(failure: Failure, _: re.Match[str]) -> Advice:
+def variables_in_a_step(_: Failure, __: re.Match[str]) -> Advice:
     """A step, a loss or a layer creates variables each time it is called."""
     return Advice(
         "the step, a loss or a layer creates a variable, a layer, a metric or an optimizer each "
@@ -120,7 +120,7 @@ def variables_in_a_step(failure: Failure, _: re.Match[str]) -> Advice:
     )
 
 
-def no_gradients(failure: Failure, _: re.Match[str]) -> Advice:
+def no_gradients(_: Failure, __: re.Match[str]) -> Advice:
     """The loss does not depend on the weights, as far as the tape has seen."""
     return Advice(
         "the loss does not depend on the weights by operations that have a gradient.",
@@ -130,7 +130,7 @@ def no_gradients(failure: Failure, _: re.Match[str]) -> Advice:
     )
 
 
-def python_in_a_step(failure: Failure, found: re.Match[str]) -> Advice:
+def python_in_a_step(_: Failure, __: re.Match[str]) -> Advice:
     """A step or a loss treats a tensor of a graph as a number that Python knows."""
     return Advice(
         "the step or the loss asks for the value of a tensor while it is traced: it has none yet.",

@@ -1,10 +1,12 @@
 """The mistakes people make most when they call fit: what came, what was expected, what to change.
 
-Each row of MISTAKES is a call that Keras refuses. The class of the error is Keras's, its text is as
-it was, and the lines that teach stand in the text or in a note below it. docs/errors.md lists all of
-them. What Keras accepts without a word, only `strict=True` refuses: SILENT.
+Each row of MISTAKES is a call that Keras refuses. The class of the error is Keras's, and the lines
+that teach stand in its text or in a note below it. docs/errors.md shows every row; what is printed
+there is what Keras and loop say. What Keras accepts without a word is in test_quirks.py.
 """
 
+import doctest
+import functools
 import pickle
 import re
 from collections.abc import Callable
@@ -17,7 +19,7 @@ import pytest
 import tensorflow as tf
 
 import loop
-from loop.advice import HEAD, RULES, advised
+from loop.advice import RULES, advised
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(shuffle=True|structure of `inputs`).*:UserWarning"
@@ -219,7 +221,7 @@ MISTAKES = {
     ),
     "Inputs stacked in one array": Row(
         lambda fit: fit(two_inputs(), np.stack([X, X]), Y),
-        ["the samples of x are along its second axis", "fit([x[0], x[1]], y)"],
+        ["x has its samples along the second axis", "fit([x[0], x[1]], y)"],
     ),
     "Fewer inputs than the model has": Row(
         lambda fit: fit(two_inputs(), X, Y),
@@ -236,6 +238,10 @@ MISTAKES = {
     "A function for a generator": Row(
         lambda fit: fit(dense(), generator),
         ["x is the function generator, not what it yields", "fit(generator())"],
+    ),
+    "A generator of numbers": Row(
+        lambda fit: fit(dense(), generator((X[:8].tolist(), Y[:8].tolist()))),
+        ["the generator yields numbers", "yield np.asarray(x), np.asarray(y)"],
     ),
     "A generator whose shapes change": Row(
         lambda fit: fit(dense(), generator(*[(X, Y)] * 2, (X[:, :3], Y))),
@@ -289,6 +295,10 @@ MISTAKES = {
         lambda fit: fit(two_headed(loss={"a": "mse", "c": "mse"}), X, [Y, Y]),
         ["loss in compile has the keys ['a', 'c']", "outputs of the model are ['a', 'b']"],
     ),
+    "A loss by name for a Sequential model": Row(
+        lambda fit: fit(dense(loss={"out": "mse"}), X, Y),
+        ["the model names no outputs", "compile(loss='mse')"],
+    ),
     "Metrics by names that no output has": Row(
         lambda fit: fit(two_headed(loss="mse", metrics={"c": "mae"}), X, [Y, Y]),
         ["metrics in compile does not fit", "['a', 'b']", "metrics={'a': [...], 'b': [...]}"],
@@ -300,6 +310,10 @@ MISTAKES = {
     "A float of epochs": Row(
         lambda fit: fit(dense(), X, Y, epochs=2.0),
         ["Expected `epochs` to be an integer, got 2.0 of type float"],
+    ),
+    "A float of samples per batch": Row(
+        lambda fit: fit(dense(), X, Y, batch_size=8.0),
+        ["batch_size is 8.0 of type float", "batch_size=len(x) // n"],
     ),
     "A step that returns the loss": Row(
         lambda fit: fit(with_step(returns_the_loss), X, Y),
@@ -332,21 +346,74 @@ MISTAKES = {
 }
 
 
+class Raised(NamedTuple):
+    """An error: its class, its text, and the notes below it."""
+
+    kind: type
+    text: str
+    notes: str
+
+
+USED = set()
+
+
+def noted(advise):
+    """The function of a rule, which is added to USED when it gives advice."""
+
+    def call(failure, found):
+        advice = advise(failure, found)
+        USED.update([advise] if advice else [])
+        return advice
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _rules_note_their_use(monkeypatch):
+    monkeypatch.setattr(loop.advice, "RULES", [(text, noted(advise)) for text, advise in RULES])
+
+
+@functools.cache
 def raised(fit, mistake):
-    """The error of a mistake, and its text with the notes below it."""
-    with pytest.raises(Exception) as info:  # noqa: B017, PT011 - which one is what the test asks
+    """The error of a mistake."""
+    with pytest.raises(Exception) as info:  # noqa: PT011 - which error is what the tests ask
         MISTAKES[mistake].call(lambda model, *a, **k: fit(model, *a, **{"verbose": 0, **k}))
-    error = info.value
-    return error, "\n".join([str(error), *getattr(error, "__notes__", [])])
+    return Raised(info.type, str(info.value), "\n".join(getattr(info.value, "__notes__", [])))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_taught_in_the_class_of_keras(mistake):
-    expected, _ = raised(keras.Model.fit, mistake)
-    error, text = raised(loop.fit, mistake)
-    assert type(error) is type(expected)
+    error = raised(loop.fit, mistake)
+    assert error.kind is raised(keras.Model.fit, mistake).kind
     for line in MISTAKES[mistake].lines:
-        assert line in text
+        assert line in error.text + error.notes
+
+
+PAGE = (Path(__file__).parents[2] / "docs/errors.md").read_text()
+SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S))
+
+
+def test_the_page_has_a_section_for_each_mistake():
+    assert list(SECTIONS) == list(MISTAKES)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_the_page_shows_what_keras_and_loop_say(mistake):
+    theirs, ours = re.findall(r"```text\n(.*?)```", SECTIONS[mistake], re.S)
+    of_keras, of_loop = raised(keras.Model.fit, mistake), raised(loop.fit, mistake)
+    same = functools.partial(
+        doctest.OutputChecker().check_output,
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    said = of_loop.notes or f"{of_loop.kind.__name__}: {of_loop.text}"
+    assert same(theirs, f"{of_keras.kind.__name__}: {of_keras.text}\n"), of_keras
+    assert same(ours, f"{said}\n"), said
+
+
+def test_every_rule_is_used_by_a_mistake():
+    for mistake in MISTAKES:
+        raised(loop.fit, mistake)
+    assert {advise for _, advise in RULES} - USED == set()
 
 
 @pytest.mark.parametrize("plan", ["step", "auto", "fused"])
@@ -355,9 +422,9 @@ def test_every_plan_teaches(mistake, plan):
     def fit(model, *arguments, **named):
         return loop.fit(model, *arguments, **named, plan=plan)
 
-    _, text = raised(fit, mistake)
+    error = raised(fit, mistake)
     for line in MISTAKES[mistake].lines:
-        assert line in text
+        assert line in error.notes
 
 
 def test_a_script_that_calls_the_methods_of_a_model_is_taught_too():
@@ -422,20 +489,3 @@ def test_a_mistake_in_the_advice_does_not_take_the_place_of_the_error():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="None values not supported"):
         loop.fit(model, X, verbose=0)
-
-
-def test_every_rule_is_used_by_a_mistake(monkeypatch):
-    used = set()
-
-    def noted(advise):
-        def call(failure, found):
-            advice = advise(failure, found)
-            used.update([advise] if advice else [])
-            return advice
-
-        return call
-
-    monkeypatch.setattr(loop.advice, "RULES", [(text, noted(advise)) for text, advise in RULES])
-    for mistake in MISTAKES:
-        raised(loop.fit, mistake)
-    assert {advise for _, advise in RULES} - used == set()
