@@ -108,9 +108,9 @@ def _check_last_layer(model: keras.Model) -> None:
     activation, output, loss = _last_activation(model), output_shape(model), name_of(model.loss)
     if activation == "softmax" and output is not None and output[-1] == 1:
         raise ValueError(
-            "The last layer is a softmax over a single unit, which returns 1.0 whatever the "
-            "weights are: fit would learn nothing. Use Dense(1, 'sigmoid') for two classes, "
-            "Dense(n, 'softmax') for n."
+            "The last layer is a softmax over a single unit: fit would train a model that predicts "
+            "1.0 for every sample. Use Dense(1, 'sigmoid') for two classes, Dense(n, 'softmax') "
+            "for n."
         )
     takes_logits = getattr(model.loss, "from_logits", False)
     if activation == "linear" and _is_crossentropy(loss) and not takes_logits:
