@@ -13,8 +13,8 @@ from loop.types import Structure
 MOST_PARTS = 6
 """The most entries of a list that are described one by one."""
 
-Shape = tuple[int | None, ...]
-"""A shape, with None for sizes that are unknown."""
+Shape = tuple[Any, ...]
+"""A shape: a size for each axis, None where it is unknown."""
 
 
 class Advice(NamedTuple):
@@ -96,8 +96,8 @@ def data_of(name: str, x: Structure, y: Structure, sample_weight: Structure) -> 
     """Return what is known of data: arrays themselves, the specs of a dataset, or its kind only."""
     kind = kind_of(x)
     if isinstance(x, tf.data.Dataset):
-        parts = keras.utils.unpack_x_y_sample_weight(x.element_spec)
-        return Data(name, kind, *parts, is_known=True)
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
+        return Data(name, kind, x, y, sample_weight, is_known=True)
     return Data(name, kind, x, y, sample_weight, is_known=kind is None)
 
 
