@@ -24,7 +24,7 @@ Advise = Callable[[Failure, re.Match[str]], Advice | None]
 _SHAPES = r".*target\.shape=\((?P<target>.*?)\), output\.shape=\((?P<output>.*?)\)"
 
 RULES: tuple[tuple[str, Advise], ...] = (
-    (r"None values not supported|NoneType' object has no", targets.no_targets),
+    (r"None values not supported|value \(None\)|NoneType' object has no", targets.no_targets),
     (
         r"label value of (-?\d+) which is outside the valid range of \[0, (\d+)\)",
         targets.label_out_of_range,

@@ -98,7 +98,13 @@ def data_of(name: str, x: Structure, y: Structure, sample_weight: Structure) -> 
     if isinstance(x, tf.data.Dataset):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(x.element_spec)
         return Data(name, kind, x, y, sample_weight, is_known=True)
+    x, y, sample_weight = map(_without_pandas, (x, y, sample_weight))
     return Data(name, kind, x, y, sample_weight, is_known=kind is None)
+
+
+def _without_pandas(value: Structure) -> Structure:
+    """Return a frame or a series of pandas as an array, anything else unchanged."""
+    return np.asarray(value) if hasattr(value, "iloc") else value
 
 
 def described(value: Structure) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 
@@ -425,6 +426,25 @@ def test_every_plan_teaches(mistake, plan):
     error = raised(fit, mistake)
     for line in MISTAKES[mistake].lines:
         assert line in error.notes
+
+
+EAGERLY = ["One-hot labels, a loss for classes", "Targets of another shape", "No targets"]
+
+
+@pytest.mark.parametrize("mistake", EAGERLY)
+def test_a_model_that_runs_eagerly_teaches(mistake):
+    def fit(model, *arguments, **named):
+        model.run_eagerly = True
+        return loop.fit(model, *arguments, **named)
+
+    for line in MISTAKES[mistake].lines[:2]:
+        assert line in raised(fit, mistake).notes
+
+
+def test_frames_of_pandas_are_described():
+    with pytest.raises(ValueError, match="incompatible") as info:
+        loop.fit(dense(), pd.DataFrame(X[:, :3]), pd.Series(Y[:, 0]), verbose=0)
+    assert "x float32 (40, 3), y float32 (40,); the model returns" in info.value.__notes__[0]
 
 
 def test_a_script_that_calls_the_methods_of_a_model_is_taught_too():
