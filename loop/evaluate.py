@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from loop.advice import advised
 from loop.callbacks import Callbacks, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
@@ -23,6 +24,7 @@ from loop.schedule import Schedule, capped_steps
 from loop.types import Logs, StepFunction, Structure
 
 
+@advised
 def evaluate(
     model: keras.Model,
     x: Structure = None,

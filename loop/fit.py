@@ -7,11 +7,13 @@ the loop over batches. The computation on one batch is in `step.py`.
 import keras
 
 from loop._keras import first_epoch
+from loop.advice import advised
 from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
 from loop.types import FitArguments, Logs, StepFunction, Structure
 
 
+@advised
 def fit(
     model: keras.Model,
     x: Structure = None,
@@ -62,9 +64,8 @@ def fit(
         validation_batch_size: Samples per batch in validation.
         validation_freq: Validate every n epochs, or after the listed epochs, counted from 1.
         plan: How steps are compiled and called. "step": one call per batch; "fused": as many steps
-            per call as callbacks allow; "auto": fused if the step can be, else step; "xla": fused
-            and compiled with XLA; "fastest": what a few timed steps show. The first three give
-            Keras's bits.
+            per call as callbacks allow; "auto": fused if it can be, else step; "xla": fused, with
+            XLA; "fastest": what a few timed steps show. The first three give Keras's bits.
         train_step: The step to use, `train_step(model, batch) -> logs`; traced once per object.
         test_step: Replaces the model's step of validation.
         strict: Whether to refuse arguments and data that fit silently accepts: docs/quirks.md.
@@ -73,8 +74,7 @@ def fit(
         The History: `.history` maps the name of each log to a list of floats, one per epoch.
 
     Raises:
-        ValueError, TypeError: The model is not compiled, or arguments contradict each other.
-        KeyError: There is no data.
+        ValueError, TypeError, KeyError: No compiled model, no data, or arguments that disagree.
         NotImplementedError: `model.fit` supports the data or the model, loop does not yet.
 
     Mirrors: keras.Model.fit

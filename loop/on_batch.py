@@ -6,6 +6,7 @@ They run the steps of fit, traced for each new shape, on the batch as it is give
 
 import keras
 
+from loop.advice import advised
 from loop.callbacks import python_logs
 from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
@@ -15,6 +16,7 @@ from loop.predict import as_numpy, predict_function
 from loop.types import Batch, Logs, StepFunction, Structure
 
 
+@advised
 def train_on_batch(
     model: keras.Model,
     x: Structure,
@@ -59,6 +61,7 @@ def train_on_batch(
     return logs if return_dict else in_metric_order(model, logs)
 
 
+@advised
 def test_on_batch(
     model: keras.Model,
     x: Structure,
@@ -94,6 +97,7 @@ def test_on_batch(
     return logs if return_dict else in_metric_order(model, logs)
 
 
+@advised
 def predict_on_batch(model: keras.Model, x: Structure) -> Structure:
     """Return the predictions for one batch.
 

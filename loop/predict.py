@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from loop.advice import advised
 from loop.callbacks import BatchHooks, ProgressBar, with_defaults
 from loop.checks import check_one_process
 from loop.distribute import joined_replicas, source_for
@@ -20,6 +21,7 @@ BARS = (keras.callbacks.ProgbarLogger, ProgressBar)
 """The callbacks whose hooks for batches neither read predictions nor change anything."""
 
 
+@advised
 def predict(
     model: keras.Model,
     x: Structure,

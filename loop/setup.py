@@ -13,7 +13,7 @@ from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.evaluate import Validation
 from loop.schedule import Schedule, capped_epochs, capped_steps
-from loop.strict import check_strictly, is_strict
+from loop.strict import check_strictly, is_strict, watched
 from loop.types import Arrays, FitArguments, Source, Structure
 
 
@@ -52,13 +52,15 @@ def set_up(arguments: FitArguments) -> Training:
     epochs = capped_epochs(arguments.epochs)
     arrays, validation_data = split_arrays(arguments)
     source = source_of(arguments, arrays)
+    callbacks_given = arguments.callbacks
     if arguments.strict or is_strict():
         check_strictly(arguments, source)
+        callbacks_given = watched(callbacks_given)
     source.end_epoch()  # once before the first epoch, as Keras does
     schedule = schedule_of(arguments, source)
     validation = validation_of(arguments, validation_data)
     callbacks = with_defaults(
-        arguments.callbacks,
+        callbacks_given,
         model,
         arguments.verbose,
         epochs,

@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from loop._keras import restored_epoch
+from loop.advice.failure import name_of, output_shape
 from loop.data import is_array
-from loop.types import FitArguments, Source
+from loop.types import FitArguments, Logs, Source, Structure
 
 _strict: ContextVar[bool] = ContextVar("strict", default=False)
 
@@ -51,6 +52,8 @@ def check_strictly(arguments: FitArguments, source: Source) -> None:
         ValueError: The message describes what fit would do, and what to do instead.
     """
     _check_arguments(arguments)
+    _check_monitors(arguments)
+    _check_last_layer(arguments.model)
     _check_length(arguments, source)
     if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(arguments.x)):
         _check_arrays(arguments)
@@ -82,6 +85,73 @@ def _check_arguments(arguments: FitArguments) -> None:
             f"class_weight has keys that are no class: {unknown}. fit would ignore them. Classes "
             "are integers."
         )
+
+
+def _check_monitors(arguments: FitArguments) -> None:
+    """Raise if a callback monitors a validation that does not happen."""
+    if arguments.validation_data is not None or arguments.validation_split:
+        return
+    for callback in keras.tree.flatten(arguments.callbacks) if arguments.callbacks else []:
+        monitor = getattr(callback, "monitor", None)
+        reads_it = getattr(callback, "save_best_only", True)  # ModelCheckpoint saves anyhow
+        if reads_it and isinstance(monitor, str) and monitor.startswith("val_"):
+            raise ValueError(
+                f"{type(callback).__name__} monitors {monitor!r}, but there is no validation data: "
+                "fit would warn in each epoch, and the callback would do nothing. Pass "
+                "validation_data=(x_val, y_val) or validation_split=0.2, or "
+                f"monitor={monitor.removeprefix('val_')!r}."
+            )
+
+
+def _check_last_layer(model: keras.Model) -> None:
+    """Raise if the last layer gives no probabilities to a loss that takes them."""
+    activation, output, loss = _last_activation(model), output_shape(model), name_of(model.loss)
+    if activation == "softmax" and output is not None and output[-1] == 1:
+        raise ValueError(
+            "The last layer is a softmax over a single unit: fit would train a model that predicts "
+            "1.0 for every sample. Use Dense(1, 'sigmoid') for two classes, Dense(n, 'softmax') "
+            "for n."
+        )
+    takes_logits = getattr(model.loss, "from_logits", False)
+    if activation == "linear" and _is_crossentropy(loss) and not takes_logits:
+        raise ValueError(
+            f"The last layer has no activation, but the loss {loss} takes probabilities: fit would "
+            "clip what the layer returns to 0 and 1. Add 'sigmoid' or 'softmax' to the layer, or "
+            "pass the loss as an object with from_logits=True."
+        )
+
+
+def _last_activation(model: keras.Model) -> str | None:
+    """Return the name of the activation of a model's single output; None if unknown."""
+    layers, outputs = getattr(model, "layers", None), getattr(model, "outputs", None)
+    if not layers or not outputs or len(outputs) > 1 or layers[-1].output is not outputs[0]:
+        return None
+    return getattr(getattr(layers[-1], "activation", None), "__name__", None)
+
+
+def _is_crossentropy(loss: str) -> bool:
+    return "crossentropy" in loss or loss in ("bce", "ce")
+
+
+def watched(callbacks: Structure) -> Structure:
+    """Return the callbacks, with one that raises after an epoch whose loss is NaN or infinite."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    return [*(keras.tree.flatten(callbacks) if callbacks else []), FiniteLoss()]
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """A callback that raises after an epoch whose loss is NaN or infinite."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Raise ValueError if the loss of the epoch is NaN or infinite."""
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"The loss is {loss} after epoch {epoch + 1}: fit would train on, with weights "
+                "that are NaN. Divide the learning rate by ten, pass clipnorm=1.0 to the "
+                "optimizer, and look for log(0) and division by 0 in the loss and the data."
+            )
 
 
 def _check_length(arguments: FitArguments, source: Source) -> None:
@@ -130,13 +200,13 @@ def _check_arrays(arguments: FitArguments) -> None:
             raise ValueError(
                 f"{name} holds NaN or infinity: fit would train on it. Replace such values."
             )
-    output = _output_shape(arguments.model)
+    output = output_shape(arguments.model)
     if arguments.y is None or keras.tree.is_nested(arguments.y) or output is None:
         return
     labels = np.asarray(arguments.y)
     if arguments.class_weight is not None:
         _check_class_weight(labels, arguments.class_weight, output)
-    loss = _name_of(arguments.model.loss)
+    loss = name_of(arguments.model.loss)
     if "sparse" in loss:
         outside = labels[(labels < 0) | (labels >= output[-1])]
         if outside.size:
@@ -156,7 +226,7 @@ def _check_weight_of_each_class(arguments: FitArguments) -> None:
 
     Weights are looked up in a table there, which ends with the largest class listed.
     """
-    output, listed = _output_shape(arguments.model), arguments.class_weight or {0: 1.0}
+    output, listed = output_shape(arguments.model), arguments.class_weight or {0: 1.0}
     largest = max(listed)
     if output is not None and largest + 1 < max(output[-1], 2):
         raise ValueError(
@@ -187,19 +257,8 @@ def _is_not_finite(leaf: Any) -> bool:
     return array.dtype.kind == "f" and not np.isfinite(array).all()
 
 
-def _output_shape(model: keras.Model) -> tuple[int, ...] | None:
-    """Return the shape of the output, `(None, ...)`; None if unknown or with several outputs."""
-    outputs = getattr(model, "outputs", None) or []
-    return tuple(outputs[0].shape) if len(outputs) == 1 else None
-
-
 def _would_broadcast(target: tuple[int, ...], output: tuple[int, ...]) -> bool:
     """Return whether a loss would broadcast targets or outputs, beyond a last axis of size 1."""
     if target == output or (*target, 1) == output or target == (*output, 1):
         return False
     return None not in output and any(1 in shape for shape in (target, output))
-
-
-def _name_of(loss: Any) -> str:
-    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    return name.lower()

@@ -356,11 +356,17 @@ class ModelStep:
 
 
 def check_logs(step: Any) -> None:
-    """Raise TypeError, as Keras does after an epoch, if a traced training step returns no dict."""
+    """Raise if a traced training step returns no dict, in Keras's class, before a weight moves.
+
+    Raises:
+        ValueError: It returns None.
+        AttributeError: It returns a tensor, a tuple or a list.
+    """
     logs = step.structured_outputs if is_graph(step) else {}
     if logs is None or isinstance(logs, tf.Tensor | tf.TensorSpec | list | tuple):
         kind = "None" if logs is None else f"a {type(logs).__name__}"
-        raise TypeError(
+        error = ValueError if logs is None else AttributeError
+        raise error(
             f"Expected the training step to return a dict of logs, got {kind}. End it with "
             "`return update_metrics(model, x, y, y_pred, sample_weight)`, or return a dict like "
             '{"loss": loss}.'

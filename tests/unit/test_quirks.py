@@ -172,6 +172,55 @@ def test_nan_in_the_data_is_trained_on(value):
     refused(arguments, "x holds NaN or infinity")
 
 
+def test_a_loss_of_nan_is_trained_on():
+    def arguments():
+        return {"x": X, "y": np.full((40, 1), 3e38), "epochs": 2}
+
+    history, _ = both(arguments)
+    assert np.isinf(history["loss"]).all() or np.isnan(history["loss"]).all()
+    with pytest.raises(ValueError, match=r"The loss is (nan|inf) after epoch 1"):
+        loop.fit(new_model(), verbose=0, strict=True, **arguments())
+    with loop.strict(), pytest.raises(ValueError, match="Divide the learning rate by ten"):
+        loop.fit(new_model(), verbose=0, **arguments())
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
+def test_a_softmax_over_one_unit_predicts_the_same_for_all():
+    of_model = {"outputs": 1, "loss": "binary_crossentropy"}
+    _, model = both(lambda: {"x": X, "y": Y, "epochs": 2}, **of_model)
+    np.testing.assert_allclose(model.predict(X, verbose=0), 1.0, rtol=1e-5)  # rounding only
+    refused(lambda: {"x": X, "y": Y}, "softmax over a single unit", **of_model)
+
+
+def test_a_crossentropy_clips_what_is_no_probability():
+    def linear(loss):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        model.compile("sgd", loss)
+        return model
+
+    for name in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()):
+        losses = []
+        for fit in (keras.Model.fit, loop.fit):
+            keras.utils.set_random_seed(6)
+            losses.append(fit(linear(name), X, Y, verbose=0).history["loss"])
+        assert losses[0] == losses[1]
+        with pytest.raises(ValueError, match="from_logits=True"):
+            loop.fit(linear(name), X, Y, verbose=0, strict=True)
+    of_logits = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    loop.fit(linear(of_logits), X, Y, verbose=0, strict=True)
+
+
+@pytest.mark.filterwarnings("ignore:Early stopping conditioned on metric")
+def test_a_monitor_without_validation_does_nothing():
+    def arguments():
+        return {"x": X, "y": Y, "epochs": 3, "callbacks": [keras.callbacks.EarlyStopping()]}
+
+    history, _ = both(arguments)
+    assert len(history["loss"]) == 3
+    refused(arguments, "EarlyStopping monitors 'val_loss', but there is no validation")
+    loop.fit(new_model(), verbose=0, strict=True, validation_split=0.2, **arguments())
+
+
 def test_targets_of_another_shape_are_stretched():
     def arguments():
         return {"x": X, "y": np.stack([Y, Y, Y], axis=1).astype("float32")}
