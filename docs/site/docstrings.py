@@ -1,0 +1,62 @@
+"""A Sphinx extension: docstrings as the house writes them, made into reStructuredText.
+
+A docstring has an indented example below an unindented line, and a line `Mirrors: function`.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+BEFORE_NAPOLEON = 400
+
+
+def setup(app: "Sphinx") -> dict[str, Any]:
+    """Connect to autodoc."""
+    app.connect("autodoc-process-docstring", rewrite, priority=BEFORE_NAPOLEON)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def rewrite(
+    app: "Sphinx", what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Mark examples as code, and the function of Keras that is mirrored."""
+    lines[:] = with_mirrors(with_code(lines))
+
+
+def with_code(lines: list[str]) -> Iterator[str]:
+    """Yield the lines, with a directive before each example."""
+    for first, line in enumerate(lines):
+        if starts_example(lines, first):
+            language = "pycon" if line.lstrip().startswith(">>>") else "python"
+            yield from (f".. code-block:: {language}", "")
+        yield line
+
+
+def starts_example(lines: list[str], place: int) -> bool:
+    """Return whether a line is indented, below an empty line, below an unindented one."""
+    if place < 2 or not lines[place].startswith("    ") or lines[place - 1].strip():
+        return False
+    above = [line for line in lines[:place] if line.strip()]
+    return bool(above) and not above[-1].startswith(" ")
+
+
+def with_mirrors(lines: Iterator[str]) -> Iterator[str]:
+    """Yield the lines, with the name in `Mirrors: name` as code."""
+    for line in lines:
+        yield re.sub(r"^Mirrors: (\S+)$", r"*Mirrors* ``\1``", line)
+
+
+def examples(docstring: str) -> list[str]:
+    """Return the examples of a docstring, unindented."""
+    lines = docstring.splitlines()
+    found = []
+    for first in range(len(lines)):
+        if starts_example(lines, first):
+            end = first
+            while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
+                end += 1
+            found.append("\n".join(line[4:] for line in lines[first:end]).rstrip() + "\n")
+    return found
