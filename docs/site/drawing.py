@@ -85,7 +85,9 @@ def picture(title: str, height: float, parts: Iterable[str]) -> str:
     """
     size = f'viewBox="0 0 {WIDTH} {height:g}" width="{WIDTH}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">'
-    page = f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:g}" rx="10"/>'
+    page = (
+        f'<rect class="page" x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1:g}" rx="10"/>'
+    )
     named = f'<title id="title">{escape(title)}</title>'
     return "\n".join([head, named, f"<style>{STYLE}</style>", page, *parts, "</svg>", ""])
 
@@ -125,9 +127,7 @@ def arrow(*points: tuple[float, float]) -> str:
     (*_, (before_x, before_y), (x, y)) = points
     path = " L".join(f"{a:g} {b:g}" for a, b in points)
     dx, dy = (x > before_x) - (x < before_x), (y > before_y) - (y < before_y)
-    left, right = (
-        (x - 7 * dx + 4 * side * dy, y - 7 * dy + 4 * side * dx) for side in (-1, 1)
-    )
+    left, right = ((x - 7 * dx + 4 * side * dy, y - 7 * dy + 4 * side * dx) for side in (-1, 1))
     tip = f"M{left[0]:g} {left[1]:g} L{x:g} {y:g} L{right[0]:g} {right[1]:g} Z"
     return f'<path class="line" d="M{path}"/><path class="tip" d="{tip}"/>'
 

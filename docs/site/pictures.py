@@ -131,7 +131,7 @@ def life_of_a_batch() -> str:
 
 
 class Hook(NamedTuple):
-    """A hook that fit calls: how deep it is nested, its name, its index and the keys of its logs."""
+    """A hook that fit calls: how deep it is nested, its name, its index, and its logs by name."""
 
     depth: int
     name: str
@@ -210,7 +210,7 @@ def batches_of(samples: int) -> list[int]:
 
 
 def shapes() -> str:
-    """Draw epochs with and without a short last batch, and the shape that the step is traced for."""
+    """Draw epochs with and without a short last batch, and the shape that each step has."""
     parts = []
     y = 34.0
     for samples, shape in SHAPES.items():

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import doctest
 import inspect
+import itertools
 import os
 import re
 from pathlib import Path
@@ -39,14 +40,10 @@ def documentation(package, name):
     (found,) = (
         below.value.value
         for path in Path(package.__file__).parent.rglob("*.py")
-        for line, below in pairs(ast.parse(path.read_text()).body)
+        for line, below in itertools.pairwise(ast.parse(path.read_text()).body)
         if name in assigned(line) and isinstance(below, ast.Expr)
     )
     return inspect.cleandoc(found)
-
-
-def pairs(lines):
-    return zip(lines, lines[1:], strict=False)
 
 
 def assigned(line):
@@ -67,7 +64,10 @@ def test_every_public_name_has_an_example():
 
 
 def test_an_example_is_what_is_indented_below_a_line_that_is_not():
-    assert examples("Do.\n\n    a = 1\n\n    b = 2\n\nMore.\n\n    c\n") == ["a = 1\n\nb = 2\n", "c\n"]
+    assert examples("Do.\n\n    a = 1\n\n    b = 2\n\nMore.\n\n    c\n") == [
+        "a = 1\n\nb = 2\n",
+        "c\n",
+    ]
     assert examples("Do.\n\nArgs:\n    x: Data.\n\n        More of it.\n") == []
 
 
@@ -131,6 +131,11 @@ def run(example, names):
 def test_the_examples_of_loop_run(public, names):
     for example in examples(documentation(*public)):
         run(example, names)
+
+
+def test_the_code_of_the_home_page_runs(names):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/index.md").read_text(), re.S)
+    run(code, names)
 
 
 @pytest.mark.docs
