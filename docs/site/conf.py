@@ -51,7 +51,7 @@ napoleon_use_rtype = False
 # What it looks like. Fonts are those of the reader's system: the site needs no network.
 html_theme = "furo"
 html_title = "glassfit"
-html_static_path = ["site/style.css"]
+html_static_path = ["style.css"]
 html_css_files = ["style.css"]
 html_show_sphinx = False
 html_show_copyright = False
