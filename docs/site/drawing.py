@@ -26,7 +26,7 @@ text { font-family: -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fil
 .green { fill: #dcfce7; stroke: #16a34a }
 .orange { fill: #ffedd5; stroke: #ea580c }
 .violet { fill: #ede9fe; stroke: #7c3aed }
-.zoom { stroke: none; opacity: 0.55 }
+path.zoom { stroke: none; opacity: 0.6 }
 .line { fill: none; stroke: #8896a5; stroke-width: 1.5 }
 .tip { fill: #8896a5 }
 @media (prefers-color-scheme: dark) {

@@ -21,7 +21,6 @@ SOURCES = (
     "examples/tour/*.py",
     "examples/digits_convnet.py",
     "examples/timeseries_lstm.py",
-    "examples/custom_train_step.py",
     "examples/signed_step.py",
 )
 """Pages and scripts with a notebook each; a pattern stands for all files that match it."""

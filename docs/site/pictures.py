@@ -91,19 +91,19 @@ class Stage(NamedTuple):
 
 STAGES = {
     "Once in a fit": [
-        Stage("grey", "arrays", "data/", "x and y become tensors", "x [1000, 10]  y [1000]"),
+        Stage("grey", "arrays", "data/", "x and y become tensors", "x [1000, 10], y [1000]"),
     ],
     "In every epoch": [
         Stage("blue", "order", "data/order.py", "numbers of the samples, shuffled", "[1000]"),
     ],
     "In every step": [
-        Stage("blue", "rows", "data/arrays.py", "the next 32 of them", "order[32:64]  [32]"),
-        Stage("blue", "batch", "data/arrays.py", "these rows of x and of y", "x [32, 10]  y [32]"),
+        Stage("blue", "rows", "data/arrays.py", "the next 32 of them", "order[32:64], so [32]"),
+        Stage("blue", "batch", "data/arrays.py", "these rows of x and of y", "x [32, 10], y [32]"),
         Stage("orange", "forward", "step.py", "predicts, with training=True", "y_pred [32, 1]"),
         Stage("orange", "objective", "objective.py", "mean of the losses + regularizers", "loss []"),
         Stage("orange", "gradients", "step.py", "of the loss, for each weight", "kernel [10, 1]"),
         Stage("orange", "update", "optimizer", "moves each weight", "kernel [10, 1]"),
-        Stage("green", "metrics", "metrics.py", "count y_pred, from before the update", "total []  count []"),
+        Stage("green", "metrics", "metrics.py", "count y_pred, from before the update", "total [], count []"),
         Stage("green", "logs", "callbacks/logs.py", "means of the epoch so far, as floats", '{"loss": 0.693}'),
     ],
 }  # fmt: skip
@@ -119,7 +119,7 @@ def life_of_a_batch() -> str:
         for stage in stages:
             box = Box(EDGE, y, 136, 44)
             if above:
-                parts.append(arrow((box.center + 40, above + 2), (box.center + 40, y - 3)))
+                parts.append(arrow((box.right - 12, above + 2), (box.right - 12, y - 3)))
             parts.append(label(box, stage.color, stage.name, stage.file))
             parts.append(text(box.right + 18, y + 18, stage.what))
             parts.append(text(box.right + 18, y + 37, stage.values, "code"))
@@ -226,11 +226,11 @@ def shapes() -> str:
         parts += [text(EDGE, y + 152 + 20 * at, line) for at, line in enumerate(MEANS[samples])]
         y += 218
     for kind, line in (
-        ("note strong", "Traces anew:"),
-        ("note", "another dtype or structure, a second new shape,"),
-        ("note", "a new step function, model.compile"),
-        ("note strong", "Traces nothing:"),
-        ("note", "more data or epochs, another learning rate, another fit"),
+        ("note strong", "Traced again for:"),
+        ("note", "a shape that no trace serves, another dtype or structure,"),
+        ("note", "another step function, and after model.compile"),
+        ("note strong", "Not traced again for:"),
+        ("note", "more full batches or epochs, another learning rate"),
     ):
         parts.append(text(EDGE, y - 8, line, kind))
         y += 20

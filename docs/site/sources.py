@@ -19,7 +19,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util import logging
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("loop", "compare", "bench", "examples", "tests")
+FOLDERS = ("loop", "compare", "bench", "examples", "tests", "docs")
 """The folders whose Python files have a page."""
 
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)")
@@ -35,13 +35,14 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def mark_links(app: Sphinx, docname: str, content: list[str]) -> None:
-    """Write links of a page to what is outside of docs/ as `source:path#line`."""
+    """Write links of a page to code, and to all that is outside of docs/, as `source:path#line`."""
     docs = Path(app.srcdir)
     folder = (docs / docname).parent
 
     def marked(link: re.Match) -> str:
         path = (folder / link[1]).resolve()
-        if path.is_relative_to(docs) or not path.is_relative_to(ROOT):
+        shown = path.is_relative_to(docs) and path.suffix != ".py"
+        if shown or not path.is_relative_to(ROOT):
             return link[0]
         return f"](source:{path.relative_to(ROOT)}{link[2] or ''})"
 

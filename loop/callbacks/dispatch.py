@@ -21,6 +21,7 @@ class Callbacks:
     """Callbacks whose hooks are called together, in order.
 
         callbacks = Callbacks([my_callback, keras.callbacks.History()])
+        callbacks.on_train_begin()
         callbacks.on_epoch_end(0, {"loss": tf.constant(0.5)})
 
     Attributes:

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import doctest
 import inspect
+import io
 import itertools
 import os
 import re
@@ -123,7 +124,7 @@ def run(example, names):
         return
     test = doctest.DocTestParser().get_doctest(example, names, "example", None, 0)
     runner = doctest.DebugRunner(optionflags=doctest.ELLIPSIS)
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(io.StringIO()):
         runner.run(test)
 
 

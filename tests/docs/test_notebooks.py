@@ -28,6 +28,7 @@ def test_links_of_a_notebook_lead_somewhere(source):
     assert [link for link in links if not (NOTEBOOKS / link).resolve().exists()] == []
 
 
+@pytest.mark.timeout(900)  # a long page trains hundreds of models
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_notebook_runs_from_beginning_to_end(source, tmp_path):
     made = notebook(ROOT / source)
