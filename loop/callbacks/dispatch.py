@@ -20,9 +20,8 @@ from loop.types import Logs, Structure
 class Callbacks:
     """Callbacks whose hooks are called together, in order.
 
-        callbacks = Callbacks([my_callback, keras.callbacks.History()])
-        callbacks.on_train_begin()
-        callbacks.on_epoch_end(0, {"loss": tf.constant(0.5)})
+        callbacks = Callbacks([my_callback])
+        callbacks.on_epoch_end(0, {"loss": tf.constant(0.5)})  # my_callback gets {"loss": 0.5}
 
     Attributes:
         callbacks: The callbacks.
