@@ -47,6 +47,7 @@ python_use_unqualified_type_names = True
 maximum_signature_line_length = 80
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 # What it looks like. Fonts are those of the reader's system: the site needs no network.
 html_theme = "furo"

@@ -1,21 +1,31 @@
 """A Sphinx extension: docstrings as the house writes them, made into reStructuredText.
 
-A docstring has an indented example below an unindented line, and a line `Mirrors: function`.
+A docstring has an indented example below an unindented line, and a line `Mirrors: function`. That
+of a value is the string below its assignment, in whichever module of the package that is.
 """
 
+import ast
+import importlib
+import inspect
+import itertools
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
-BEFORE_NAPOLEON = 400
+BEFORE_NAPOLEON, AFTER_NAPOLEON = 400, 600
+
+SINGLE = ("attribute", "data", "property")
+"""What Napoleon reads as `type: description`, while ours is a sentence that may have a colon."""
 
 
 def setup(app: "Sphinx") -> dict[str, Any]:
     """Connect to autodoc."""
     app.connect("autodoc-process-docstring", rewrite, priority=BEFORE_NAPOLEON)
+    app.connect("autodoc-process-docstring", keep_sentences, priority=AFTER_NAPOLEON)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -24,6 +34,42 @@ def rewrite(
 ) -> None:
     """Mark examples as code, and the function of Keras that is mirrored."""
     lines[:] = with_mirrors(with_code(lines))
+
+
+def keep_sentences(
+    app: "Sphinx", what: str, name: str, value: Any, options: Any, lines: list[str]
+) -> None:
+    """Put back the docstring of what is documented by a sentence."""
+    if what == "data":
+        package, _, name = name.rpartition(".")
+        said = below_assignment(importlib.import_module(package), name)
+        lines[:] = [*with_code(said.splitlines()), ""]
+    elif what in SINGLE:
+        lines[:] = [*(inspect.getdoc(value) or "").splitlines(), ""]
+
+
+def documentation(module: Any, name: str) -> str:
+    """Return the docstring of a public name, unindented."""
+    value = getattr(module, name)
+    return (inspect.getdoc(value) or "") if callable(value) else below_assignment(module, name)
+
+
+def below_assignment(module: Any, name: str) -> str:
+    """Return the string below the assignment of a name, in a module or in one of its package."""
+    file = Path(module.__file__)
+    (found,) = (
+        below.value.value
+        for path in (file.parent.rglob("*.py") if file.name == "__init__.py" else [file])
+        for line, below in itertools.pairwise(ast.parse(path.read_text()).body)
+        if name in assigned(line) and isinstance(below, ast.Expr)
+    )
+    return inspect.cleandoc(found)
+
+
+def assigned(line: ast.stmt) -> list[str]:
+    """Return the names that a statement assigns to."""
+    targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def with_code(lines: list[str]) -> Iterator[str]:

@@ -105,10 +105,11 @@ def highlighted(code: str) -> str:
 
 def listing(files: list[Path], folder: Path) -> str:
     """Return a list of links to files, with the first line of each file's docstring."""
+    code = r"<code>\1</code>"
     rows = []
     for path in files:
         name = path.relative_to(folder).as_posix()
         about = re.match(r'"""(.*?)(?:"""|\n)', path.read_text())
-        said = f": {html.escape(about[1])}" if about else ""
+        said = f": {re.sub(r'`(.*?)`', code, html.escape(about[1]))}" if about else ""
         rows.append(f'<li><a href="{name}.html"><code>{name}</code></a>{said}</li>')
     return f"<ul>{''.join(rows)}</ul>"

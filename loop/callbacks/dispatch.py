@@ -101,7 +101,7 @@ def with_defaults(
 ) -> Callbacks:
     """Return the user's callbacks, a History and a progress bar, with model and params set.
 
-        callbacks = with_defaults([my_callback], model, verbose=1, epochs=5, steps=2, history=True)
+        callbacks = with_defaults([my_callback], model, verbose=1, epochs=5, steps=2)
         callbacks.on_train_begin()
 
     Args:

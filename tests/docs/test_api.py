@@ -1,11 +1,8 @@
 """The reference of the API: every public name is on a page, with an example that runs."""
 
-import ast
 import contextlib
 import doctest
-import inspect
 import io
-import itertools
 import os
 import re
 from pathlib import Path
@@ -14,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from docstrings import examples
+from docstrings import documentation, examples
 
 import compare
 import loop
@@ -31,25 +28,6 @@ OF_COMPARE = [(package, name) for package, name in PUBLIC if package is compare]
 def titled(package_and_name):
     package, name = package_and_name
     return f"{package.__name__}.{name}"
-
-
-def documentation(package, name):
-    """The docstring of a name; that of a value is the string below its assignment."""
-    value = getattr(package, name)
-    if callable(value):
-        return inspect.getdoc(value)
-    (found,) = (
-        below.value.value
-        for path in Path(package.__file__).parent.rglob("*.py")
-        for line, below in itertools.pairwise(ast.parse(path.read_text()).body)
-        if name in assigned(line) and isinstance(below, ast.Expr)
-    )
-    return inspect.cleandoc(found)
-
-
-def assigned(line):
-    targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
-    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def test_every_public_name_is_in_the_reference():
