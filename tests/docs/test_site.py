@@ -124,13 +124,18 @@ def tabs(**options):
     return pytest.mark.parametrize("tab", values, ids=schemes, indirect=True)
 
 
+SCROLLS = """[document.documentElement, ...document.querySelectorAll('.content')].some(
+  part => part.scrollWidth > part.clientWidth)"""
+"""Furo hides what is too wide for the page, and lets the content scroll instead."""
+
+
 @pytest.mark.docs
 @tabs()
 def test_a_phone_shows_every_page_without_errors_and_without_scrolling_sideways(tab, pages):
     wide, broken = [], []
     for path in pages:
         tab.goto(path.as_uri())
-        if tab.evaluate("document.documentElement.scrollWidth") > PHONE["width"]:
+        if tab.evaluate(SCROLLS):
             wide.append(path.name)
         if not tab.evaluate("[...document.images].every(image => image.naturalWidth > 0)"):
             broken.append(path.name)
