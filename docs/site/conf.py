@@ -54,6 +54,7 @@ html_theme = "furo"
 html_title = "glassfit"
 html_static_path = ["style.css"]
 html_css_files = ["style.css"]
+html_use_index = False
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
