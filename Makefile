@@ -16,7 +16,7 @@ PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_IS
 # A process more than processors: some tests wait for processes of their own.
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
-.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map check format bench bench-cold bench-quick bench-page bench-peers clean
+.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -71,6 +71,19 @@ check: setup  ## format, lint, types, direction of imports
 format: setup  ## put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.installed-docs  ## the site in build/site, and notebooks in build/notebooks
+	$(BIN)/python docs/site/pictures.py
+	$(BIN)/python docs/site/notebooks.py
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--conf-dir docs/site --doctree-dir build/doctrees docs build/site
+
+docs-test: docs  ## the site in a browser, every example of the API, every notebook
+	$(BIN)/python -m pytest -m docs $(WORKERS)
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --quiet -c constraints.txt --group docs
+	@touch $@
 
 bench-cold: setup  ## what the first fit of a process costs, in about 6 minutes; nothing else should run
 	$(BENCH) --cold

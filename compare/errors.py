@@ -4,7 +4,13 @@ from enum import IntEnum
 
 
 class Outcome(IntEnum):
-    """How a comparison ended: the exit status of every command."""
+    """How a comparison ended: the exit status of every command.
+
+        >>> parity(scenario).outcome
+        <Outcome.IDENTICAL: 0>
+
+    Every status from 2 on has a meaning of its own: docs/compare.md.
+    """
 
     IDENTICAL = 0
     DIFFERENT = 1
@@ -24,6 +30,11 @@ class Outcome(IntEnum):
 class CannotCompareError(Exception):
     """Two trainings cannot be compared, because one of them is missing or does not repeat itself.
 
+        try:
+            print(parity(scenario, my_fit))
+        except CannotCompareError as error:
+            print(error, error.outcome)
+
     Attributes:
         outcome: The exit status.
     """
@@ -32,46 +43,108 @@ class CannotCompareError(Exception):
 
 
 class ScenarioError(CannotCompareError):
-    """The scenario cannot be built, or the reference cannot train it."""
+    """The scenario cannot be built, or the reference cannot train it.
+
+        >>> parity(Scenario("empty", "no data", build, dict))
+        Traceback (most recent call last):
+        compare.errors.ScenarioError: ...
+
+    The exit status is 3.
+    """
 
     outcome = Outcome.NO_SCENARIO
 
 
 class CandidateError(CannotCompareError):
-    """The candidate raised an error that the reference does not raise."""
+    """The candidate raised an error that the reference does not raise.
+
+        >>> parity(scenario, lambda model, **arguments: 1 / 0)
+        Traceback (most recent call last):
+        compare.errors.CandidateError: ...
+
+    The exit status is 4.
+    """
 
     outcome = Outcome.CANDIDATE_FAILED
 
 
 class CrashError(CandidateError):
-    """The process that trained a model ended before the training did."""
+    """The process that trained a model ended before the training did.
+
+        >>> from compare.execution.workers import Worker
+        >>> Worker().ask(os._exit, 1)
+        Traceback (most recent call last):
+        compare.errors.CrashError: the process that trained it ended...
+
+    The exit status is 4.
+    """
 
 
 class NeverTrainedError(CannotCompareError):
-    """The candidate changed no weight, and the reference did."""
+    """The candidate changed no weight, and the reference did.
+
+        >>> parity(scenario, lambda model, **arguments: {"loss": [0.0]})
+        Traceback (most recent call last):
+        compare.errors.NeverTrainedError: ...
+
+    The exit status is 5.
+    """
 
     outcome = Outcome.NEVER_TRAINED
 
 
 class NoHistoryError(CannotCompareError):
-    """The candidate returned neither a History nor a dict of lists."""
+    """The candidate returned neither a History nor a dict of lists.
+
+        >>> parity(scenario, lambda model, **arguments: None)
+        Traceback (most recent call last):
+        compare.errors.NoHistoryError: ...
+
+    The exit status is 6.
+    """
 
     outcome = Outcome.NO_HISTORY
 
 
 class UnrepeatableError(CannotCompareError):
-    """The reference does not give the same bits when it runs again."""
+    """The reference does not give the same bits when it runs again.
+
+        >>> def other_data():
+        ...     x = np.random.default_rng().normal(size=(70, 5))
+        ...     return {"x": x, "y": x[:, :1]}
+        >>> locate(Scenario("unseeded", "other data each time", build, other_data))
+        Traceback (most recent call last):
+        compare.errors.UnrepeatableError: ...
+
+    The exit status is 9.
+    """
 
     outcome = Outcome.UNREPEATABLE
 
 
 class UnreadableScriptError(CannotCompareError):
-    """The script does not exist, or is not valid Python."""
+    """The script does not exist, or is not valid Python.
+
+        >>> from compare.execution.script import compare_script
+        >>> compare_script("missing.py")
+        Traceback (most recent call last):
+        compare.errors.UnreadableScriptError: cannot read missing.py: No such file or directory
+
+    The exit status is 10.
+    """
 
     outcome = Outcome.UNREADABLE_SCRIPT
 
 
 class ScriptError(CannotCompareError):
-    """The script fails under Keras."""
+    """The script fails under Keras.
+
+        >>> from compare.execution.script import compare_script
+        >>> compare_script("fails.py")
+        Traceback (most recent call last):
+        compare.errors.ScriptError: ...
+
+    The exit status is 11.
+    """
 
     outcome = Outcome.SCRIPT_FAILED

@@ -19,6 +19,10 @@ from compare.scenario import Fit, Scenario
 class Parity:
     """The verdict on one scenario.
 
+        verdict = parity(scenario, my_fit)
+        for difference in verdict.differences:
+            print(difference)
+
     Attributes:
         scenario: The name of the scenario.
         claimed: The class of exactness that identical bits prove here: "exact" or "exact-xla".
@@ -69,6 +73,9 @@ class Parity:
 
 def parity(scenario: Scenario, candidate: Fit = loop.fit, reference: Fit | None = None) -> Parity:
     """Train a scenario with two engines from the same seed and compare all they leave behind.
+
+        print(parity(scenario))          # model.fit against loop.fit
+        print(parity(scenario, my_fit))  # model.fit against a loop of your own
 
     Both train twice: with every callback hook recorded, and with no callbacks but the scenario's
     own, where an engine may run many steps in one call. What differs only in the second pair is

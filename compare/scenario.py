@@ -27,6 +27,8 @@ Fit = Callable[..., Any]
 class Scenario:
     """A training, and what it shows.
 
+        Scenario("my_training", "seventy samples make a short last batch", build, data)
+
     Attributes:
         name: The name on the command line and in reports.
         shows: The behaviour that no other scenario tests, in a line.

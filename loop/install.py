@@ -35,9 +35,10 @@ def install() -> None:
     Each method is replaced on the class that defines it, so that calls through mixins and
     `super().fit` run on this engine too. Installing twice changes nothing.
 
-    Example:
-        >>> loop.install()
-        >>> model.fit(x, y)  # runs loop.fit
+        loop.install()
+        model.fit(x, y)  # runs loop.fit
+
+    `loop.uninstall` puts Keras's methods back.
     """
     if not _replaced:
         for name, ours in _OURS.items():
@@ -47,7 +48,13 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Put Keras's methods back. No-op where ours are not installed."""
+    """Put Keras's methods back.
+
+        loop.uninstall()
+        model.fit(x, y)  # runs on Keras's engine
+
+    No-op where ours are not installed.
+    """
     for name in list(_replaced):
         setattr(_owner(name), name, _replaced.pop(name))
 
@@ -55,6 +62,9 @@ def uninstall() -> None:
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
     """Return a context manager that installs our methods for the block.
+
+        with loop.installed():
+            model.fit(x, y)  # runs loop.fit
 
     Inside a block or a script that has installed them already, leaving the block keeps them.
     """

@@ -72,6 +72,8 @@ def test_step(model: keras.Model, batch: Batch) -> Logs:
 def predict_step(model: keras.Model, batch: Batch) -> Structure:
     """Return the predictions for one batch, leaves `[batch, ...]`.
 
+        y_pred = loop.predict_step(model, (x[:32],))
+
     Mirrors: keras.Model.predict_step
     """
     x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)

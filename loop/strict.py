@@ -24,10 +24,12 @@ _strict: ContextVar[bool] = ContextVar("strict", default=False)
 
 @contextlib.contextmanager
 def strict() -> Iterator[None]:
-    """Run every fit of a block as with `strict=True`: see docs/quirks.md.
+    """Run every fit of a block as with `strict=True`.
 
-    with loop.strict():
-        loop.fit(model, x, y)
+        with loop.strict():
+            loop.fit(model, x, y)
+
+    docs/quirks.md lists what is refused.
     """
     token = _strict.set(True)
     try:

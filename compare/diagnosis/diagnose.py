@@ -36,6 +36,9 @@ PAIRED = 5
 class Verdict:
     """One explanation of a difference; prints as a sentence and the missing line.
 
+        best = diagnose(scenario, my_fit)[0]
+        print(best.rule, best.exact, best.line)
+
     Attributes:
         rule: The rule that the candidate breaks, like `regularization_losses`; two joined by "+".
         exact: Whether breaking the rule gives the candidate's history and weights, bit for bit. If
@@ -65,6 +68,9 @@ def diagnose(
     rules: Sequence[BrokenRule] = RULES,
 ) -> list[Verdict]:
     """Find the rules of fit that a candidate breaks.
+
+        for verdict in diagnose(scenario, my_fit):
+            print(verdict)
 
     Args:
         scenario: What to train.

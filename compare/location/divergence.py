@@ -28,6 +28,9 @@ before the forward pass, `update` the state of the optimizer after the step."""
 class Divergence:
     """The first place where a candidate diverges from the reference; prints as a sentence.
 
+        place = locate(scenario, my_fit)
+        print(place.epoch, place.step, place.stage, place.reference, place.candidate)
+
     Attributes:
         epoch: The epoch, from 0; None outside of all epochs.
         step: The step in its epoch, from 0; None if the divergence is not in a single step.

@@ -33,6 +33,8 @@ def locate(
 ) -> Divergence | None:
     """Find the first step, stage and element at which a candidate diverges from the reference.
 
+        print(locate(scenario, my_fit))
+
     Args:
         scenario: What to train.
         candidate: Called as `candidate(model, **fit_arguments)`; returns a History or a dict.
@@ -84,6 +86,8 @@ def assert_same(
     scenario: Scenario | Fit, candidate: Fit | Scenario, reference: Fit | None = None
 ) -> None:
     """Assert, in a test, that a candidate trains a scenario as `model.fit` does, to the last bit.
+
+        assert_same(scenario, loop.fit)
 
     Args:
         scenario: What to train.

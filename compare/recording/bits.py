@@ -19,6 +19,9 @@ from compare.recording.trace import Trace
 class Difference:
     """One place where two records differ.
 
+        >>> print(Difference("history/loss/0", 3.25, 3.5))
+        history/loss/0: 3.25 in the reference, 3.5
+
     Attributes:
         where: The path to it, like `history/loss/3`.
         reference: The value of the reference there.
@@ -47,6 +50,10 @@ COMPARABLE = (int, str, bytes, type(None))
 
 def differences(reference: Trace, candidate: Trace) -> tuple[int, list[Difference]]:
     """Compare two traces bit by bit.
+
+        reference, _ = record(scenario, keras.Model.fit)
+        candidate, _ = record(scenario, loop.fit)
+        compared, found = differences(reference, candidate)
 
     Returns:
         The number of values compared, and every difference among them.

@@ -24,6 +24,8 @@ SEED = 20_240_229
 WATCHED = ("batches", "epochs", "nothing")
 """Which hooks are recorded during training: all, those of epochs, or none.
 
+    traces = [record(scenario, loop.fit, watched) for watched in WATCHED]
+
 An engine may run many steps in one call if no callback has hooks of batches, so its bits are
 compared in all three cases."""
 
@@ -59,7 +61,14 @@ class EpochRecorder(keras.callbacks.Callback):
 
 
 class Recorder(EpochRecorder):
-    """Record every hook with a copy of its logs. Pass it to any fit as the last callback."""
+    """Record every hook with a copy of its logs.
+
+        recorder = Recorder()
+        model.fit(x, y, callbacks=[recorder])
+        print(recorder.events[0])
+
+    Pass it as the last callback: then it records what other callbacks add to the logs.
+    """
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:  # noqa: D102
         self.record("on_train_batch_begin", batch, logs)
@@ -97,6 +106,8 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
 
 def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trace, keras.Model]:
     """Train a scenario with an engine and record all that the training leaves behind.
+
+        trace, model = record(scenario, loop.fit)
 
     Args:
         scenario: What to train.

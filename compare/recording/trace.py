@@ -10,6 +10,9 @@ import numpy as np
 class Event:
     """One call of one callback hook.
 
+        trace, model = record(scenario, loop.fit)
+        print([event.hook for event in trace.events])
+
     Attributes:
         hook: The name of the hook, like `on_epoch_end`.
         index: The epoch or the batch that was passed; None for hooks that take neither.
@@ -24,6 +27,9 @@ class Event:
 @dataclass
 class Trace:
     """The record of one training, taken in the same way for every engine.
+
+        trace, model = record(scenario, my_fit)
+        print(trace.history, list(trace.variables))
 
     Attributes:
         history: `History.history`, a list of floats for each log, keys in order.

@@ -23,10 +23,18 @@ SCENARIOS: tuple[Scenario, ...] = (
     *COMPILED,
     *CALLBACKS,
 )
+"""All scenarios of the proof, in the order of its table.
+
+    names = [scenario.name for scenario in SCENARIOS]
+
+What each shows: docs/proof.md.
+"""
 
 
 def find(names: Sequence[str] = ()) -> list[Scenario]:
     """Return the scenarios of these names, or all, in the order of the table.
+
+        early_stopping, digits_cnn = find(["early_stopping", "digits_cnn"])
 
     Raises:
         KeyError: A name is not in the table; the message has the closest names.

@@ -24,6 +24,9 @@ SECONDS = 0.25
 class Throughput:
     """Times of one scenario, a value for each round, without the fits that warm up.
 
+        times = throughput(scenario)
+        print(times.ratio, times.noise)
+
     Attributes:
         scenario: Its name.
         steps: Training steps in one fit of the reference.
@@ -73,6 +76,8 @@ def throughput(
     trained: tuple[keras.Model, keras.Model] | None = None,
 ) -> Throughput | None:
     """Time a scenario under two engines in interleaved rounds of warm fits.
+
+        print(throughput(scenario, my_fit))
 
     Args:
         scenario: What to train.

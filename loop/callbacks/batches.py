@@ -19,6 +19,10 @@ from loop.types import MAX_SECONDS, Horizon, Logs
 class BatchHooks(NamedTuple):
     """The hooks around the batches of training, of testing or of prediction.
 
+        hooks = Callbacks([my_callback]).training
+        hooks.begin(0)
+        hooks.end(0, [loop.train_on_batch(model, x[:32], y[:32], return_dict=True)])
+
     Keras's empty hooks are never called, and logs become floats only if there is a hook to call
     with them, because that waits for the device.
 

@@ -20,6 +20,9 @@ from loop.types import Logs, Structure
 class Callbacks:
     """Callbacks whose hooks are called together, in order.
 
+        callbacks = Callbacks([my_callback])
+        callbacks.on_epoch_end(0, {"loss": tf.constant(0.5)})  # my_callback gets {"loss": 0.5}
+
     Attributes:
         callbacks: The callbacks.
         training: Their hooks around training batches.
@@ -98,6 +101,9 @@ def with_defaults(
 ) -> Callbacks:
     """Return the user's callbacks, a History and a progress bar, with model and params set.
 
+        callbacks = with_defaults([my_callback], model, verbose=1, epochs=5, steps=2)
+        callbacks.on_train_begin()
+
     Args:
         callbacks: The user's callbacks, or a `CallbackList` that is used as it is.
         model: The model; gets the History as `model.history`.
@@ -123,6 +129,8 @@ def with_defaults(
 
 def complete(callbacks: Structure, verbose: str | int, history: bool) -> list[Callback]:
     """Return the user's callbacks, a History and a progress bar; call nothing on any of them.
+
+        mine, history, bar = complete([my_callback], verbose=1, history=True)
 
     If the user gave a History or a `ProgbarLogger`, none is added. A `CallbackList` is treated as a
     single callback that needs control after every batch.

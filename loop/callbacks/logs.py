@@ -11,6 +11,9 @@ from loop.types import Logs
 def python_logs(logs: Logs | None) -> Logs:
     """Return flat logs with sorted keys, scalars as floats and other tensors as NumPy arrays.
 
+        >>> python_logs({"loss": tf.constant(0.5), "accuracy": tf.constant(1)})
+        {'accuracy': 1.0, 'loss': 0.5}
+
     Waits for the device, once for each tensor.
 
     Mirrors: keras.src.utils.python_utils.pythonify_logs

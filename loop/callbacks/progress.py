@@ -40,6 +40,8 @@ INTERVAL = 0.1
 class ProgressBar(Callback):
     """A tqdm bar, or a line, for each epoch, evaluation or prediction.
 
+        model.fit(x, y, verbose=0, callbacks=[ProgressBar()])  # our bar under Keras's engine
+
     Validation inside `fit` has no bar of its own: its metrics are shown at the end of the epoch.
 
     Mirrors: keras.callbacks.ProgbarLogger
