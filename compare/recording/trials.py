@@ -40,18 +40,22 @@ class Trainings:
         candidate: The fit that is compared with it.
     """
 
-    def __init__(self, scenario: Scenario, candidate: Fit, reference: Fit | None = None):
+    def __init__(
+        self,
+        scenario: Scenario,
+        candidate: Fit,
+        reference: Fit | None = None,
+        recorded: dict[str, Recording] | None = None,
+    ):
         self.scenario = scenario
         self.candidate = candidate
         self.reference = reference or keras.Model.fit
-        self._by_reference: dict[str, Recording] = {}
+        self._by_reference = {} if recorded is None else recorded
         self._by_candidate: dict[str, Recording] = {}
 
     def by_another(self, candidate: Fit) -> Trainings:
         """Return the trainings of another candidate; those of the reference are shared."""
-        trainings = Trainings(self.scenario, candidate, self.reference)
-        trainings._by_reference = self._by_reference
-        return trainings
+        return Trainings(self.scenario, candidate, self.reference, self._by_reference)
 
     def by_reference(self, watched: str = "batches") -> Recording:
         """Return the recording of the reference with the hooks of `watched` recorded.

@@ -233,7 +233,7 @@ def _traced(trace: Callable[[], Any]) -> tuple[Any, bool]:
         warned.append(message)
         warn(message, category, stacklevel + 1, *rest, **more)
 
-    warnings.warn = noted  # type: ignore[assignment]
+    warnings.warn = noted
     try:
         return trace(), bool(warned)
     finally:
