@@ -12,6 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.callbacks import Callback
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 from tensorflow.python.framework.config import is_op_determinism_enabled
@@ -249,3 +252,20 @@ def every_metric(model: keras.Model) -> list[keras.metrics.Metric]:
         for metric in model.metrics
         for part in (metric.metrics if isinstance(metric, CompileMetrics) else [metric])
     ]
+
+
+def mask_of(values: Structure) -> tf.Tensor | None:
+    """Return the mask that a layer such as `Embedding(mask_zero=True)` left on predictions.
+
+    Losses read it from a private attribute of the tensor.
+    """
+    return get_keras_mask(values)
+
+
+def global_seed_state() -> keras.Variable | None:
+    """Return the state of the generator that `keras.random` uses without a seed; None if unused.
+
+    It belongs to no model, and no public name gives it.
+    """
+    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    return None if generator is None else generator.state

@@ -1,0 +1,175 @@
+"""Losses, metrics and optimizer, as `model.compile` resolved them."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from loop._keras import every_metric, is_inherited, loss_terms, loss_tracker, output_metrics
+from loop.explain.document import Note, Part, Section, Table, facts
+from loop.explain.numbers import plural
+from loop.explain.prepared import Prepared
+from loop.objective import match_targets
+from loop.types import FitArguments, LossTerm, OutputMetrics, Structure
+
+
+class Resolved(NamedTuple):
+    """What compile resolved for the outputs of a model.
+
+    Attributes:
+        terms: The losses.
+        metrics: The metrics.
+    """
+
+    terms: list[LossTerm]
+    metrics: OutputMetrics
+
+
+def resolve(model: keras.Model, spec: Structure) -> Resolved:
+    """Return losses and metrics as compile resolves them for the outputs of a model.
+
+    Keras resolves them at the first predictions. Their shapes are enough for that.
+
+    Args:
+        model: A compiled model that is built.
+        spec: A `tf.TensorSpec` for each leaf of a batch.
+    """
+    x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
+    y_pred = model.compute_output_spec(_symbolic(x))
+    if model.loss is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(y_pred)):
+        y = match_targets(y, y_pred, model)
+    terms, y, y_pred = loss_terms(model, y, y_pred)
+    return Resolved(terms, output_metrics(model, y, y_pred))
+
+
+def _symbolic(spec: Structure) -> Structure:
+    """Return what Keras passes through a model to find shapes: a KerasTensor for each leaf."""
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else keras.KerasTensor(leaf.shape, leaf.dtype.name), spec
+    )
+
+
+def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
+    """Return the losses, the metrics and the optimizer of a model."""
+    model = arguments.model
+    parts: list[Part] = []
+    if not model.compiled:
+        parts.append(Note("The model is not compiled: the step that was passed does everything."))
+        return Section("Losses, metrics, optimizer", tuple(parts))
+    parts += [Note(note) for note in _own_methods(arguments)]
+    if prepared.runner is None or prepared.source is None:
+        parts.append(Note("Losses and metrics are resolved at the first predictions."))
+    else:
+        resolved = resolve(model, prepared.source.spec)
+        parts += [*_losses(model, resolved.terms), _metrics(model, resolved.metrics)]
+    parts.append(facts(("optimizer", describe_optimizer(model)), ("updates", _weights(model))))
+    return Section("Losses, metrics, optimizer", tuple(parts))
+
+
+def _own_methods(arguments: FitArguments) -> Iterator[str]:
+    """Yield what replaces the computation that fit makes of losses and metrics."""
+    model = arguments.model
+    if arguments.train_step is not None:
+        yield "The step is the function that was passed: train_step=."
+    elif not is_inherited(model.train_step, keras.Model.train_step):
+        yield "The model has its own train_step: what it makes of losses and metrics is its own."
+    if not is_inherited(model.compute_loss, keras.Model.compute_loss):
+        yield "The model has its own compute_loss: the losses below are its own to use or not."
+    if not is_inherited(model.compute_metrics, keras.Model.compute_metrics):
+        yield "The model has its own compute_metrics, which decides which metric sees what."
+
+
+def _losses(model: keras.Model, terms: list[LossTerm]) -> Iterator[Part]:
+    """Yield the table of the losses, and what the layers add."""
+    rows = tuple(
+        (
+            name_of_output(model, term),
+            name_of_loss(term.loss),
+            "1" if term.weight is None else f"{term.weight:g}",
+            reduction_of(term.loss),
+        )
+        for term in terms
+    )
+    heads = ("output", "loss", "loss weight", "reduced over the batch by")
+    if rows:
+        yield Table(heads, rows, (heads[0], heads[1], heads[3]))
+    else:
+        yield Note("No loss is compiled: the layers add all of the objective.")
+    if regularized := [v for v in model.trainable_weights if v.regularizer is not None]:
+        names = ", ".join(f"{v.path} ({type(v.regularizer).__name__})" for v in regularized)
+        yield Note(f"Added to the objective, for regularizers: {names}.")
+
+
+def name_of_output(model: keras.Model, term: LossTerm) -> str:
+    """Return the name of the output that a loss is for; "the output" if there is only one."""
+    if not term.path:
+        return "the output"
+    names = getattr(model, "output_names", None) or []
+    if len(term.path) == 1 and isinstance(term.path[0], int) and term.path[0] < len(names):
+        return str(names[term.path[0]])
+    return "/".join(map(str, term.path))
+
+
+def name_of_loss(loss: Any) -> str:
+    """Return the function that a loss object wraps, or its class."""
+    function = getattr(loss, "fn", None)
+    if type(loss).__name__ == "LossFunctionWrapper" and function is not None:
+        return getattr(function, "__name__", type(function).__name__)
+    return type(loss).__name__
+
+
+def reduction_of(loss: Any) -> str:
+    """Return the reduction of a loss object; "none" if it does not reduce."""
+    return str(loss.reduction or "none")
+
+
+def _metrics(model: keras.Model, metrics: OutputMetrics) -> Table:
+    """Return a table of all metrics, in the order of the logs of evaluate."""
+    plain = {id(metric) for output in metrics.plain for metric in output}
+    weighted = {id(metric) for output in metrics.weighted for metric in output}
+    rows = []
+    for metric in every_metric(model):
+        if metric is loss_tracker(model):
+            sees = "the objective of each batch, weighted by its samples"
+        elif id(metric) in plain:
+            sees = "targets and predictions, without sample weights"
+        elif id(metric) in weighted:
+            sees = "targets and predictions, with sample weights"
+        elif metric.name.endswith("_loss"):
+            sees = "the loss of that output, without its loss weight"
+        else:
+            sees = "what the model or a layer passes to it"
+        rows.append((metric.name, type(metric).__name__, sees))
+    heads = ("log", "metric", "sees")
+    return Table(heads, tuple(rows), heads)
+
+
+def describe_optimizer(model: keras.Model) -> str:
+    """Return the class of the optimizer and all settings that are not off."""
+    optimizer = model.optimizer
+    if optimizer is None:
+        return "none"
+    if inner := getattr(optimizer, "inner_optimizer", None):
+        return f"{_with_settings(inner)}; its loss is scaled (LossScaleOptimizer)"
+    return _with_settings(optimizer)
+
+
+def _with_settings(optimizer: Any) -> str:
+    """Return an optimizer as a call with its settings."""
+    config = optimizer.get_config()
+    off = {"name"} if config.get("use_ema") else {"name", "ema_momentum"}
+    settings = []
+    for name, value in config.items():
+        if name in off or value is None or value is False:
+            continue
+        value = value.get("class_name", "...") if isinstance(value, dict) else value
+        settings.append(f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}")
+    return f"{type(optimizer).__name__}({', '.join(settings)})"
+
+
+def _weights(model: keras.Model) -> str:
+    """Return how many weights are trained and how many are not."""
+    trained = sum(int(v.value.shape.num_elements()) for v in model.trainable_weights)
+    frozen = sum(int(v.value.shape.num_elements()) for v in model.non_trainable_weights)
+    found = plural(trained, "weight") + f" in {plural(len(model.trainable_weights), 'variable')}"
+    return found + (f"; {frozen:,} are not trained" if frozen else "")

@@ -1,0 +1,266 @@
+"""The first step of a fit, in numbers: run on the model, which is restored to the bit afterwards."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_build
+from loop.engine.compiled_step import TRAIN
+from loop.engine.graphs import concrete, graph
+from loop.explain.compiled import name_of_output, resolve
+from loop.explain.draw import Drawn, draw
+from loop.explain.objective import Added, added_by
+from loop.explain.observe import Observed, observe, resolved_terms
+from loop.explain.prepared import Prepared
+from loop.explain.terms import Term, term_of
+from loop.explain.untouched import untouched, variables_of
+from loop.explain.update import Update, Weight, update_of
+from loop.metrics import reset_metrics
+from loop.step import forward, train_step
+from loop.types import FitArguments, Logs, Structure
+
+
+class Moved(NamedTuple):
+    """A trainable variable in the first step.
+
+    Attributes:
+        path: Its path.
+        before: Its values before the step.
+        gradient: The gradient, not scaled; None without one, or if the step is not taken apart.
+        after: Its values after the step.
+    """
+
+    path: str
+    before: np.ndarray
+    gradient: np.ndarray | None
+    after: np.ndarray
+
+
+class MetricState(NamedTuple):
+    """A variable of a metric before and after the step."""
+
+    metric: str
+    variable: str
+    before: np.ndarray
+    after: np.ndarray
+
+
+class FirstStep(NamedTuple):
+    """The first step in numbers: NumPy arrays throughout.
+
+    Attributes:
+        drawn: The batch.
+        y_pred: The predictions; None if the model cannot be called on `x` alone.
+        own: Whose step it is if it is not fit's, so that it is not taken apart; "" for fit's.
+        terms: The losses on data.
+        added: The losses that layers add.
+        objective: The scalar that the step minimizes; None if the step is not taken apart.
+        owns_loss: Whether the model computes the objective itself.
+        loss_scale: By what the objective is multiplied for the gradients; None if it is not.
+        moved: The trainable variables.
+        update: The update of one weight; None if no variable has a gradient.
+        metrics: The states of the metrics.
+        logs: What the step returns.
+    """
+
+    drawn: Drawn
+    y_pred: Structure
+    own: str
+    terms: tuple[Term, ...]
+    added: tuple[Added, ...]
+    objective: Any
+    owns_loss: bool
+    loss_scale: Any
+    moved: tuple[Moved, ...]
+    update: Update | None
+    metrics: tuple[MetricState, ...]
+    logs: Logs
+
+
+class Functions(NamedTuple):
+    """What is run, each a graph, or Python if the model runs eagerly."""
+
+    step: Callable[..., Any]
+    observed: Callable[..., Any]
+    variables: list[tf.Variable]
+
+
+def first_step(arguments: FitArguments, prepared: Prepared) -> FirstStep:
+    """Return the first step in numbers; restore variables and generators of random numbers.
+
+    The step runs twice from the same state: once up to the gradients, with all values in between
+    returned, and once as fit runs it.
+    """
+    model = arguments.model
+    own = whose_step(arguments)
+    functions = _functions(arguments, prepared, own)
+    with untouched(functions.variables):
+        drawn = draw(arguments, prepared)
+        if is_inherited(model.reset_metrics, keras.Model.reset_metrics):
+            reset_metrics(model)
+        with untouched(functions.variables):
+            observed = _as_numpy(functions.observed(drawn.batch))
+        optimizer = _settings_of(getattr(model, "optimizer", None))
+        before = [np.array(variable) for variable in model.trainable_weights], _states(model)
+        logs = _as_numpy(functions.step(drawn.batch))
+        after = [np.array(variable) for variable in model.trainable_weights], _states(model)
+    drawn = drawn._replace(batch=_as_numpy(drawn.batch))
+    if own or observed is None:
+        observed = Observed(observed, [], [], None, [None] * len(before[0]), None)
+    moved = _moved(model, before[0], observed, after[0])
+    return FirstStep(
+        drawn=drawn,
+        y_pred=observed.y_pred,
+        own=own,
+        terms=tuple(_terms(model, drawn, observed)) if not own else (),
+        added=tuple(_added(model, before[0], observed)) if not own else (),
+        objective=observed.objective,
+        owns_loss=not is_inherited(model.compute_loss, keras.Model.compute_loss),
+        loss_scale=observed.loss_scale,
+        moved=tuple(moved),
+        update=_update(model, moved, optimizer),
+        metrics=tuple(_metric_states(model, before[1], after[1])),
+        logs=dict(logs),
+    )
+
+
+def whose_step(arguments: FitArguments) -> str:
+    """Return whose step a fit runs if it is not fit's own, as words; "" for fit's."""
+    if arguments.train_step not in (None, train_step):
+        name = getattr(arguments.train_step, "__name__", type(arguments.train_step).__name__)
+        return f"the function that was passed, {name}"
+    if arguments.train_step is None and TRAIN.step_of(arguments.model) is not train_step:
+        return f"the train_step of {type(arguments.model).__name__}"
+    return ""
+
+
+def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functions:
+    """Return the step and the function that observes it, and the variables that they may change.
+
+    All variables exist afterwards, so that the step itself creates none.
+    """
+    model, spec = arguments.model, prepared.source.spec  # type: ignore[union-attr]
+    step = partial(arguments.train_step or TRAIN.step_of(model), model)
+    observed = partial(_prediction if own else observe, model)
+    if not own:
+        resolve(model, spec)
+    if model.run_eagerly or tf.config.functions_run_eagerly():
+        if not own and model.optimizer is not None and not model.optimizer.built:
+            symbolic_build(model, spec)
+        return Functions(step, observed, variables_of(model))
+    if not own and model.optimizer is not None:
+        build_optimizer(model)
+    with untouched([]):  # no warnings
+        compiled = graph(step, model.jit_compile), graph(observed, False)
+        traced = [concrete(function, spec) for function in compiled]
+    return Functions(*compiled, variables_of(model, traced))
+
+
+def _prediction(model: keras.Model, batch: Structure) -> Structure:
+    """Return the predictions in training; None if the model cannot be called on `x` alone."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    try:
+        return forward(model, x, training=True)
+    except Exception:  # the model's own step may call it in another way; nothing is shown then
+        return None
+
+
+def _as_numpy(values: Structure) -> Structure:
+    """Return tensors as NumPy arrays; what has no dense array, such as a ragged tensor, stays."""
+
+    def leaf(value: Any) -> Any:
+        if value is None or isinstance(value, tf.RaggedTensor | tf.SparseTensor | tf.IndexedSlices):
+            return value
+        return np.array(value)[()]
+
+    return keras.tree.map_structure(leaf, values)
+
+
+class Settings(NamedTuple):
+    """An optimizer before the step: itself, learning rate, number of the step, its variables."""
+
+    optimizer: Any
+    learning_rate: Any
+    step: int
+    variables: list[tuple[str, np.ndarray]]
+
+
+def _settings_of(optimizer: Any) -> Settings | None:
+    """Return the settings of an optimizer of Keras; None for any other."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return None
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = keras.ops.convert_to_numpy(optimizer.learning_rate)
+    variables = [(variable.name, np.array(variable)) for variable in optimizer.variables]
+    return Settings(optimizer, rate, int(np.array(optimizer.iterations)) + 1, variables)
+
+
+def _states(model: keras.Model) -> list[np.ndarray]:
+    """Return the values of all variables of all metrics."""
+    return [np.array(v) for metric in every_metric(model) for v in metric.variables]
+
+
+def _metric_states(
+    model: keras.Model, before: list[np.ndarray], after: list[np.ndarray]
+) -> list[MetricState]:
+    names = [(metric.name, v.name) for metric in every_metric(model) for v in metric.variables]
+    return [
+        MetricState(*name, *values)
+        for name, *values in zip(names, before, after, strict=True)
+    ]
+
+
+def _terms(model: keras.Model, drawn: Drawn, observed: Observed) -> list[Term]:
+    _, y, _ = keras.utils.unpack_x_y_sample_weight(drawn.batch)
+    terms, _, _ = resolved_terms(model, y, observed.y_pred)
+    return [
+        term_of(name_of_output(model, term), term, values)
+        for term, values in zip(terms, observed.terms, strict=True)
+    ]
+
+
+def _added(model: keras.Model, weights: list[np.ndarray], observed: Observed) -> list[Added]:
+    by_id = {id(v): value for v, value in zip(model.trainable_weights, weights, strict=True)}
+    return added_by(model, observed.added, by_id)
+
+
+def _moved(
+    model: keras.Model,
+    before: list[np.ndarray],
+    observed: Observed,
+    after: list[np.ndarray],
+) -> list[Moved]:
+    """Return the trainable variables with their gradients, the scale of the loss divided out."""
+    scale, moved = observed.loss_scale, []
+    for variable, *values in zip(
+        model.trainable_weights, before, observed.gradients, after, strict=True
+    ):
+        was, gradient, becomes = values
+        if gradient is not None and scale is not None:
+            gradient = gradient / np.asarray(scale, gradient.dtype)
+        moved.append(Moved(variable.path, was, gradient, becomes))
+    return moved
+
+
+def _update(model: keras.Model, moved: list[Moved], settings: Settings | None) -> Update | None:
+    """Return the update of the weight with the largest gradient."""
+    places = [place for place, one in enumerate(moved) if one.gradient is not None]
+    if not places or settings is None:
+        return None
+    place = max(places, key=lambda place: np.nan_to_num(np.abs(moved[place].gradient)).max())
+    one = moved[place]
+    assert one.gradient is not None
+    index = np.unravel_index(np.nan_to_num(np.abs(one.gradient)).argmax(), one.gradient.shape)
+    slots = {}
+    for name in ("momentum", "velocity"):
+        found = [value for known, value in settings.variables if known.endswith(f"_{name}")]
+        if len(found) == len(moved) and found[place].shape == one.before.shape:
+            slots[name] = found[place][index]
+    name = f"{one.path}[{', '.join(map(str, index))}]" if index else one.path
+    weight = Weight(name, one.before[index], one.gradient[index], one.after[index], slots)
+    more = "a constraint" if model.trainable_weights[place].constraint is not None else ""
+    return update_of(settings.optimizer, weight, settings.learning_rate, settings.step, more)

@@ -1,0 +1,157 @@
+"""The update of one weight, redone with NumPy: SGD, SGD with momentum, Adam."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from loop.explain.document import Heading, Note, Part, facts
+from loop.explain.numbers import apart, exact
+
+
+class Weight(NamedTuple):
+    """One element of a variable in the first step.
+
+    Attributes:
+        name: The path of the variable and the place of the element.
+        before: Its value before the step.
+        gradient: The gradient of the objective, not scaled.
+        after: Its value after the step.
+        slots: Values of the optimizer that belong to it, before the step, by name.
+    """
+
+    name: str
+    before: Any
+    gradient: Any
+    after: Any
+    slots: dict[str, Any]
+
+
+class Line(NamedTuple):
+    """A line of the calculation: a name, a formula in numbers, its value."""
+
+    name: str
+    formula: str
+    value: Any
+
+
+class Update(NamedTuple):
+    """The update of one weight.
+
+    Attributes:
+        weight: The weight: that with the largest gradient.
+        learning_rate: The learning rate before the step.
+        lines: The calculation; the value of the last line is the weight after the step. Empty if
+            the optimizer is not written out.
+        why_not: Why it is not written out; "" if it is.
+    """
+
+    weight: Weight
+    learning_rate: Any
+    lines: tuple[Line, ...]
+    why_not: str = ""
+
+    @property
+    def by_hand(self) -> Any:
+        """The weight after the step by these lines; None if there are none."""
+        return self.lines[-1].value if self.lines else None
+
+
+def update_of(optimizer: Any, weight: Weight, learning_rate: Any, step: int, more: str) -> Update:
+    """Return the update of a weight.
+
+    Args:
+        optimizer: The optimizer, without the one that scales the loss.
+        weight: The weight.
+        learning_rate: Its value before the step.
+        step: The number of the step in the life of the optimizer, counted from 1.
+        more: What else changes the weight, as words; "" if nothing does.
+    """
+    rate = weight.before.dtype.type(learning_rate)
+    more = ", ".join(filter(None, [_settings(optimizer), more]))
+    written = _WRITTEN.get(type(optimizer))
+    name = type(optimizer).__name__
+    if written is None:
+        return Update(weight, rate, (), f"not written out for {name}")
+    if more:
+        return Update(weight, rate, (), f"not written out for {name} with {more}")
+    if not np.isfinite(weight.gradient):
+        return Update(weight, rate, (), "the gradient is not finite")
+    return Update(weight, rate, tuple(written(optimizer, weight, rate, step)))
+
+
+def _settings(optimizer: Any) -> str:
+    """Return the settings that add something to the formula of an optimizer."""
+    names = (
+        "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "ema_overwrite_frequency",
+        "gradient_accumulation_steps", "amsgrad",
+    )  # fmt: skip
+    return ", ".join(name for name in names if getattr(optimizer, name, None))
+
+
+def _sgd(optimizer: Any, weight: Weight, rate: Any, _: int) -> list[Line]:
+    """Return `w - rate * g`, or with momentum `m = momentum * m - rate * g; w + m`."""
+    before, gradient = weight.before, weight.gradient
+    pull = gradient * rate
+    step = f"{exact(rate)} x {exact(gradient)}"
+    if not optimizer.momentum:
+        return [Line("after", f"{exact(before)} - {step}", before - pull)]
+    kept = before.dtype.type(optimizer.momentum)
+    former = weight.slots["momentum"]
+    velocity = former * kept - pull
+    lines = [Line("momentum", f"{exact(former)} x {exact(kept)} - {step}", velocity)]
+    if not optimizer.nesterov:
+        formula = f"{exact(before)} + momentum"
+        return [*lines, Line("after", formula, before + velocity)]
+    formula = f"{exact(before)} + (momentum x {exact(kept)} - {step})"
+    return [*lines, Line("after", formula, before + (velocity * kept - pull))]
+
+
+def _adam(optimizer: Any, weight: Weight, rate: Any, step: int) -> list[Line]:
+    """Return means of gradient and square, their correction, and the step.
+
+    Mirrors Keras, which corrects the learning rate, not the means.
+    """
+    number = weight.before.dtype.type
+    before, gradient = weight.before, weight.gradient
+    first, second = number(optimizer.beta_1), number(optimizer.beta_2)
+    rest_1, rest_2 = number(1 - optimizer.beta_1), number(1 - optimizer.beta_2)
+    m, v = weight.slots["momentum"], weight.slots["velocity"]
+    mean = m + (gradient - m) * rest_1
+    square = v + (gradient * gradient - v) * rest_2
+    one, power = number(1), number(step)
+    alpha = rate * np.sqrt(one - second**power) / (one - first**power)
+    epsilon = number(optimizer.epsilon)
+    after = before - (mean * alpha) / (np.sqrt(square) + epsilon)
+    g = exact(gradient)
+    corrected = f"sqrt(1 - {exact(second)}^{step}) / (1 - {exact(first)}^{step})"
+    return [
+        Line("mean", f"{exact(m)} + ({g} - {exact(m)}) x {exact(rest_1)}", mean),
+        Line("square", f"{exact(v)} + ({g}^2 - {exact(v)}) x {exact(rest_2)}", square),
+        Line("rate", f"{exact(rate)} x {corrected}", alpha),
+        Line(
+            "after", f"{exact(before)} - mean x rate / (sqrt(square) + {exact(epsilon)})", after
+        ),
+    ]
+
+
+_WRITTEN: dict[type, Callable[[Any, Weight, Any, int], list[Line]]] = {
+    keras.optimizers.SGD: _sgd,
+    keras.optimizers.Adam: _adam,
+}
+
+
+def update_parts(update: Update) -> list[Part]:
+    """Return the calculation of the update of one weight."""
+    weight = update.weight
+    rows: list[tuple[str, str | None]] = [
+        ("before", exact(weight.before)),
+        ("gradient", None if weight.gradient is None else exact(weight.gradient)),
+        ("learning rate", exact(update.learning_rate)),
+    ]
+    rows += [(line.name, f"{line.formula} = {exact(line.value)}") for line in update.lines]
+    comparison = f", {apart(update.by_hand, weight.after)}" if update.lines else ""
+    rows.append(("optimizer", f"{exact(weight.after)}{comparison}"))
+    title = f"One weight by hand, that with the largest gradient: {weight.name}"
+    return [Heading(title), facts(*rows), *([Note(f"{update.why_not}.")] if update.why_not else [])]
