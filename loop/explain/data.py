@@ -23,7 +23,7 @@ def data_section(arguments: FitArguments, prepared: Prepared) -> Section:
                 ("source", _source(arguments, prepared)),
                 *_leaves(arguments),
                 ("batches", _batches(prepared)),
-                ("order", _order(arguments, prepared)),
+                ("order", _order(arguments)),
                 ("weights", _weights(arguments)),
                 ("epochs", _epochs(arguments, prepared)),
                 ("validation", _validation(arguments, prepared)),
@@ -115,7 +115,7 @@ def _sizes(source: ArraySource) -> str:
     return f"{' and '.join(parts)}" + (f" ({samples})" if whole and rest else "")
 
 
-def _order(arguments: FitArguments, prepared: Prepared) -> str | None:
+def _order(arguments: FitArguments) -> str | None:
     """Return in which order the samples come."""
     kind, shuffle = kind_of(arguments.x), arguments.shuffle
     if kind == "PyDataset" and arguments.x.num_batches is not None:

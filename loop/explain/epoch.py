@@ -65,7 +65,9 @@ def timeline_of(
     events.append(Event("hook", "on_train_end", listeners(callbacks, "on_train_end"), logs))
     note = ""
     if plan.begins:
-        note = "Until a larger program pays, each step is a call of its own, between the same hooks."
+        note = (
+            "Until a larger program pays, each step is a call of its own, between the same hooks."
+        )
     return Timeline(f"Epoch {epoch} as a timeline", tuple(events), note)
 
 
@@ -168,18 +170,18 @@ def _extent(hooks: BatchHooks, calls: Calls, first: int) -> tuple[int | None, st
     last: int | None = first
     if together:
         last, seconds, records, _ = hooks.horizon(first, calls.per_execution)
-    if last is not None:
-        executions = -(-(last + 1 - first) // calls.per_execution)
-        last = first + executions * calls.per_execution - 1
     if end is not None:
         last = end if last is None else min(last, end)
+    if last is not None:  # whole executions, which may exceed the data, as in Keras
+        executions = -(-(last + 1 - first) // calls.per_execution)
+        last = first + executions * calls.per_execution - 1
     if calls.plan == "unknown":
         return last, "Whether more steps share a call is decided once the first batch is drawn."
     if not together:
         return last, "One step a call."
     if seconds < MAX_SECONDS:
         why = f"A callback looks every {seconds:g} seconds: the call ends after that time."
-    elif last != end:
+    elif end is None or last is None or last < end:
         why = "A callback needs control after the last of these steps."
     else:
         why = "No callback needs control in between; after about a second the call ends anyway."

@@ -21,9 +21,7 @@ from loop.setup import check_arguments
 from loop.types import FitArguments
 
 
-def explain(
-    model: keras.Model, *data: Any, step: bool = False, **arguments: Any
-) -> Explanation:
+def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any) -> Explanation:
     """Return what `loop.fit` would do with the same arguments, and why; train nothing.
 
         print(loop.explain(model, x, y, epochs=5, callbacks=[my_callback]))

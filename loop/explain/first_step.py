@@ -1,4 +1,4 @@
-"""The first step of a fit, in numbers: run on the model, which is restored to the bit afterwards."""
+"""The first step of a fit in numbers: it runs on the model, which is restored to the bit."""
 
 from collections.abc import Callable
 from functools import partial
@@ -208,10 +208,7 @@ def _metric_states(
     model: keras.Model, before: list[np.ndarray], after: list[np.ndarray]
 ) -> list[MetricState]:
     names = [(metric.name, v.name) for metric in every_metric(model) for v in metric.variables]
-    return [
-        MetricState(*name, *values)
-        for name, *values in zip(names, before, after, strict=True)
-    ]
+    return [MetricState(*name, *values) for name, *values in zip(names, before, after, strict=True)]
 
 
 def _terms(model: keras.Model, drawn: Drawn, observed: Observed) -> list[Term]:

@@ -51,7 +51,9 @@ def added_by(model: keras.Model, values: list[Any], weights: dict[int, np.ndarra
 def _name(model: keras.Model, tensor: Any) -> str:
     """Return what adds a loss: `add_loss` or the activity regularizer of a layer."""
     layer: Any = model
-    while inner := next((part for part in getattr(layer, "layers", ()) if _adds(part, tensor)), None):
+    while inner := next(
+        (part for part in getattr(layer, "layers", ()) if _adds(part, tensor)), None
+    ):
         layer = inner
     if layer.activity_regularizer is None:
         return f"add_loss in {layer.name}"
@@ -99,7 +101,10 @@ def objective_parts(
 ) -> list[Part]:
     """Return the table of all parts of the objective, and its sum."""
     if is_own:
-        return [Heading("objective"), facts(("objective", f"{exact(objective)}, by its own compute_loss"))]
+        return [
+            Heading("objective"),
+            facts(("objective", f"{exact(objective)}, by its own compute_loss")),
+        ]
     rows = list(_rows(terms, added))
     formulas = [(one.name, _formula(one)) for one in added if one.formula]
     by_hand = objective_by_hand(terms, added)

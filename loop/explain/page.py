@@ -69,9 +69,7 @@ def _part(part: Part) -> str:
 
 
 def _facts(facts: Facts) -> str:
-    rows = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.rows
-    )
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.rows)
     return f"<dl>{rows}</dl>"
 
 

@@ -57,9 +57,7 @@ def _losses(step: FirstStep) -> Iterator[Part]:
         if isinstance(leaf, np.ndarray)
     ]
     if outputs:
-        yield facts(
-            *((name, f"{shape(leaf)}, first {brief(leaf[0])}") for name, leaf in outputs)
-        )
+        yield facts(*((name, f"{shape(leaf)}, first {brief(leaf[0])}") for name, leaf in outputs))
     for term in step.terms:
         yield from term_parts(term)
     if step.objective is not None:

@@ -130,9 +130,7 @@ def _adam(optimizer: Any, weight: Weight, rate: Any, step: int) -> list[Line]:
         Line("mean", f"{exact(m)} + ({g} - {exact(m)}) x {exact(rest_1)}", mean),
         Line("square", f"{exact(v)} + ({g}^2 - {exact(v)}) x {exact(rest_2)}", square),
         Line("rate", f"{exact(rate)} x {corrected}", alpha),
-        Line(
-            "after", f"{exact(before)} - mean x rate / (sqrt(square) + {exact(epsilon)})", after
-        ),
+        Line("after", f"{exact(before)} - mean x rate / (sqrt(square) + {exact(epsilon)})", after),
     ]
 
 
