@@ -200,12 +200,25 @@ def loss_terms(
             compile_loss.build(y, y_pred)
     y = _in_structure_of(compile_loss._y_true_build_structure, y)
     y_pred = _in_structure_of(compile_loss._y_pred_build_structure, y_pred)
+    return resolved_losses(model), y, y_pred
+
+
+def resolved_losses(model: keras.Model) -> list[LossTerm]:
+    """Return the losses of a model whose losses are built. No public name gives them."""
+    compile_loss = model._compile_loss
+    if compile_loss is None:
+        return []
     trackers = compile_loss.metrics or [None]
-    terms = [
+    return [
         LossTerm(path, loss, weight, tracker)
         for (path, loss, weight, _), tracker in zip(compile_loss._flat_losses, trackers)  # noqa: B905 - Keras's zip
     ]
-    return terms, y, y_pred
+
+
+def is_resolved(model: keras.Model) -> bool:
+    """Return whether the losses and metrics of `compile` are built, by a first step or a trace."""
+    parts = model._compile_loss, model._compile_metrics
+    return all(part is None or part.built for part in parts)
 
 
 def _in_structure_of(built: Structure, values: Structure) -> Structure:

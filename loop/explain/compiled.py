@@ -1,52 +1,51 @@
 """Losses, metrics and optimizer, as `model.compile` resolved them."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
+import tensorflow as tf
 
-from loop._keras import every_metric, is_inherited, loss_terms, loss_tracker, output_metrics
+from loop._keras import (
+    every_metric,
+    is_inherited,
+    is_resolved,
+    loss_terms,
+    loss_tracker,
+    output_metrics,
+    resolved_losses,
+)
 from loop.explain.document import Note, Part, Section, Table, facts
 from loop.explain.numbers import plural
 from loop.explain.prepared import Prepared
 from loop.objective import match_targets
+from loop.step import train_step
 from loop.types import FitArguments, LossTerm, OutputMetrics, Structure
 
 
-class Resolved(NamedTuple):
-    """What compile resolved for the outputs of a model.
-
-    Attributes:
-        terms: The losses.
-        metrics: The metrics.
-    """
-
-    terms: list[LossTerm]
-    metrics: OutputMetrics
-
-
-def resolve(model: keras.Model, spec: Structure) -> Resolved:
-    """Return losses and metrics as compile resolves them for the outputs of a model.
-
-    Keras resolves them at the first predictions. Their shapes are enough for that.
+def resolve(model: keras.Model, spec: Structure) -> None:
+    """Resolve losses and metrics, as Keras does at the first predictions; their shapes suffice.
 
     Args:
         model: A compiled model that is built.
         spec: A `tf.TensorSpec` for each leaf of a batch.
     """
+    if is_resolved(model):
+        return
     x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
-    y_pred = model.compute_output_spec(_symbolic(x))
+    y_pred = model.compute_output_spec(keras.tree.map_structure(_symbolic, x))
     if model.loss is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(y_pred)):
         y = match_targets(y, y_pred, model)
-    terms, y, y_pred = loss_terms(model, y, y_pred)
-    return Resolved(terms, output_metrics(model, y, y_pred))
+    loss_terms(model, y, y_pred)
+    output_metrics(model, y, y_pred)
 
 
-def _symbolic(spec: Structure) -> Structure:
-    """Return what Keras passes through a model to find shapes: a KerasTensor for each leaf."""
-    return keras.tree.map_structure(
-        lambda leaf: None if leaf is None else keras.KerasTensor(leaf.shape, leaf.dtype.name), spec
-    )
+def _symbolic(leaf: Any) -> Any:
+    """Return what Keras passes through a model to find shapes, in place of a leaf of a batch."""
+    if leaf is None:
+        return None
+    is_sparse = isinstance(leaf, tf.SparseTensorSpec)
+    return keras.KerasTensor(leaf.shape, leaf.dtype.name, sparse=is_sparse)
 
 
 def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
@@ -57,19 +56,26 @@ def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
         parts.append(Note("The model is not compiled: the step that was passed does everything."))
         return Section("Losses, metrics, optimizer", tuple(parts))
     parts += [Note(note) for note in _own_methods(arguments)]
-    if prepared.runner is None or prepared.source is None:
-        parts.append(Note("Losses and metrics are resolved at the first predictions."))
+    if prepared.runner is not None and prepared.source is not None and computes_as_fit(arguments):
+        resolve(model, prepared.source.spec)
+    if is_resolved(model):
+        metrics = output_metrics(model, None, None)
+        parts += [*_losses(model, resolved_losses(model)), _metrics(model, metrics)]
     else:
-        resolved = resolve(model, prepared.source.spec)
-        parts += [*_losses(model, resolved.terms), _metrics(model, resolved.metrics)]
+        parts.append(Note("Losses and metrics are resolved at the first predictions."))
     parts.append(facts(("optimizer", describe_optimizer(model)), ("updates", _weights(model))))
     return Section("Losses, metrics, optimizer", tuple(parts))
+
+
+def computes_as_fit(arguments: FitArguments) -> bool:
+    """Return whether losses and metrics are computed by fit's own step, so that it resolves them."""
+    return not list(_own_methods(arguments))
 
 
 def _own_methods(arguments: FitArguments) -> Iterator[str]:
     """Yield what replaces the computation that fit makes of losses and metrics."""
     model = arguments.model
-    if arguments.train_step is not None:
+    if arguments.train_step not in (None, train_step):
         yield "The step is the function that was passed: train_step=."
     elif not is_inherited(model.train_step, keras.Model.train_step):
         yield "The model has its own train_step: what it makes of losses and metrics is its own."

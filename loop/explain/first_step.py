@@ -1,5 +1,6 @@
 """The first step of a fit in numbers: it runs on the model, which is restored to the bit."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import tensorflow as tf
 from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_build
 from loop.engine.compiled_step import TRAIN
 from loop.engine.graphs import concrete, graph
-from loop.explain.compiled import name_of_output, resolve
+from loop.explain.compiled import computes_as_fit, name_of_output, resolve
 from loop.explain.draw import Drawn, draw
 from loop.explain.objective import Added, added_by
 from loop.explain.observe import Observed, observe, resolved_terms
@@ -146,7 +147,7 @@ def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functio
     model, spec = arguments.model, prepared.source.spec  # type: ignore[union-attr]
     step = partial(arguments.train_step or TRAIN.step_of(model), model)
     observed = partial(_prediction if own else observe, model)
-    if not own:
+    if computes_as_fit(arguments):
         resolve(model, spec)
     if model.run_eagerly or tf.config.functions_run_eagerly():
         if not own and model.optimizer is not None and not model.optimizer.built:
@@ -154,7 +155,8 @@ def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functio
         return Functions(step, observed, variables_of(model))
     if not own and model.optimizer is not None:
         build_optimizer(model)
-    with untouched([]):  # no warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fit shows its own
         compiled = graph(step, model.jit_compile), graph(observed, False)
         traced = [concrete(function, spec) for function in compiled]
     return Functions(*compiled, variables_of(model, traced))

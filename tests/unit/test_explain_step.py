@@ -1,4 +1,4 @@
-"""`loop.explain(..., step=True)`: every number of the first step, redone here, and nothing moved."""
+"""`loop.explain(..., step=True)`: each number of the first step, redone; nothing is moved."""
 
 import random
 import re
@@ -54,9 +54,7 @@ def test_class_weights_multiply_each_loss_and_the_sum_is_divided_by_the_samples(
     losses = crossentropy(y[:, None], model.predict(x, verbose=0)).squeeze(1)
     weights = np.where(y == 1, 9, 1)
     assert len(rows) == 32
-    assert f"rows  {', '.join(map(str, rows[:12]))}" in re.sub(r" +", " ", text).replace(
-        "rows", "rows "
-    )
+    assert f"rows {', '.join(map(str, rows[:12]))}" in " ".join(text.split())
     assert number(text, "weighted sum") == pytest.approx((losses * weights).sum(), rel=1e-5)
     assert number(text, "divided by") == 32
     assert number(text, "by hand") == pytest.approx((losses * weights).mean(), rel=1e-5)
@@ -141,8 +139,8 @@ def test_in_half_precision_the_loss_is_scaled_and_the_gradients_are_not():
     text = str(found)
     step = found.first_step
     assert number(text, "loss scale") == 2**15
-    x, y = first_batch(found)
-    values, (error,) = step.terms[0].observed.values, [step.terms[0].by_hand]
+    _, y = first_batch(found)
+    values, error = step.terms[0].observed.values, step.terms[0].by_hand
     predictions = step.y_pred.astype("float32")
     np.testing.assert_allclose(values, ((predictions - y[:, None]) ** 2)[:, 0], rtol=1e-5)
     assert number(text, "by hand") == pytest.approx(error, rel=1e-6)
@@ -160,52 +158,69 @@ def line(optimizer, **compiled):
     return model
 
 
-def gradient_of(model, x, y):
-    """The gradient of the mean squared error of a line, by hand, float64."""
+def gradients_of(model, x, y):
+    """The gradient of the mean squared error of a line by the name of each weight, by hand."""
     x = x.astype("float64")
     error = 2 * (model.predict(x, verbose=0)[:, 0].astype("float64") - y) / len(x)
-    return x.T @ error, error.sum()
+    (layer,) = model.layers
+    of_kernel = {f"{layer.kernel.path}[{i}, 0]": g for i, g in enumerate(x.T @ error)}
+    return of_kernel | {f"{layer.bias.path}[0]": error.sum()}
+
+
+def slot_of(model, weight, name):
+    """The value that the optimizer keeps for a weight, by its name in the explanation."""
+    path, place = weight.name.split("[")
+    name = f"{path.replace('/', '_')}_{name}"
+    (found,) = [v.numpy() for v in model.optimizer.variables if v.name == name]
+    return float(found[tuple(map(int, place.rstrip("]").split(", ")))])
+
+
+def value_after_the_same_step_of_fit(model, weight):
+    loop.fit(model, X[:32], Y[:32], shuffle=False, verbose=0)
+    path, place = weight.name.split("[")
+    (found,) = [v.numpy() for v in model.trainable_weights if v.path == path]
+    return found[tuple(map(int, place.rstrip("]").split(", ")))]
 
 
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
 def test_the_update_by_sgd_is_that_of_the_formula(options):
     model = line(keras.optimizers.SGD(0.1, **options))
     loop.fit(model, X, Y, verbose=0)  # so that momentum is not zero
-    slots = {v.name: v.numpy() for v in model.optimizer.variables}
     found = loop.explain(model, X, Y, shuffle=False, step=True)
-    _, bias_gradient = gradient_of(model, X[:32], Y[:32])
+    gradients = gradients_of(model, X[:32], Y[:32])
     weight, update = found.first_step.update.weight, found.first_step.update
-    assert weight.name == f"{model.layers[0].bias.path}[0]", "no feature exceeds 1"
-    assert weight.gradient == pytest.approx(bias_gradient, rel=1e-4)
-    velocity = -0.1 * bias_gradient
-    if options:
-        (momentum,) = [slots[name] for name in slots if name.endswith("bias_momentum")]
-        velocity += 0.9 * momentum[0]
-    pull = 0.9 * velocity - 0.1 * bias_gradient if "nesterov" in options else velocity
-    assert update.by_hand == pytest.approx(weight.before + pull, rel=1e-4)
-    assert weight.after == pytest.approx(weight.before + pull, rel=1e-4)
+    assert weight.name == max(gradients, key=lambda name: abs(gradients[name]))
+    gradient = gradients[weight.name]
+    assert weight.gradient == pytest.approx(gradient, rel=1e-3)
+    momentum = slot_of(model, weight, "momentum") if options else 0
+    velocity = 0.9 * momentum - 0.1 * gradient
+    step = 0.9 * velocity - 0.1 * gradient if "nesterov" in options else velocity
+    assert update.by_hand == pytest.approx(weight.before + step, rel=1e-4)
+    assert weight.after == pytest.approx(weight.before + step, rel=1e-4)
     assert re.search(r"optimizer +\S+, (the same bits|\d ulps? apart)", str(found))
-    after = loop.fit(model, X[:32], Y[:32], shuffle=False, verbose=0) and model.layers[0].bias
-    assert after.numpy()[0] == weight.after, "fit makes the same step"
+    assert value_after_the_same_step_of_fit(model, weight) == pytest.approx(weight.after, rel=1e-5)
 
 
 def test_the_update_by_adam_is_that_of_the_formula():
     model = line(keras.optimizers.Adam(0.01))
     loop.fit(model, X, Y, verbose=0)
-    step = int(model.optimizer.iterations) + 1
+    number_of_step = model.optimizer.iterations.numpy() + 1
     found = loop.explain(model, X, Y, shuffle=False, step=True)
     weight, update = found.first_step.update.weight, found.first_step.update
-    g, m, v = (float(n) for n in (weight.gradient, *weight.slots.values()))
+    g, m, v = (
+        gradients_of(model, X[:32], Y[:32])[weight.name],
+        *(slot_of(model, weight, name) for name in ("momentum", "velocity")),
+    )
     mean, square = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-    rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+    rate = 0.01 * np.sqrt(1 - 0.999**number_of_step) / (1 - 0.9**number_of_step)
     after = float(weight.before) - rate * mean / (np.sqrt(square) + 1e-7)
-    assert update.by_hand == pytest.approx(after, rel=1e-5)
-    assert weight.after == pytest.approx(after, rel=1e-5)
+    assert update.by_hand == pytest.approx(after, rel=1e-4)
+    assert weight.after == pytest.approx(after, rel=1e-4)
     named = {line.name: float(line.value) for line in update.lines}
-    assert named["mean"] == pytest.approx(mean, rel=1e-5)
-    assert named["square"] == pytest.approx(square, rel=1e-4)
-    loop.fit(model, X[:32], Y[:32], shuffle=False, verbose=0)
-    assert model.layers[0].bias.numpy()[0] == weight.after, "fit makes the same step"
+    assert named["mean"] == pytest.approx(mean, rel=1e-3)
+    assert named["square"] == pytest.approx(square, rel=1e-3)
+    assert named["rate"] == pytest.approx(rate, rel=1e-4)
+    assert value_after_the_same_step_of_fit(model, weight) == pytest.approx(weight.after, rel=1e-5)
 
 
 def test_other_updates_are_shown_and_said_not_to_be_written_out():
