@@ -68,7 +68,7 @@ def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
 
 
 def computes_as_fit(arguments: FitArguments) -> bool:
-    """Return whether losses and metrics are computed by fit's own step, so that it resolves them."""
+    """Return whether nothing but fit's own step computes losses and metrics, so it resolves them."""
     return not list(_own_methods(arguments))
 
 

@@ -61,7 +61,10 @@ def timeline_of(
             events += _validation(prepared, callbacks, plan, names) if validated else ()
         events.append(_epoch_hook(callbacks, "end", epoch, logs))
         if later := arguments.epochs - epoch - 1:
-            events.append(Event("fit", f"{plural(later, 'epoch')} more", about="The same again."))
+            about = "The same again."
+            if plan.epochs_share_calls and not callbacks.with_hooks(EPOCHS):
+                about = "In the same call; on_epoch_end is called for each of them afterwards."
+            events.append(Event("fit", f"{plural(later, 'epoch')} more", about=about))
     events.append(Event("hook", "on_train_end", listeners(callbacks, "on_train_end"), logs))
     note = ""
     if plan.begins:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from loop.explain.document import Heading, Part, Table, facts
-from loop.explain.numbers import apart, brief, exact
+from loop.explain.numbers import apart, exact
 from loop.explain.terms import Term
 
 
@@ -108,7 +108,7 @@ def objective_parts(
     rows = list(_rows(terms, added))
     formulas = [(one.name, _formula(one)) for one in added if one.formula]
     by_hand = objective_by_hand(terms, added)
-    heads = ("part", "value", "x weight", "=")
+    heads = ("part", "value", "x weight", "adds")
     return [
         Heading("objective"),
         Table(heads, tuple(rows), heads[:1]),
@@ -131,4 +131,4 @@ def _rows(terms: tuple[Term, ...], added: tuple[Added, ...]) -> Iterator[tuple[s
         result = exact(_weighted(term, floatx))
         yield f"{term.output}: {term.loss}", exact(term.observed.result), weight, result
     for one in added:
-        yield one.name, exact(one.value), "1", brief(one.value)
+        yield one.name, exact(one.value), "1", exact(one.value)

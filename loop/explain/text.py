@@ -1,7 +1,7 @@
 """An explanation as text for a terminal: at most 80 columns, without colours when it is a str."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
@@ -26,16 +26,16 @@ def as_text(head: str, sections: Iterable[Section]) -> str:
 
 def as_renderable(section: Section) -> RenderableType:
     """Return a section as rich prints it: an empty line, the title, its parts indented."""
-    parts = [Padding(_renderable(part), (0, 0, 0, 2)) for part in section.parts]
-    return Group(Text(), Text(section.title.upper(), style="bold"), *_separated(parts))
+    title = Text(section.title.upper(), style="bold")
+    return Group(Text(), title, *_spaced(section.parts))
 
 
-def _separated(parts: list[Padding]) -> Iterator[RenderableType]:
-    """Yield the parts with an empty line before each heading and each table but the first."""
+def _spaced(parts: Sequence[Part]) -> Iterator[RenderableType]:
+    """Yield the parts, indented, with an empty line between them, but none below a heading."""
     for place, part in enumerate(parts):
-        if place:
+        if place and not isinstance(parts[place - 1], Heading):
             yield Text()
-        yield part
+        yield Padding(_renderable(part), (0, 0, 0, 2))
 
 
 def _renderable(part: Part) -> RenderableType:

@@ -1,5 +1,6 @@
 """`loop.explain(..., step=True)`: each number of the first step, redone; nothing is moved."""
 
+import dataclasses
 import random
 import re
 
@@ -131,7 +132,8 @@ def test_what_layers_add_is_named_and_added():
     l1 = 0.01 * np.abs(bias).sum()
     np.testing.assert_allclose(values, [activity, pulled, 1.0, l2, l1], rtol=1e-5)
     assert number(text, "objective") == pytest.approx(data + sum(values), rel=1e-5)
-    assert "dense_1" not in "".join(names), "a frozen kernel adds nothing"
+    frozen = model.layers[1].name
+    assert not [name for name in names if f"/{frozen}/" in name], "a frozen kernel adds nothing"
 
 
 def test_in_half_precision_the_loss_is_scaled_and_the_gradients_are_not():
@@ -246,6 +248,18 @@ def test_metrics_begin_at_zero_and_hold_the_batch_afterwards():
     assert number(str(found), "accuracy", -1) == pytest.approx(right.mean(), rel=1e-5)
 
 
+def built(scenario):
+    """The scenario with a model that has its weights before fit."""
+
+    def build():
+        model = scenario.build()
+        if not model.built:
+            model(scenario.data()["x"][:1])
+        return model
+
+    return dataclasses.replace(scenario, build=build)
+
+
 def state(model):
     """Everything that a step could change, as bytes."""
     optimizer = getattr(model, "optimizer", None)
@@ -265,14 +279,15 @@ UNTOUCHED = (
 
 @pytest.mark.parametrize("name", UNTOUCHED)
 def test_a_fit_whose_first_step_was_taken_apart_has_the_same_bits(name):
-    (scenario,) = find([name])
+    scenario = built(*find([name]))
     steps = []
 
     def explained(model, **arguments):
-        loop.explain(model, **arguments)
-        before = state(model)
+        (before, *states) = state(model)
         found = loop.explain(model, **arguments, step=True)
-        assert state(model) == before
+        (after, *states_after) = state(model)
+        assert {one: after[one] for one in before} == before
+        assert states_after == states
         steps.append(found)
         return loop.fit(model, **arguments)
 
