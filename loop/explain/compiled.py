@@ -68,7 +68,7 @@ def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
 
 
 def computes_as_fit(arguments: FitArguments) -> bool:
-    """Return whether nothing but fit's own step computes losses and metrics, so it resolves them."""
+    """Return whether nothing but fit's own code computes losses and metrics."""
     return not list(_own_methods(arguments))
 
 
@@ -96,7 +96,7 @@ def _losses(model: keras.Model, terms: list[LossTerm]) -> Iterator[Part]:
         )
         for term in terms
     )
-    heads = ("output", "loss", "loss weight", "reduced over the batch by")
+    heads = ("output", "loss", "loss weight", "reduction")
     if rows:
         yield Table(heads, rows, (heads[0], heads[1], heads[3]))
     else:
@@ -134,7 +134,7 @@ def _metrics(model: keras.Model, metrics: OutputMetrics) -> Table:
     plain = {id(metric) for output in metrics.plain for metric in output}
     weighted = {id(metric) for output in metrics.weighted for metric in output}
     rows = []
-    for metric in every_metric(model):
+    for name, metric in named_metrics(model):
         if metric is loss_tracker(model):
             sees = "the objective of each batch, weighted by its samples"
         elif id(metric) in plain:
@@ -145,9 +145,25 @@ def _metrics(model: keras.Model, metrics: OutputMetrics) -> Table:
             sees = "the loss of that output, without its loss weight"
         else:
             sees = "what the model or a layer passes to it"
-        rows.append((metric.name, type(metric).__name__, sees))
+        rows.append((name, type(metric).__name__, sees))
     heads = ("log", "metric", "sees")
     return Table(heads, tuple(rows), heads)
+
+
+def named_metrics(model: keras.Model) -> list[tuple[str, keras.metrics.Metric]]:
+    """Return all metrics with the names of their logs, in the order of the logs of evaluate.
+
+    A log is named after its metric, behind the name of its output, and numbered where two have one
+    name. A metric whose result is a dict has several logs: it keeps its own name here.
+    """
+    metrics = every_metric(model)
+    names = [metric.name for metric in metrics]
+    if is_resolved(model) and is_inherited(
+        model.get_metrics_result, keras.Model.get_metrics_result
+    ):
+        logs = list(model.get_metrics_result())
+        names = logs if len(logs) == len(metrics) else names
+    return list(zip(names, metrics, strict=True))
 
 
 def describe_optimizer(model: keras.Model) -> str:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import keras
 
-from loop._keras import every_metric, first_epoch
+from loop._keras import first_epoch
 from loop.callbacks import BatchHooks, Callbacks
 from loop.callbacks.cadence import EPOCHS
+from loop.explain.compiled import named_metrics
 from loop.explain.explanation import Explanation
 from loop.explain.numbers import plural
 from loop.explain.prepared import Prepared
@@ -79,7 +80,7 @@ def log_names(model: keras.Model, prepared: Prepared, plan: Explanation) -> tupl
     if prepared.runner is not None and plan.plan != "step":
         step = prepared.runner.programs().compiled.on_batch
         return tuple(sorted(step.structured_outputs))
-    return tuple(sorted(metric.name for metric in every_metric(model)))
+    return tuple(sorted(name for name, _ in named_metrics(model)))
 
 
 def _is_due(arguments: FitArguments, prepared: Prepared, epoch: int) -> bool:

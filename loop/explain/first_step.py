@@ -12,7 +12,7 @@ import tensorflow as tf
 from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_build
 from loop.engine.compiled_step import TRAIN
 from loop.engine.graphs import concrete, graph
-from loop.explain.compiled import computes_as_fit, name_of_output, resolve
+from loop.explain.compiled import computes_as_fit, name_of_output, named_metrics, resolve
 from loop.explain.draw import Drawn, draw
 from loop.explain.objective import Added, added_by
 from loop.explain.observe import Observed, observe, resolved_terms
@@ -42,7 +42,7 @@ class Moved(NamedTuple):
 
 
 class MetricState(NamedTuple):
-    """A variable of a metric before and after the step."""
+    """A variable of a metric, by the name of its log, before and after the step."""
 
     metric: str
     variable: str
@@ -196,7 +196,8 @@ def _settings_of(optimizer: Any) -> Settings | None:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = keras.ops.convert_to_numpy(optimizer.learning_rate)
+    rate = getattr(optimizer, "learning_rate", None)  # a MultiOptimizer has none of its own
+    rate = None if rate is None else keras.ops.convert_to_numpy(rate)
     variables = [(variable.name, np.array(variable)) for variable in optimizer.variables]
     return Settings(optimizer, rate, int(np.array(optimizer.iterations)) + 1, variables)
 
@@ -209,7 +210,7 @@ def _states(model: keras.Model) -> list[np.ndarray]:
 def _metric_states(
     model: keras.Model, before: list[np.ndarray], after: list[np.ndarray]
 ) -> list[MetricState]:
-    names = [(metric.name, v.name) for metric in every_metric(model) for v in metric.variables]
+    names = [(name, v.name) for name, metric in named_metrics(model) for v in metric.variables]
     return [MetricState(*name, *values) for name, *values in zip(names, before, after, strict=True)]
 
 

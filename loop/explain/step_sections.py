@@ -74,7 +74,9 @@ def _update(step: FirstStep) -> Iterator[Part]:
         yield Note("There are no trainable weights: nothing is updated.")
         return
     heads = ("variable", "shape", "|weights|", "|gradient|", "|update|")
-    yield Table(heads, tuple(map(_row, step.moved)), heads[:2])
+    model, _, rest = step.moved[0].path.partition("/")
+    common = f"{model}/" if rest and all(m.path.startswith(f"{model}/") for m in step.moved) else ""
+    yield Table(heads, tuple(_row(moved, common) for moved in step.moved), heads[:2])
     yield Note("| | is the square root of the sum of squares.")
     overflow = [one for one in step.moved if one.gradient is not None and not _is_finite(one)]
     if overflow and step.loss_scale is not None:
@@ -83,11 +85,11 @@ def _update(step: FirstStep) -> Iterator[Part]:
         yield from update_parts(step.update)
 
 
-def _row(moved: Moved) -> tuple[str, ...]:
+def _row(moved: Moved, common: str) -> tuple[str, ...]:
     gradient = "-" if moved.gradient is None else _norm(moved.gradient)
     sizes = "x".join(map(str, moved.before.shape)) or "1"
     change = moved.after.astype("float64") - moved.before.astype("float64")
-    return moved.path, sizes, _norm(moved.before), gradient, _norm(change)
+    return moved.path.removeprefix(common), sizes, _norm(moved.before), gradient, _norm(change)
 
 
 def _norm(values: np.ndarray) -> str:

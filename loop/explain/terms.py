@@ -137,7 +137,7 @@ def _elements(term: Term) -> Table:
     ]
     if more := values.size - len(places):
         rows.append((f"{more:,} more", *[""] * len(columns)))
-    return Table(("sample", *columns), tuple(rows))
+    return Table(("sample", *columns), tuple(rows), ("sample",))
 
 
 def _like(array: Any, weighted: np.ndarray) -> np.ndarray:

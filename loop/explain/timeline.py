@@ -34,9 +34,12 @@ class Timeline(NamedTuple):
 def timeline_section(timeline: Timeline) -> Section:
     """Return a timeline as a table."""
     heads = ("what happens", "for", "with the logs")
-    rows = tuple(
-        (event.name, ", ".join(event.who) or "-" * (event.kind == "hook"), ", ".join(event.logs))
-        for event in timeline.events
-    )
+    rows: list[tuple[str, ...]] = []
+    former: tuple[str, ...] = ()
+    for event in timeline.events:
+        who = ", ".join(event.who) or "-" * (event.kind == "hook")
+        logs = "the same" if event.logs and event.logs == former else ", ".join(event.logs)
+        former = event.logs or former
+        rows.append((event.name, who, logs))
     note = Note(f"A dash stands where no callback overrides the hook. {timeline.note}".rstrip())
-    return Section(timeline.title, (Table(heads, rows, heads), note))
+    return Section(timeline.title, (Table(heads, tuple(rows), heads), note))

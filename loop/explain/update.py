@@ -41,7 +41,7 @@ class Update(NamedTuple):
 
     Attributes:
         weight: The weight: that with the largest gradient.
-        learning_rate: The learning rate before the step.
+        learning_rate: The learning rate before the step; None if there is no single one.
         lines: The calculation; the value of the last line is the weight after the step. Empty if
             the optimizer is not written out.
         why_not: Why it is not written out; "" if it is.
@@ -64,11 +64,11 @@ def update_of(optimizer: Any, weight: Weight, learning_rate: Any, step: int, mor
     Args:
         optimizer: The optimizer, without the one that scales the loss.
         weight: The weight.
-        learning_rate: Its value before the step.
+        learning_rate: Its value before the step; None if the optimizer has no single one.
         step: The number of the step in the life of the optimizer, counted from 1.
         more: What else changes the weight, as words; "" if nothing does.
     """
-    rate = weight.before.dtype.type(learning_rate)
+    rate = None if learning_rate is None else weight.before.dtype.type(learning_rate)
     more = ", ".join(filter(None, [_settings(optimizer), more]))
     written = _WRITTEN.get(type(optimizer))
     name = type(optimizer).__name__
@@ -94,7 +94,7 @@ def _sgd(optimizer: Any, weight: Weight, rate: Any, _: int) -> list[Line]:
     """Return `w - rate * g`, or with momentum `m = momentum * m - rate * g; w + m`."""
     before, gradient = weight.before, weight.gradient
     pull = gradient * rate
-    step = f"{exact(rate)} x {exact(gradient)}"
+    step = f"{exact(rate)} x {_term(gradient)}"
     if not optimizer.momentum:
         return [Line("after", f"{exact(before)} - {step}", before - pull)]
     kept = before.dtype.type(optimizer.momentum)
@@ -102,36 +102,42 @@ def _sgd(optimizer: Any, weight: Weight, rate: Any, _: int) -> list[Line]:
     velocity = former * kept - pull
     lines = [Line("momentum", f"{exact(former)} x {exact(kept)} - {step}", velocity)]
     if not optimizer.nesterov:
-        formula = f"{exact(before)} + momentum"
-        return [*lines, Line("after", formula, before + velocity)]
+        return [*lines, Line("after", f"{exact(before)} + momentum", before + velocity)]
     formula = f"{exact(before)} + (momentum x {exact(kept)} - {step})"
     return [*lines, Line("after", formula, before + (velocity * kept - pull))]
 
 
 def _adam(optimizer: Any, weight: Weight, rate: Any, step: int) -> list[Line]:
-    """Return means of gradient and square, their correction, and the step.
+    """Return means of gradient and square, the corrected rate, and the weight after the step.
 
-    Mirrors Keras, which corrects the learning rate, not the means.
+    Matches Keras, which corrects the learning rate, not the means.
     """
     number = weight.before.dtype.type
     before, gradient = weight.before, weight.gradient
-    first, second = number(optimizer.beta_1), number(optimizer.beta_2)
-    rest_1, rest_2 = number(1 - optimizer.beta_1), number(1 - optimizer.beta_2)
     m, v = weight.slots["momentum"], weight.slots["velocity"]
+    beta_1, beta_2 = number(optimizer.beta_1), number(optimizer.beta_2)
+    rest_1, rest_2 = number(1 - optimizer.beta_1), number(1 - optimizer.beta_2)
+    one, power, epsilon = number(1), number(step), number(optimizer.epsilon)
     mean = m + (gradient - m) * rest_1
     square = v + (gradient * gradient - v) * rest_2
-    one, power = number(1), number(step)
-    alpha = rate * np.sqrt(one - second**power) / (one - first**power)
-    epsilon = number(optimizer.epsilon)
+    alpha = rate * np.sqrt(one - beta_2**power) / (one - beta_1**power)
     after = before - (mean * alpha) / (np.sqrt(square) + epsilon)
-    g = exact(gradient)
-    corrected = f"sqrt(1 - {exact(second)}^{step}) / (1 - {exact(first)}^{step})"
+    g, corrected = (
+        _term(gradient),
+        f"sqrt(1 - {exact(beta_2)}^{step}) / (1 - {exact(beta_1)}^{step})",
+    )
+    last = f"{exact(before)} - mean x rate / (sqrt(square) + {exact(epsilon)})"
     return [
-        Line("mean", f"{exact(m)} + ({g} - {exact(m)}) x {exact(rest_1)}", mean),
+        Line("mean", f"{exact(m)} + ({g} - {_term(m)}) x {exact(rest_1)}", mean),
         Line("square", f"{exact(v)} + ({g}^2 - {exact(v)}) x {exact(rest_2)}", square),
         Line("rate", f"{exact(rate)} x {corrected}", alpha),
-        Line("after", f"{exact(before)} - mean x rate / (sqrt(square) + {exact(epsilon)})", after),
+        Line("after", last, after),
     ]
+
+
+def _term(number: Any) -> str:
+    """Return a number as it stands behind a sign: in parentheses if it is negative."""
+    return f"({exact(number)})" if number < 0 else exact(number)
 
 
 _WRITTEN: dict[type, Callable[[Any, Weight, Any, int], list[Line]]] = {
@@ -146,7 +152,7 @@ def update_parts(update: Update) -> list[Part]:
     rows: list[tuple[str, str | None]] = [
         ("before", exact(weight.before)),
         ("gradient", None if weight.gradient is None else exact(weight.gradient)),
-        ("learning rate", exact(update.learning_rate)),
+        ("learning rate", None if update.learning_rate is None else exact(update.learning_rate)),
     ]
     rows += [(line.name, f"{line.formula} = {exact(line.value)}") for line in update.lines]
     comparison = f", {apart(update.by_hand, weight.after)}" if update.lines else ""
