@@ -78,10 +78,13 @@ def explain(arguments: Sequence[str], step: bool = False, html: str | None = Non
     """
     page = html and os.path.abspath(html)  # the script may change the folder
     script = os.path.abspath(arguments[0])
-    _run(
-        arguments,
-        lambda: importlib.import_module("loop.explain.script").begin(script, step, page),
-    )
+
+    def explain_fits() -> AtEnd:
+        _install()
+        begin: Callable[..., AtEnd] = importlib.import_module("loop.explain.script").begin
+        return begin(script, step, page)
+
+    _run(arguments, explain_fits)
 
 
 def replace_process(arguments: Sequence[str], explained: Sequence[str] | None = None) -> None:

@@ -56,6 +56,7 @@ class FirstStep(NamedTuple):
     Attributes:
         drawn: The batch.
         y_pred: The predictions; None if the model cannot be called on `x` alone.
+        output_names: The names of the leaves of `y_pred`.
         own: Whose step it is if it is not fit's, so that it is not taken apart; "" for fit's.
         terms: The losses on data.
         added: The losses that layers add.
@@ -70,6 +71,7 @@ class FirstStep(NamedTuple):
 
     drawn: Drawn
     y_pred: Structure
+    output_names: tuple[str, ...]
     own: str
     terms: tuple[Term, ...]
     added: tuple[Added, ...]
@@ -116,6 +118,7 @@ def first_step(arguments: FitArguments, prepared: Prepared) -> FirstStep:
     return FirstStep(
         drawn=drawn,
         y_pred=observed.y_pred,
+        output_names=tuple(_output_names(model, observed.y_pred)),
         own=own,
         terms=tuple(_terms(model, drawn, observed)) if not own else (),
         added=tuple(_added(model, before[0], observed)) if not own else (),
@@ -169,6 +172,15 @@ def _prediction(model: keras.Model, batch: Structure) -> Structure:
         return forward(model, x, training=True)
     except Exception:  # the model's own step may call it in another way; nothing is shown then
         return None
+
+
+def _output_names(model: keras.Model, y_pred: Structure) -> list[str]:
+    """Return a name for each leaf of the predictions: that of its output, or the path to it."""
+    paths = [path for path, _ in keras.tree.flatten_with_path(y_pred)]
+    names = getattr(model, "output_names", None) or []
+    if isinstance(y_pred, list | tuple) and len(names) == len(paths):
+        return [f"y_pred/{name}" for name in names]
+    return ["/".join(["y_pred", *map(str, path)]) for path in paths]
 
 
 def _as_numpy(values: Structure) -> Structure:
@@ -248,19 +260,23 @@ def _moved(
 
 def _update(model: keras.Model, moved: list[Moved], settings: Settings | None) -> Update | None:
     """Return the update of the weight with the largest gradient."""
-    places = [place for place, one in enumerate(moved) if one.gradient is not None]
-    if not places or settings is None:
+    sizes = {
+        place: np.nan_to_num(np.abs(variable.gradient))
+        for place, variable in enumerate(moved)
+        if variable.gradient is not None
+    }
+    if not sizes or settings is None:
         return None
-    place = max(places, key=lambda place: np.nan_to_num(np.abs(moved[place].gradient)).max())
-    one = moved[place]
-    assert one.gradient is not None
-    index = np.unravel_index(np.nan_to_num(np.abs(one.gradient)).argmax(), one.gradient.shape)
+    place = max(sizes, key=lambda place: sizes[place].max())
+    index = np.unravel_index(sizes[place].argmax(), sizes[place].shape)
+    one, gradient = moved[place], moved[place].gradient
+    assert gradient is not None  # it has a size
     slots = {}
     for name in ("momentum", "velocity"):
         found = [value for known, value in settings.variables if known.endswith(f"_{name}")]
         if len(found) == len(moved) and found[place].shape == one.before.shape:
             slots[name] = found[place][index]
     name = f"{one.path}[{', '.join(map(str, index))}]" if index else one.path
-    weight = Weight(name, one.before[index], one.gradient[index], one.after[index], slots)
+    weight = Weight(name, one.before[index], gradient[index], one.after[index], slots)
     more = "a constraint" if model.trainable_weights[place].constraint is not None else ""
     return update_of(settings.optimizer, weight, settings.learning_rate, settings.step, more)

@@ -109,8 +109,9 @@ def _event(event: Event) -> str:
         facts[0] = "called on", "no callback overrides it: nothing happens"
     about = f"<p>{escape(event.about)}</p>" if event.about else ""
     inside = about + _facts(Facts(tuple((name, text) for name, text in facts if text)))
+    who = f'<span class="who">{escape(", ".join(event.who))}</span>' if event.who else ""
     quiet = " quiet" if event.kind == "hook" and not event.who else ""
     return (
-        f'<li class="{event.kind}{quiet}"><details><summary>{escape(event.name)}</summary>'
+        f'<li class="{event.kind}{quiet}"><details><summary>{escape(event.name)}{who}</summary>'
         f"{inside}</details></li>"
     )

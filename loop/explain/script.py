@@ -16,11 +16,10 @@ from rich.console import Console
 
 from loop.explain.explain import explain
 from loop.explain.page import as_fragment, as_page
-from loop.install import install
 
 
 def begin(script: str, step: bool, html: str | None) -> Callable[[], None]:
-    """Install our methods, and explain each call of fit from here on.
+    """Explain each call of fit from here on.
 
     Args:
         script: The path of the script.
@@ -30,7 +29,6 @@ def begin(script: str, step: bool, html: str | None) -> Callable[[], None]:
     Returns:
         A function to call when the script ends: writes the page.
     """
-    install()
     fits = ExplainedFits(script, step)
     owner = next(base for base in keras.Model.__mro__ if "fit" in vars(base))
     owner.fit = fits.explained(vars(owner)["fit"])

@@ -51,11 +51,8 @@ def _batch(step: FirstStep) -> Iterator[Part]:
 
 
 def _losses(step: FirstStep) -> Iterator[Part]:
-    outputs = [
-        ("/".join(["y_pred", *map(str, path)]), leaf)
-        for path, leaf in keras.tree.flatten_with_path(step.y_pred)
-        if isinstance(leaf, np.ndarray)
-    ]
+    leaves = zip(step.output_names, keras.tree.flatten(step.y_pred), strict=True)
+    outputs = [(name, leaf) for name, leaf in leaves if isinstance(leaf, np.ndarray)]
     if outputs:
         yield facts(*((name, f"{shape(leaf)}, first {brief(leaf[0])}") for name, leaf in outputs))
     for term in step.terms:

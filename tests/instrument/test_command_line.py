@@ -374,7 +374,8 @@ def test_explain_says_before_each_fit_of_a_script_what_it_will_do_and_changes_no
     script, page = tmp_path / "train.py", tmp_path / "deep" / "fits.html"
     script.write_text(EXPLAINED)
     command = [sys.executable, "-m", "compare"]
-    options = {"capture_output": True, "text": True, "timeout": 240, "env": quick_start()}
+    environment = quick_start(keeps="matplotlib")
+    options = {"capture_output": True, "text": True, "timeout": 240, "env": environment}
     ran = subprocess.run([*command, "run", str(script), "--epochs"], **options)
     done = subprocess.run(
         [*command, "explain", "--step", "--html", str(page), str(script), "--epochs"], **options
