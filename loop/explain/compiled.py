@@ -182,7 +182,7 @@ def _with_settings(optimizer: Any) -> str:
     off = {"name"} if config.get("use_ema") else {"name", "ema_momentum"}
     settings = []
     for name, value in config.items():
-        if name in off or value is None or value is False:
+        if name in off or not (value or name == "learning_rate"):
             continue
         value = value.get("class_name", "...") if isinstance(value, dict) else value
         settings.append(f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}")

@@ -80,7 +80,10 @@ class ExplainedFits:
             self._console.print(message, markup=False)
             self.fragments.append(as_fragment([message], (), None, (), title))
             return
-        self._console.print(found)
+        if self._console.is_terminal:
+            self._console.print(found)
+        else:  # a file or a pipe: lines without spaces at their ends
+            print(found, file=sys.stderr, flush=True)
         self.fragments.append(found.fragment(title))
 
     def _title(self, frame: Any) -> str:
