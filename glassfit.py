@@ -80,9 +80,8 @@ def explain(arguments: Sequence[str], step: bool = False, html: str | None = Non
     script = os.path.abspath(arguments[0])
 
     def explain_fits() -> AtEnd:
-        _install()
-        begin: Callable[..., AtEnd] = importlib.import_module("loop.explain.script").begin
-        return begin(script, step, page)
+        worker = importlib.import_module("compare.execution.explained_script")
+        return cast(AtEnd, worker.begin(script, step, page))
 
     _run(arguments, explain_fits)
 

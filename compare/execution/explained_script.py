@@ -14,12 +14,12 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from loop.explain.explain import explain
+import loop
 from loop.explain.page import as_fragment, as_page
 
 
 def begin(script: str, step: bool, html: str | None) -> Callable[[], None]:
-    """Explain each call of fit from here on.
+    """Install our methods, and explain each call of fit from here on.
 
     Args:
         script: The path of the script.
@@ -29,6 +29,7 @@ def begin(script: str, step: bool, html: str | None) -> Callable[[], None]:
     Returns:
         A function to call when the script ends: writes the page.
     """
+    loop.install()
     fits = ExplainedFits(script, step)
     owner = next(base for base in keras.Model.__mro__ if "fit" in vars(base))
     owner.fit = fits.explained(vars(owner)["fit"])
@@ -74,7 +75,7 @@ class ExplainedFits:
         sys.stdout.flush()
         self._console.print(f"\n{title}", style="bold", markup=False)
         try:
-            found = explain(model, *args, **arguments, step=self._step)
+            found = loop.explain(model, *args, **arguments, step=self._step)
         except Exception as error:  # the fit that follows raises it, where the script expects it
             message = f"cannot be explained: {type(error).__name__}: {error}"
             self._console.print(message, markup=False)
