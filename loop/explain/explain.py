@@ -15,6 +15,7 @@ from loop.explain.first_step import first_step
 from loop.explain.plan import explained_plan
 from loop.explain.prepared import Prepared, prepare
 from loop.explain.step_sections import step_sections, why_not_section
+from loop.explain.untouched import same_random_numbers
 from loop.explain.watchers import callbacks_section
 from loop.fit import fit
 from loop.setup import check_arguments
@@ -27,16 +28,18 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
         print(loop.explain(model, x, y, epochs=5, callbacks=[my_callback]))
         print(loop.explain(model, x, y, step=True))  # the first step as well, in numbers
 
-    No hook of a callback is called, no batch of a generator or a loader is drawn, and the model
-    keeps its weights and its history. The step is traced, and a later fit reuses the graph. For a
-    model that was never trained, tracing creates the variables of optimizer and metrics, as the
-    first batch of fit would. `plan="fastest"` times steps under every compilation, however long
-    XLA takes, and then restores the model's state; a later fit of the model takes the fastest.
+    No hook of a callback or a dataset is called, no batch of a generator or a loader is drawn, and
+    the model keeps its weights and its history. The step is traced, and a later fit reuses the
+    graph. For a model that was never trained, tracing creates the variables of optimizer and
+    metrics, as the first batch of fit would. `plan="fastest"` times steps under every compilation,
+    however long XLA takes, and then restores the model's state; a later fit of the model takes the
+    fastest.
 
     With `step=True` the first step is run, and everything that it changes is restored to the bit:
     weights, optimizer, metrics, the states of random generators. It is run in graphs of its own;
     a model with `run_eagerly` runs it eagerly, where `tf.random` without a seed, in a layer of
-    one's own, advances the state of TensorFlow. A PyDataset is asked for its first batch.
+    one's own, advances the state of TensorFlow. A PyDataset is asked for its first batch, beside
+    the two that are peeked at for their shapes.
 
     Args:
         model: A compiled model, or any model with `train_step` given.
@@ -55,7 +58,8 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
     fit_arguments = FitArguments(**given.arguments)
     check_arguments(fit_arguments)
     callbacks = Callbacks(complete(fit_arguments.callbacks, fit_arguments.verbose, history=True))
-    prepared = prepare(fit_arguments)
+    with same_random_numbers():  # a PyDataset may draw some when it is asked for its shapes
+        prepared = prepare(fit_arguments)
     plan = explained_plan(fit_arguments, prepared, callbacks)
     described = plan._replace(
         sections=(

@@ -22,14 +22,22 @@ def untouched(variables: Iterable[tf.Variable]) -> Iterator[None]:
         variables: All variables that the block may change.
     """
     values = [(variable, variable.numpy().copy()) for variable in variables]
+    with same_random_numbers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for variable, value in values:
+                variable.assign(value)
+
+
+@contextlib.contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Restore the generators of Python and NumPy after the block."""
     states = random.getstate(), np.random.get_state()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        for variable, value in values:
-            variable.assign(value)
         random.setstate(states[0])
         np.random.set_state(states[1])
 
@@ -41,12 +49,12 @@ def variables_of(model: keras.Model, functions: Iterable[object] = ()) -> list[t
         model: The model, whose optimizer and metrics have their variables.
         functions: Concrete functions, which know variables that the model does not.
     """
-    optimizer = getattr(model, "optimizer", None)
+    optimizer, seed_state = getattr(model, "optimizer", None), global_seed_state()
     owned = [
         *model.variables,
         *(optimizer.variables if optimizer is not None else ()),
         *(variable for metric in every_metric(model) for variable in metric.variables),
-        *filter(None, [global_seed_state()]),
+        *([] if seed_state is None else [seed_state]),
     ]
     found = [getattr(variable, "value", variable) for variable in owned]
     for function in functions:

@@ -299,15 +299,48 @@ def test_a_fit_whose_first_step_was_taken_apart_has_the_same_bits(name):
         assert explanation.first_step is not None, str(explanation)
 
 
-def test_the_random_numbers_that_follow_are_those_without_it():
+class Unseeded(layers.Layer):
+    """Adds numbers that Keras draws without a seed of the layer."""
+
+    def call(self, inputs):
+        return inputs + keras.random.normal(tf.shape(inputs))
+
+
+class Augmented(keras.utils.PyDataset):
+    """Draws from the generators of Python and NumPy for each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, place):
+        noise = np.random.normal(size=(10, 10)) + random.random()
+        return X[place * 10 : place * 10 + 10] + noise, Y[place * 10 : place * 10 + 10]
+
+    def on_epoch_begin(self):
+        self.told.append("begin")
+
+    def on_epoch_end(self):
+        self.told.append("end")
+
+
+@pytest.mark.parametrize(("step", "eagerly"), [(False, False), (True, False), (True, True)])
+def test_the_random_numbers_that_follow_are_those_without_it(step, eagerly):
     def drawn(explains):
         keras.utils.set_random_seed(9)
+        keras.random.uniform((2,))  # makes the generator that is used without a seed
         model = keras.Sequential(
-            [keras.Input((10,)), layers.Dropout(0.5), layers.GaussianNoise(0.1), layers.Dense(1)]
+            [keras.Input((10,)), layers.Dropout(0.5), Unseeded(), layers.Dense(1)]
         )
-        model.compile("sgd", "mse")
+        model.compile("sgd", "mse", run_eagerly=eagerly)
+        data = Augmented()
         if explains:
-            loop.explain(model, X, Y, step=True)
+            loop.explain(model, X, Y, step=step)
+            loop.explain(model, data, step=step)
+        assert data.told == []
         uniform = keras.random.uniform((2,)).numpy().tolist()
         normal = tf.random.normal((2,)).numpy().tolist()
         return uniform, normal, random.random(), np.random.rand()
