@@ -8,10 +8,9 @@ import keras
 from loop.callbacks import Callbacks, complete
 from loop.explain.compiled import compiled_section
 from loop.explain.data import data_section, static_section
-from loop.explain.draw import why_not_drawn
 from loop.explain.epoch import timeline_of
 from loop.explain.explanation import Explanation
-from loop.explain.first_step import first_step
+from loop.explain.first_step import first_step, why_not_shown
 from loop.explain.plan import explained_plan
 from loop.explain.prepared import Prepared, prepare
 from loop.explain.step_sections import step_sections, why_not_section
@@ -77,7 +76,7 @@ def _with_first_step(
     explanation: Explanation, arguments: FitArguments, prepared: Prepared
 ) -> Explanation:
     """Return an explanation with the first step, or why it cannot be shown."""
-    if reason := why_not_drawn(arguments, prepared):
+    if reason := why_not_shown(arguments, prepared):
         return explanation._replace(step_sections=(why_not_section(reason),))
     found = first_step(arguments, prepared)
     return explanation._replace(first_step=found, step_sections=step_sections(found))

@@ -13,32 +13,16 @@ from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_bu
 from loop.engine.compiled_step import TRAIN
 from loop.engine.graphs import concrete, graph
 from loop.explain.compiled import computes_as_fit, name_of_output, named_metrics, resolve
-from loop.explain.draw import Drawn, draw
+from loop.explain.draw import Drawn, draw, why_not_drawn
 from loop.explain.objective import Added, added_by
 from loop.explain.observe import Observed, observe, resolved_terms
 from loop.explain.prepared import Prepared
 from loop.explain.terms import Term, term_of
 from loop.explain.untouched import untouched, variables_of
-from loop.explain.update import Update, Weight, update_of
+from loop.explain.update import Moved, Update, largest_update, settings_of
 from loop.metrics import reset_metrics
 from loop.step import forward, train_step
 from loop.types import FitArguments, Logs, Structure
-
-
-class Moved(NamedTuple):
-    """A trainable variable in the first step.
-
-    Attributes:
-        path: Its path.
-        before: Its values before the step.
-        gradient: The gradient, not scaled; None without one, or if the step is not taken apart.
-        after: Its values after the step.
-    """
-
-    path: str
-    before: np.ndarray
-    gradient: np.ndarray | None
-    after: np.ndarray
 
 
 class MetricState(NamedTuple):
@@ -107,7 +91,7 @@ def first_step(arguments: FitArguments, prepared: Prepared) -> FirstStep:
             reset_metrics(model)
         with untouched(functions.variables):
             observed = _as_numpy(functions.observed(drawn.batch))
-        optimizer = _settings_of(getattr(model, "optimizer", None))
+        optimizer = settings_of(getattr(model, "optimizer", None))
         before = [np.array(variable) for variable in model.trainable_weights], _states(model)
         logs = _as_numpy(functions.step(drawn.batch))
         after = [np.array(variable) for variable in model.trainable_weights], _states(model)
@@ -126,10 +110,22 @@ def first_step(arguments: FitArguments, prepared: Prepared) -> FirstStep:
         owns_loss=not is_inherited(model.compute_loss, keras.Model.compute_loss),
         loss_scale=observed.loss_scale,
         moved=tuple(moved),
-        update=_update(model, moved, optimizer),
+        update=largest_update(model, moved, optimizer),
         metrics=tuple(_metric_states(model, before[1], after[1])),
         logs=dict(logs),
     )
+
+
+def why_not_shown(arguments: FitArguments, prepared: Prepared) -> str | None:
+    """Return why the first step cannot be shown; None if it can."""
+    optimizer = getattr(arguments.model, "optimizer", None)
+    lacks_variables = optimizer is not None and not optimizer.built
+    if whose_step(arguments) and _runs_eagerly(arguments.model) and lacks_variables:
+        return (
+            "The step is not fit's and runs eagerly, and its optimizer has no variables yet: those "
+            "that the step makes could not be restored. Call optimizer.build(...) first."
+        )
+    return why_not_drawn(arguments, prepared)
 
 
 def whose_step(arguments: FitArguments) -> str:
@@ -152,7 +148,7 @@ def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functio
     observed = partial(_prediction if own else observe, model)
     if computes_as_fit(arguments):
         resolve(model, spec)
-    if model.run_eagerly or tf.config.functions_run_eagerly():
+    if _runs_eagerly(model):
         if not own and model.optimizer is not None and not model.optimizer.built:
             symbolic_build(model, spec)
         return Functions(step, observed, variables_of(model))
@@ -163,6 +159,10 @@ def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functio
         compiled = graph(step, model.jit_compile), graph(observed, False)
         traced = [concrete(function, spec) for function in compiled]
     return Functions(*compiled, variables_of(model, traced))
+
+
+def _runs_eagerly(model: keras.Model) -> bool:
+    return bool(model.run_eagerly or tf.config.functions_run_eagerly())
 
 
 def _prediction(model: keras.Model, batch: Structure) -> Structure:
@@ -192,26 +192,6 @@ def _as_numpy(values: Structure) -> Structure:
         return np.array(value)[()]
 
     return keras.tree.map_structure(leaf, values)
-
-
-class Settings(NamedTuple):
-    """An optimizer before the step: itself, learning rate, number of the step, its variables."""
-
-    optimizer: Any
-    learning_rate: Any
-    step: int
-    variables: list[tuple[str, np.ndarray]]
-
-
-def _settings_of(optimizer: Any) -> Settings | None:
-    """Return the settings of an optimizer of Keras; None for any other."""
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        return None
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = getattr(optimizer, "learning_rate", None)  # a MultiOptimizer has none of its own
-    rate = None if rate is None else keras.ops.convert_to_numpy(rate)
-    variables = [(variable.name, np.array(variable)) for variable in optimizer.variables]
-    return Settings(optimizer, rate, int(np.array(optimizer.iterations)) + 1, variables)
 
 
 def _states(model: keras.Model) -> list[np.ndarray]:
@@ -256,27 +236,3 @@ def _moved(
             gradient = gradient / np.asarray(scale, gradient.dtype)
         moved.append(Moved(variable.path, was, gradient, becomes))
     return moved
-
-
-def _update(model: keras.Model, moved: list[Moved], settings: Settings | None) -> Update | None:
-    """Return the update of the weight with the largest gradient."""
-    sizes = {
-        place: np.nan_to_num(np.abs(variable.gradient))
-        for place, variable in enumerate(moved)
-        if variable.gradient is not None
-    }
-    if not sizes or settings is None:
-        return None
-    place = max(sizes, key=lambda place: sizes[place].max())
-    index = np.unravel_index(sizes[place].argmax(), sizes[place].shape)
-    one, gradient = moved[place], moved[place].gradient
-    assert gradient is not None  # it has a size
-    slots = {}
-    for name in ("momentum", "velocity"):
-        found = [value for known, value in settings.variables if known.endswith(f"_{name}")]
-        if len(found) == len(moved) and found[place].shape == one.before.shape:
-            slots[name] = found[place][index]
-    name = f"{one.path}[{', '.join(map(str, index))}]" if index else one.path
-    weight = Weight(name, one.before[index], gradient[index], one.after[index], slots)
-    more = "a constraint" if model.trainable_weights[place].constraint is not None else ""
-    return update_of(settings.optimizer, weight, settings.learning_rate, settings.step, more)

@@ -7,11 +7,11 @@ import numpy as np
 
 from loop.explain.data import named_leaves
 from loop.explain.document import Note, Part, Section, Table, facts
-from loop.explain.first_step import FirstStep, Moved
+from loop.explain.first_step import FirstStep
 from loop.explain.numbers import brief, exact, plural, shape
 from loop.explain.objective import objective_parts
 from loop.explain.terms import term_parts
-from loop.explain.update import update_parts
+from loop.explain.update import Moved, update_parts
 
 TITLE = "First step"
 

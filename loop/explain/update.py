@@ -10,6 +10,42 @@ from loop.explain.document import Heading, Note, Part, facts
 from loop.explain.numbers import apart, exact
 
 
+class Moved(NamedTuple):
+    """A trainable variable in the first step.
+
+    Attributes:
+        path: Its path.
+        before: Its values before the step.
+        gradient: The gradient, not scaled; None without one, or if the step is not taken apart.
+        after: Its values after the step.
+    """
+
+    path: str
+    before: np.ndarray
+    gradient: np.ndarray | None
+    after: np.ndarray
+
+
+class Settings(NamedTuple):
+    """An optimizer before the step: itself, learning rate, number of the step, its variables."""
+
+    optimizer: Any
+    learning_rate: Any
+    step: int
+    variables: list[tuple[str, np.ndarray]]
+
+
+def settings_of(optimizer: Any) -> Settings | None:
+    """Return the settings of an optimizer of Keras; None for any other."""
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return None
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = getattr(optimizer, "learning_rate", None)  # a MultiOptimizer has none of its own
+    rate = None if rate is None else keras.ops.convert_to_numpy(rate)
+    variables = [(variable.name, np.array(variable)) for variable in optimizer.variables]
+    return Settings(optimizer, rate, int(np.array(optimizer.iterations)) + 1, variables)
+
+
 class Weight(NamedTuple):
     """One element of a variable in the first step.
 
@@ -56,6 +92,32 @@ class Update(NamedTuple):
     def by_hand(self) -> Any:
         """The weight after the step by these lines; None if there are none."""
         return self.lines[-1].value if self.lines else None
+
+
+def largest_update(
+    model: keras.Model, moved: list[Moved], settings: Settings | None
+) -> Update | None:
+    """Return the update of the weight with the largest gradient."""
+    sizes = {
+        place: np.nan_to_num(np.abs(variable.gradient))
+        for place, variable in enumerate(moved)
+        if variable.gradient is not None
+    }
+    if not sizes or settings is None:
+        return None
+    place = max(sizes, key=lambda place: sizes[place].max())
+    index = np.unravel_index(sizes[place].argmax(), sizes[place].shape)
+    one, gradient = moved[place], moved[place].gradient
+    assert gradient is not None  # it has a size
+    slots = {}
+    for name in ("momentum", "velocity"):
+        found = [value for known, value in settings.variables if known.endswith(f"_{name}")]
+        if len(found) == len(moved) and found[place].shape == one.before.shape:
+            slots[name] = found[place][index]
+    name = f"{one.path}[{', '.join(map(str, index))}]" if index else one.path
+    weight = Weight(name, one.before[index], gradient[index], one.after[index], slots)
+    more = "a constraint" if model.trainable_weights[place].constraint is not None else ""
+    return update_of(settings.optimizer, weight, settings.learning_rate, settings.step, more)
 
 
 def update_of(optimizer: Any, weight: Weight, learning_rate: Any, step: int, more: str) -> Update:

@@ -8,12 +8,14 @@ import tensorflow as tf
 import loop
 from compare import differences, find, record
 from compare.scenarios.first import perceptron, uniform
+from loop.engine.reuse import forget
 
 X, Y = uniform(100)
 
 
 @pytest.fixture
 def model():
+    forget()  # no graph, and none of its times, of an equal model in another test
     keras.utils.set_random_seed(3)
     return perceptron()
 

@@ -408,6 +408,22 @@ def test_it_is_shown_under_every_compilation(options):
     assert int(model.optimizer.iterations) == 0
 
 
+def test_what_an_eager_step_of_ones_own_would_make_is_not_made():
+    (scenario,) = find(["own_train_step"])
+    for optimizer_is_built in (False, True):
+        model = scenario.build()
+        model.run_eagerly = True
+        data = scenario.data()
+        model(data["x"][:1])
+        if optimizer_is_built:
+            model.optimizer.build(model.trainable_variables)
+        before = state(model)
+        found = loop.explain(model, **data, step=True)
+        assert state(model) == before
+        assert (found.first_step is not None) == optimizer_is_built
+        assert ("could not be restored" in " ".join(str(found).split())) != optimizer_is_built
+
+
 def batches():
     for start in range(0, 70, 32):
         yield X[start : start + 32], Y[start : start + 32]
