@@ -108,9 +108,10 @@ def _sizes(source: ArraySource) -> str:
     whole, rest = divmod(source.num_samples, source.batch_size)
     parts = []
     if whole:
-        parts.append(f"{whole:,} of {plural(source.batch_size, 'sample')}")
+        parts.append(f"{whole:,} with {plural(source.batch_size, 'sample')}")
     if rest:
-        parts.append(f"a short last one of {rest}" if whole else f"one of {plural(rest, 'sample')}")
+        count = plural(rest, "sample")
+        parts.append(f"a short last one with {rest}" if whole else f"one with {count}")
     samples = plural(source.num_samples, "sample")
     return f"{' and '.join(parts)}" + (f" ({samples})" if whole and rest else "")
 

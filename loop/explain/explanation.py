@@ -69,6 +69,9 @@ class Explanation(NamedTuple):
     def __str__(self) -> str:
         return as_text("\n".join(self.plan_lines()), self.all_sections())
 
+    def __repr__(self) -> str:
+        return str(self)  # what an interactive session shows
+
     def __rich_console__(self, *_: object) -> Iterator[RenderableType]:
         yield Text("\n".join(self.plan_lines()))
         yield from map(as_renderable, self.all_sections())

@@ -386,8 +386,8 @@ def test_explain_says_before_each_fit_of_a_script_what_it_will_do_and_changes_no
     titles = re.findall(r"^fit \d, train.py:(\d+)$", done.stderr, re.M)
     fits = [place for place, line in enumerate(EXPLAINED.splitlines(), 1) if "model.fit(" in line]
     assert titles == list(map(str, fits))
-    assert "2 of 32 samples and a short last one of 6" in done.stderr
-    assert "10 of 7 samples" in done.stderr
+    assert "2 with 32 samples and a short last one with 6" in done.stderr
+    assert "10 with 7 samples" in done.stderr
     assert "cannot be explained: ValueError" in done.stderr
     assert "One weight by hand" in done.stderr
     written = page.read_text()

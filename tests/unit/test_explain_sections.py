@@ -30,12 +30,12 @@ def words(found):
 def test_the_sizes_of_the_batches_are_given_and_what_that_means_for_the_graph(model):
     text = words(loop.explain(model, X, Y, epochs=4))
     assert "x (70, 10) float64, as given" in text
-    assert "3 batches an epoch: 2 of 32 samples and a short last one of 6 (70 samples)" in text
+    assert "3 batches an epoch: 2 with 32 samples and a short last one with 6 (70 samples)" in text
     assert "epochs 4, 12 steps in all" in text
     assert "x (?, 10) float32" in text
     assert "not part of the graph: the last batch has 6" in text
     text = words(loop.explain(model, X[:64], Y[:64]))
-    assert "2 batches an epoch: 2 of 32 samples order" in text
+    assert "2 batches an epoch: 2 with 32 samples order" in text
     assert "x (32, 10) float32" in text
     assert "32, part of the graph: all batches have it" in text
 
@@ -256,3 +256,4 @@ def test_rich_prints_the_same_words(model):
     console = Console(width=80, force_terminal=True, record=True, file=io.StringIO())
     console.print(found)
     assert console.export_text().split() == str(found).split()
+    assert repr(found) == str(found), "in an interactive session, too"
