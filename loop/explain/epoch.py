@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from loop._keras import first_epoch
+from loop._keras import first_epoch, is_resolved
 from loop.callbacks import BatchHooks, Callbacks
 from loop.callbacks.cadence import EPOCHS
 from loop.explain.compiled import named_metrics
@@ -52,14 +52,15 @@ def timeline_of(
     logs: tuple[str, ...] = ()
     if epoch < arguments.epochs:
         names = log_names(arguments.model, prepared, plan)
-        validated = [f"val_{name}" for name in names] if _is_due(arguments, prepared, epoch) else []
+        validates = _is_due(arguments, prepared, epoch)
+        validated = [f"val_{name}" for name in names] if validates else []
         logs = tuple(sorted([*names, *validated]))
         events += [Event("fit", "reset the metrics"), _epoch_hook(callbacks, "begin", epoch, ())]
         if plan.epochs_share_calls:
-            events.append(_whole_epochs(arguments, callbacks, epoch, plan.steps, bool(validated)))
+            events.append(_whole_epochs(arguments, callbacks, epoch, plan.steps, validates))
         else:
             events += _training(arguments, callbacks, plan, names)
-            events += _validation(prepared, callbacks, plan, names) if validated else ()
+            events += _validation(prepared, callbacks, plan, names) if validates else ()
         events.append(_epoch_hook(callbacks, "end", epoch, logs))
         if later := arguments.epochs - epoch - 1:
             about = "The same again."
@@ -80,6 +81,8 @@ def log_names(model: keras.Model, prepared: Prepared, plan: Explanation) -> tupl
     if prepared.runner is not None and plan.plan != "step":
         step = prepared.runner.programs().compiled.on_batch
         return tuple(sorted(step.structured_outputs))
+    if not model.compiled or not is_resolved(model):
+        return ()
     return tuple(sorted(name for name, _ in named_metrics(model)))
 
 

@@ -211,6 +211,9 @@ def test_callbacks_come_in_the_order_of_their_calls_with_what_they_watch(model):
 def test_what_cannot_be_known_before_the_first_batch_is_said():
     unbuilt = keras.Sequential([layers.Dense(1)])
     unbuilt.compile("sgd", "mse", metrics=["mae"])
+    found = loop.explain(unbuilt, X, Y, validation_split=0.2, verbose=0)
+    events = {event.name: event.logs for event in found.timeline.events}
+    assert events["on_test_begin"] == events["on_epoch_end(0)"] == (), "some logs are unknown"
     text = words(loop.explain(unbuilt, X, Y))
     assert "Losses and metrics are resolved at the first predictions." in text
     assert "3 batches an epoch" in text
