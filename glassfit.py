@@ -1,7 +1,8 @@
 """The command `glassfit`, and the way it runs scripts: as `python train.py` would.
 
-    glassfit run train.py [arguments]    a script, with model.fit and its friends on this engine
-    glassfit ...                         every other command is in `compare/cli.py`
+    glassfit run train.py [arguments]      a script, with model.fit and its friends on this engine
+    glassfit explain train.py [arguments]  the same, and each fit is explained before it runs
+    glassfit ...                           every other command is in `compare/cli.py`
 
 A script may have modules of its own called `loop` or `compare`. `import loop` in a script gives
 what `python train.py` would give it, and our package only where Python finds no other. A script
@@ -36,10 +37,15 @@ AtEnd = Callable[[], None]
 
 
 def main() -> None:
-    """Run the command line: `run` here, every other command in `compare.cli`."""
+    """Run the command line: `run` and `explain` here, every other command in `compare.cli`."""
     command, arguments = sys.argv[1:2], sys.argv[2:]
     if command == ["run"] and arguments and not arguments[0].startswith("-"):
         run(arguments)
+    elif command == ["explain"] and arguments and not arguments[0].startswith("-"):
+        explain(arguments)
+    elif command == ["--explain"]:
+        step, html, *script = arguments
+        explain(script, step == "step", html or None)
     elif command == ["--record"]:
         record(*arguments)
     else:
@@ -59,16 +65,39 @@ def run(arguments: Sequence[str]) -> None:
     _run(arguments, _install)
 
 
-def replace_process(arguments: Sequence[str]) -> None:
-    """Run a script as `run` does, in a process that has imported nothing yet.
+def explain(arguments: Sequence[str], step: bool = False, html: str | None = None) -> None:
+    """Run a script as `run` does, and explain each fit on standard error before it runs.
 
     Args:
         arguments: The script and its arguments, as they stand behind `python`.
+        step: Whether to show the first step of each fit in numbers.
+        html: The file for a page with all explanations; None for none.
+
+    Raises:
+        SystemExit: There is no such file (status 2), or the script exits.
+    """
+    page = html and os.path.abspath(html)  # the script may change the folder
+    script = os.path.abspath(arguments[0])
+
+    def explain_fits() -> AtEnd:
+        worker = importlib.import_module("compare.execution.explained_script")
+        return cast(AtEnd, worker.begin(script, step, page))
+
+    _run(arguments, explain_fits)
+
+
+def replace_process(arguments: Sequence[str], explained: Sequence[str] | None = None) -> None:
+    """Run a script as `run` or `explain` does, in a process that has imported nothing yet.
+
+    Args:
+        arguments: The script and its arguments, as they stand behind `python`.
+        explained: To explain each fit: "step" or "", and the file for a page or ""; None to run.
 
     Raises:
         SystemExit: On Windows, where a process cannot be replaced: the status of the new one.
     """
-    command = [sys.executable, os.path.abspath(__file__), "run", *arguments]
+    how = ["run"] if explained is None else ["--explain", *explained]
+    command = [sys.executable, os.path.abspath(__file__), *how, *arguments]
     sys.stdout.flush()
     sys.stderr.flush()
     if os.name == "nt":

@@ -12,6 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.callbacks import Callback
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.masking import get_keras_mask
+from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 from tensorflow.python.framework.config import is_op_determinism_enabled
@@ -197,12 +200,25 @@ def loss_terms(
             compile_loss.build(y, y_pred)
     y = _in_structure_of(compile_loss._y_true_build_structure, y)
     y_pred = _in_structure_of(compile_loss._y_pred_build_structure, y_pred)
+    return resolved_losses(model), y, y_pred
+
+
+def resolved_losses(model: keras.Model) -> list[LossTerm]:
+    """Return the losses of a model whose losses are built. No public name gives them."""
+    compile_loss = model._compile_loss
+    if compile_loss is None:
+        return []
     trackers = compile_loss.metrics or [None]
-    terms = [
+    return [
         LossTerm(path, loss, weight, tracker)
         for (path, loss, weight, _), tracker in zip(compile_loss._flat_losses, trackers)  # noqa: B905 - Keras's zip
     ]
-    return terms, y, y_pred
+
+
+def is_resolved(model: keras.Model) -> bool:
+    """Return whether the losses and metrics of `compile` are built, by a first step or a trace."""
+    parts = model._compile_loss, model._compile_metrics
+    return all(part is None or part.built for part in parts)
 
 
 def _in_structure_of(built: Structure, values: Structure) -> Structure:
@@ -249,3 +265,20 @@ def every_metric(model: keras.Model) -> list[keras.metrics.Metric]:
         for metric in model.metrics
         for part in (metric.metrics if isinstance(metric, CompileMetrics) else [metric])
     ]
+
+
+def mask_of(values: Structure) -> tf.Tensor | None:
+    """Return the mask that a layer such as `Embedding(mask_zero=True)` left on predictions.
+
+    Losses read it from a private attribute of the tensor.
+    """
+    return get_keras_mask(values)
+
+
+def global_seed_state() -> keras.Variable | None:
+    """Return the state of the generator that `keras.random` uses without a seed; None if unused.
+
+    It belongs to no model, and no public name gives it.
+    """
+    generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    return None if generator is None else generator.state

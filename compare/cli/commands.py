@@ -36,6 +36,8 @@ app = typer.Typer(
 
 `glassfit run train.py` just runs it on this engine.
 
+`glassfit explain train.py` runs it, and says before each fit what the fit will do, and why.
+
 Without a command: proves and times every scenario of the table.
 
 {EXIT_STATUS}""",
@@ -189,6 +191,24 @@ def run_script(
     there are such files, and environment variables that it sets before it imports Keras count.
     """
     glassfit.replace_process([file, *context.args])
+
+
+@app.command("explain", context_settings=TAKES_ALL)
+def explain_script(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A Python script that trains a Keras model.")],
+    step: Annotated[
+        bool, typer.Option("--step", help="Take the first step of each fit apart, in numbers.")
+    ] = False,
+    html: Html = None,
+) -> None:
+    """Run a script as `glassfit run` does, and explain each fit before it runs.
+
+    Arguments after FILE are passed to the script; put --step and --html before it. The
+    explanations go to standard error, so the output of the script stays as it is.
+    """
+    how = ["step" if step else "", str(html) if html else ""]
+    glassfit.replace_process([file, *context.args], how)
 
 
 @app.command()

@@ -349,3 +349,59 @@ def test_a_page_of_a_diagnosis_trains_each_engine_once_for_each_set_of_hooks(mon
     assert CliRunner().invoke(commands.app, command).exit_code == Outcome.DIFFERENT
     assert len(recorded) == len(set(recorded))
     assert len(tapped) == len(set(tapped)) > 0
+
+
+EXPLAINED = """
+import sys
+import keras
+import numpy as np
+
+keras.utils.set_random_seed(1)
+x = np.random.default_rng(0).normal(size=(70, 4))
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+print(sys.argv[1:], repr(model.fit(x, x.sum(1), epochs=2, verbose=0).history))
+print(model.evaluate(x, x.sum(1), verbose=0), np.random.rand())
+model.fit(x, x.sum(1), batch_size=7, verbose=0)
+try:
+    model.fit(x, x[:3], verbose=0)
+except ValueError:
+    print("refused")
+"""
+
+
+def test_explain_says_before_each_fit_of_a_script_what_it_will_do_and_changes_nothing(tmp_path):
+    script, page = tmp_path / "train.py", tmp_path / "deep" / "fits.html"
+    script.write_text(EXPLAINED)
+    command = [sys.executable, "-m", "compare"]
+    environment = quick_start(keeps="matplotlib")
+    options = {"capture_output": True, "text": True, "timeout": 240, "env": environment}
+    ran = subprocess.run([*command, "run", str(script), "--epochs"], **options)
+    done = subprocess.run(
+        [*command, "explain", "--step", "--html", str(page), str(script), "--epochs"], **options
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ran.stdout, "the same bits, and nothing else on standard output"
+    assert "['--epochs'] {'loss': [" in done.stdout
+    titles = re.findall(r"^fit \d, train.py:(\d+)$", done.stderr, re.M)
+    fits = [place for place, line in enumerate(EXPLAINED.splitlines(), 1) if "model.fit(" in line]
+    assert titles == list(map(str, fits))
+    assert "2 with 32 samples and a short last one with 6" in done.stderr
+    assert "10 with 7 samples" in done.stderr
+    assert "cannot be explained: ValueError" in done.stderr
+    assert "One weight by hand" in done.stderr
+    written = page.read_text()
+    assert written.count("as a timeline") == 2
+    assert "fit 2, train.py" in written
+
+
+def test_explain_runs_before_anything_of_ours_is_imported_and_needs_a_file(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text("import sys; print('keras' in sys.modules, 'loop' in sys.modules, sys.argv)")
+    glassfit_py = os.path.join(os.path.dirname(answers.__file__), "..", "..", "glassfit.py")
+    command = [sys.executable, os.path.realpath(glassfit_py), "explain"]
+    done = subprocess.run([*command, str(script), "-x"], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"False False ['{script}', '-x']\n", done.stderr
+    missing = subprocess.run([*command, "no.py"], capture_output=True, text=True, timeout=60)
+    assert missing.returncode == 2
+    assert "there is no file 'no.py'" in missing.stderr

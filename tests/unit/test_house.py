@@ -181,4 +181,7 @@ def test_the_core_depends_on_four_packages_and_imports_no_other():
         for imported in imports(path)
         if imported.split(".")[0] not in sys.stdlib_module_names
     }
-    assert outside <= {"keras", "numpy", "tensorflow", "tqdm", "loop", "glassfit"}
+    from importlib.metadata import requires
+
+    assert "rich" in requires("keras"), "so it comes with Keras"
+    assert outside <= {"keras", "numpy", "rich", "tensorflow", "tqdm", "loop", "glassfit"}
