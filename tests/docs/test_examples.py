@@ -156,6 +156,13 @@ def test_the_two_mistakes_are_two(policy, kind):
     assert own == left_behind(keras.Model.fit, network(kind), verbose=0)
 
 
+@of_all_kinds
+def test_the_whole_of_fit_in_one_file_is_fit(policy, kind):
+    base, arguments = example("base")["fit"], {"metrics": ["accuracy"]}
+    own = left_behind(base, network(kind, **arguments), verbose=0)
+    assert own == left_behind(keras.Model.fit, network(kind, **arguments), verbose=0)
+
+
 def mean_by_size(losses):
     mean = keras.metrics.Mean()
     for loss, size in zip(losses, [32, 32, 6], strict=True):

@@ -1,0 +1,107 @@
+"""Validation is another step: nothing is dropped, nothing is learned, and metrics start anew.
+
+After each epoch the same metrics are reset and run over the held out samples, in order, with
+`training=False`. `val_loss` includes what layers add, as an L2; class weights do not apply. The
+logs of training are read before, or they would be those of validation.
+
+Keras: keras.Model.evaluate, keras.Model.test_step
+"""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
+        sample_weight=None, validation_data=None, **_):  # fmt: skip
+    """Train on arrays; return a dict with the metrics of each epoch."""
+    if class_weight is not None:
+        sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
+    batches = to_batches(x, y, sample_weight, batch_size, shuffle)
+    if validation_data is not None:  # in order; class weights do not apply
+        held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
+        held_out = to_batches(*held_out, batch_size, shuffle=False)
+    train, test = compiled(train_step, model), compiled(test_step, model)
+    history = {}
+    for _epoch in range(epochs):
+        model.reset_metrics()
+        iterator = iter(batches)  # the last batch may be short
+        for _place in range(len(batches)):
+            train(iterator)
+        logs = model.get_metrics_result()  # read before validation, which resets the metrics
+        if validation_data is not None:
+            validated = evaluate(model, held_out, test)
+            logs = {**logs, **{f"val_{name}": value for name, value in validated.items()}}
+        for name, value in logs.items():
+            history.setdefault(name, []).append(float(value))
+    return history
+
+
+def evaluate(model, batches, test):
+    """Return the metrics over the batches of validation, by name."""
+    model.reset_metrics()
+    iterator = iter(batches)
+    for _place in range(len(batches)):
+        test(iterator)
+    return model.get_metrics_result()
+
+
+def train_step(model, batch):
+    """Update the weights by one gradient step; return the metrics over the epoch so far."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    with tf.GradientTape() as tape:
+        y_pred = model(x, training=True)
+        # For each output: its loss weight x the sum of (sample weight x mask x loss), divided by
+        # the number of losses, not by the sum of the weights. Then what layers add, as an L2.
+        loss = model.compute_loss(x, y, y_pred, sample_weight)
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply(gradients, model.trainable_weights)
+    return update_metrics(model, x, y, y_pred, sample_weight, loss)
+
+
+def test_step(model, batch):
+    """Return the metrics over the batches of validation so far; train nothing."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    y_pred = model(x, training=False)
+    loss = model.compute_loss(x, y, y_pred, sample_weight)
+    return update_metrics(model, x, y, y_pred, sample_weight, loss)
+
+
+def update_metrics(model, x, y, y_pred, sample_weight, loss):
+    """Add a batch, predicted before its update, to the metrics; return what they have so far."""
+    size = next(tf.shape(leaf)[0] for leaf in keras.tree.flatten(x) if leaf is not None)
+    model.metrics[0].update_state(loss, sample_weight=size)  # `loss`: a batch counts by its size
+    return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def compiled(step, model):
+    """Return a graph that draws the next batch of an iterator: one trace serves all sizes."""
+    step = tf.function(functools.partial(step, model), jit_compile=model.jit_compile)
+    return tf.function(lambda iterator: step(next(iterator)), reduce_retracing=True)
+
+
+def to_batches(x, y, sample_weight, batch_size, shuffle):
+    """Return a dataset of batches: `x`, `(x, y)` or `(x, y, sample_weight)`."""
+    is_shared = keras.tree.is_nested(y) and not keras.tree.is_nested(sample_weight)
+    if is_shared and sample_weight is not None:  # the same weights for all outputs
+        sample_weight = keras.tree.map_structure(lambda _, w=sample_weight: w, y)
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    data = keras.tree.map_structure(to_tensor, keras.tree.lists_to_tuples(data), none_is_leaf=False)
+    order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
+    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    order = order.map(tf.random.shuffle) if shuffle else order
+    # If all batches are full, their size is known when the step is traced.
+    order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)
+
+    def take(rows):
+        return keras.tree.map_structure(lambda a: tf.gather(a, rows), data, none_is_leaf=False)
+
+    return order.map(take)
+
+
+def to_tensor(array):
+    """Return an array as a tensor, floats in the default dtype."""
+    tensor = tf.convert_to_tensor(array)
+    return tf.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor

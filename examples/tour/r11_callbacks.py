@@ -1,0 +1,126 @@
+"""Callbacks look, write, change the rate, and stop the training.
+
+`keras.callbacks.CallbackList` calls them, and History and the progress bar are callbacks as well.
+A hook may set `model.stop_training`: fit looks at it after each batch, still validates the epoch,
+and ends. EarlyStopping, which sets it between epochs, is nothing special.
+
+Keras: keras.src.callbacks.callback_list.CallbackList
+"""
+
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def fit(model, x, y=None, batch_size=32, epochs=1, verbose="auto", callbacks=None,
+        validation_data=None, shuffle=True, class_weight=None, sample_weight=None,
+        **_):  # fmt: skip
+    """Train on arrays; return the History."""
+    if class_weight is not None:
+        sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
+    batches = to_batches(x, y, sample_weight, batch_size, shuffle)
+    if validation_data is not None:  # in order; class weights do not apply
+        held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
+        held_out = to_batches(*held_out, batch_size, shuffle=False)
+    callbacks = keras.callbacks.CallbackList(
+        callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs,
+        steps=len(batches), model=model,
+    )  # fmt: skip
+    train, test = compiled(train_step, model), compiled(test_step, model)
+
+    model.stop_training = False
+    callbacks.on_train_begin()
+    logs = None
+    for epoch in range(epochs):
+        model.reset_metrics()
+        callbacks.on_epoch_begin(epoch)
+        iterator = iter(batches)  # the last batch may be short
+        for place in range(len(batches)):
+            callbacks.on_train_batch_begin(place)
+            step_logs = train(iterator)
+            callbacks.on_train_batch_end(place, step_logs)
+            if model.stop_training:  # a callback has set it
+                break
+        logs = model.get_metrics_result()  # read before validation, which resets the metrics
+        if validation_data is not None:
+            validated = evaluate(model, held_out, test, callbacks)
+            logs = {**logs, **{f"val_{name}": value for name, value in validated.items()}}
+        callbacks.on_epoch_end(epoch, logs)  # History, EarlyStopping, ...
+        if model.stop_training:
+            break
+    callbacks.on_train_end(logs)
+    return model.history
+
+
+def evaluate(model, batches, test, callbacks):
+    """Return the metrics over the batches of validation, by name."""
+    callbacks.on_test_begin()
+    model.reset_metrics()
+    iterator = iter(batches)
+    for place in range(len(batches)):
+        callbacks.on_test_batch_begin(place)
+        callbacks.on_test_batch_end(place, test(iterator))
+    logs = model.get_metrics_result()
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def train_step(model, batch):
+    """Update the weights by one gradient step; return the metrics over the epoch so far."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    with tf.GradientTape() as tape:
+        y_pred = model(x, training=True)
+        # For each output: its loss weight x the sum of (sample weight x mask x loss), divided by
+        # the number of losses, not by the sum of the weights. Then what layers add, as an L2.
+        loss = model.compute_loss(x, y, y_pred, sample_weight)
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply(gradients, model.trainable_weights)
+    return update_metrics(model, x, y, y_pred, sample_weight, loss)
+
+
+def test_step(model, batch):
+    """Return the metrics over the batches of validation so far; train nothing."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    y_pred = model(x, training=False)
+    loss = model.compute_loss(x, y, y_pred, sample_weight)
+    return update_metrics(model, x, y, y_pred, sample_weight, loss)
+
+
+def update_metrics(model, x, y, y_pred, sample_weight, loss):
+    """Add a batch, predicted before its update, to the metrics; return what they have so far."""
+    size = next(tf.shape(leaf)[0] for leaf in keras.tree.flatten(x) if leaf is not None)
+    model.metrics[0].update_state(loss, sample_weight=size)  # `loss`: a batch counts by its size
+    return model.compute_metrics(x, y, y_pred, sample_weight)
+
+
+def compiled(step, model):
+    """Return a graph that draws the next batch of an iterator: one trace serves all sizes."""
+    step = tf.function(functools.partial(step, model), jit_compile=model.jit_compile)
+    return tf.function(lambda iterator: step(next(iterator)), reduce_retracing=True)
+
+
+def to_batches(x, y, sample_weight, batch_size, shuffle):
+    """Return a dataset of batches: `x`, `(x, y)` or `(x, y, sample_weight)`."""
+    is_shared = keras.tree.is_nested(y) and not keras.tree.is_nested(sample_weight)
+    if is_shared and sample_weight is not None:  # the same weights for all outputs
+        sample_weight = keras.tree.map_structure(lambda _, w=sample_weight: w, y)
+    data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    data = keras.tree.map_structure(to_tensor, keras.tree.lists_to_tuples(data), none_is_leaf=False)
+    order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
+    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    order = order.map(tf.random.shuffle) if shuffle else order
+    # If all batches are full, their size is known when the step is traced.
+    order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)
+
+    def take(rows):
+        return keras.tree.map_structure(lambda a: tf.gather(a, rows), data, none_is_leaf=False)
+
+    return order.map(take)
+
+
+def to_tensor(array):
+    """Return an array as a tensor, floats in the default dtype."""
+    tensor = tf.convert_to_tensor(array)
+    return tf.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
