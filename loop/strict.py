@@ -56,6 +56,7 @@ def check_strictly(arguments: FitArguments, source: Source) -> None:
     _check_arguments(arguments)
     _check_monitors(arguments)
     _check_last_layer(arguments.model)
+    _check_optimizer(arguments.model)
     _check_length(arguments, source)
     if all(leaf is None or is_array(leaf) for leaf in keras.tree.flatten(arguments.x)):
         _check_arrays(arguments)
@@ -120,6 +121,18 @@ def _check_last_layer(model: keras.Model) -> None:
             f"The last layer has no activation, but the loss {loss} takes probabilities: fit would "
             "clip what the layer returns to 0 and 1. Add 'sigmoid' or 'softmax' to the layer, or "
             "pass the loss as an object with from_logits=True."
+        )
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    """Raise if tracing would lose values that the optimizer assigns where it makes variables."""
+    optimizer = getattr(model, "optimizer", None)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    if isinstance(inner, keras.optimizers.ScheduleFreeAdamW) and not inner.built:
+        raise ValueError(
+            "ScheduleFreeAdamW has no variables yet: fit would train from weights of 0, because the "
+            "optimizer's copy of the weights is lost where the first step is traced twice. Call "
+            "`model.optimizer.build(model.trainable_variables)` before fit."
         )
 
 

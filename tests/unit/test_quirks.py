@@ -282,6 +282,29 @@ def test_an_epoch_that_was_restored_once_is_left_behind(tmp_path):
         loop.fit(model, X, Y, verbose=0, strict=True)
 
 
+def test_schedule_free_adamw_begins_at_weights_of_zero():
+    def copies(fit, build):
+        model = new_model()
+        model.compile(keras.optimizers.ScheduleFreeAdamW(0.0), "mse")  # no weight moves
+        if build:
+            model.optimizer.build(model.trainable_variables)
+        fit(model, X, Y, verbose=0)
+        copy = next(v for v in model.optimizer.variables if v.path.endswith("kernel_momentum"))
+        return copy.numpy(), model.weights[0].numpy()
+
+    for fit in (keras.Model.fit, loop.fit):
+        assert not any(values.any() for values in copies(fit, build=False))
+        copy, weights = copies(fit, build=True)
+        assert weights.any()
+        np.testing.assert_array_equal(copy, weights)
+    model = new_model()
+    model.compile(keras.optimizers.ScheduleFreeAdamW(), "mse")
+    with pytest.raises(ValueError, match=r"optimizer\.build\(model\.trainable_variables\)"):
+        loop.fit(model, X, Y, verbose=0, strict=True)
+    model.optimizer.build(model.trainable_variables)
+    loop.fit(model, X, Y, verbose=0, strict=True)
+
+
 def test_what_is_in_order_trains_the_same_when_strict():
     for arguments in (
         {"x": X, "y": Y, "epochs": 2, "validation_split": 0.2, "class_weight": {0: 1.0, 1: 2.0}},
