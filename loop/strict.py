@@ -130,9 +130,9 @@ def _check_optimizer(model: keras.Model) -> None:
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if isinstance(inner, keras.optimizers.ScheduleFreeAdamW) and not inner.built:
         raise ValueError(
-            "ScheduleFreeAdamW has no variables yet: fit would train from weights of 0, because the "
-            "optimizer's copy of the weights is lost where the first step is traced twice. Call "
-            "`model.optimizer.build(model.trainable_variables)` before fit."
+            "ScheduleFreeAdamW has no variables yet: fit would train from weights of 0, because "
+            "the optimizer's copy of the weights is lost where the first step is traced twice. "
+            "Call `model.optimizer.build(model.trainable_variables)` before fit."
         )
 
 
