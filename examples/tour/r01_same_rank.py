@@ -2,7 +2,8 @@
 
 Targets `[32]` minus predictions `[32, 1]` are not 32 differences but a table `[32, 32]`: every
 target against every prediction. TensorFlow broadcasts without a word, and the loss is a number like
-any other: the network learns the mean. fit gives targets a last axis before it calls the loss.
+any other: the network learns the mean. Keras's losses first give both the same rank; a subclass of
+`keras.losses.Loss` has to do it itself.
 
 Keras: keras.src.losses.loss.squeeze_or_expand_to_same_rank
 """
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 
 def fit(model, x, y, batch_size=32, epochs=1, **_):
-    """Train on arrays; return a dict with the loss of each epoch."""
+    """Train on arrays; return a dict with the loss of each epoch. Other arguments are ignored."""
     history = {"loss": []}
     for _epoch in range(epochs):
         losses = []

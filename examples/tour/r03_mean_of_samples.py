@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def fit(model, x, y, batch_size=32, epochs=1, **_):
-    """Train on arrays; return a dict with the loss of each epoch."""
+    """Train on arrays; return a dict with the loss of each epoch. Other arguments are ignored."""
     history = {"loss": []}
     for _epoch in range(epochs):
         mean = keras.metrics.Mean()

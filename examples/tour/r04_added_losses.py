@@ -1,9 +1,10 @@
 """The objective includes what layers add.
 
-Regularizers, `add_loss` and activity regularizers put scalars into `model.losses` during the
-forward pass. A loop that does not add them trains without any regularization, and says nothing.
+`add_loss` and activity regularizers leave scalars in `model.losses` during the forward pass; weight
+regularizers are computed when it is read, for trainable weights only. A loop that does not add them
+trains without any regularization, and says nothing.
 
-Keras: keras.src.trainers.trainer.Trainer._aggregate_additional_loss
+Keras: keras.Model.compute_loss
 """
 
 import keras
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 
 def fit(model, x, y, batch_size=32, epochs=1, **_):
-    """Train on arrays; return a dict with the loss of each epoch."""
+    """Train on arrays; return a dict with the loss of each epoch. Other arguments are ignored."""
     history = {"loss": []}
     for _epoch in range(epochs):
         mean = keras.metrics.Mean()

@@ -1,9 +1,9 @@
 """Class weights are sample weights, and a weighted loss is divided by the number of samples.
 
-Each sample gets the weight of its class, 1 if its class is not listed. The compiled loss gives a
-number for each sample; weighted, they are added up and divided by 32, the samples of the batch, not
-by the sum of their weights: a batch with many heavy samples makes a larger step. In the loss of the
-epoch, too, a batch counts by its samples.
+Each sample gets the weight of its class, 1 if its class is not listed. A loss that was compiled by
+name gives a number for each sample; weighted, they are added up and divided by 32, the samples of
+the batch, not by the sum of their weights: a batch with many heavy samples makes a larger step. In
+the loss of the epoch, too, a batch counts by its samples.
 
 Keras: keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights
 """
@@ -14,7 +14,7 @@ import tensorflow as tf
 
 
 def fit(model, x, y, batch_size=32, epochs=1, class_weight=None, sample_weight=None, **_):
-    """Train on arrays; return a dict with the loss of each epoch."""
+    """Train on arrays; return a dict with the loss of each epoch. Other arguments are ignored."""
     loss_of = keras.losses.get(model.loss)
     weight = np.ones(len(y), "float32") if sample_weight is None else sample_weight
     if class_weight is not None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
         sample_weight=None, **_):  # fmt: skip
-    """Train on arrays; return a dict with the loss of each epoch."""
+    """Train on arrays; return a dict with the loss of each epoch. Other arguments are ignored."""
     loss_of = keras.losses.get(model.loss)
     weight = np.ones(len(y), "float32") if sample_weight is None else sample_weight
     if class_weight is not None:

@@ -58,7 +58,7 @@ def to_batches(x, y, sample_weight, batch_size, shuffle):
     """Return a dataset of batches `(x, y, sample_weight)`."""
     data = to_tensor(x), to_tensor(y), to_tensor(sample_weight)
     order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
-    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    # Each iterator draws an order; under a seed each begins with the same random numbers.
     order = order.map(tf.random.shuffle) if shuffle else order
     # If all batches are full, their size is known when the step is traced.
     order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)

@@ -4,9 +4,9 @@ A model may have several outputs, each with a loss and a loss weight; a loss may
 or by the weights; padded time steps may be masked. `model.compute_loss` does what the last rungs do
 by hand, and all of this: for each output, its loss weight times
 
-    sum(sample weight x mask x loss) / number of losses
+    sum(sample weight x loss, where no mask hides it) / number of losses that no mask hides
 
-and then what layers add.
+and then what layers add. (A loss may also be reduced to the sum itself, or divide by the weights.)
 
 Keras: keras.Model.compute_loss
 """
@@ -21,7 +21,7 @@ import tensorflow as tf
 def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
         sample_weight=None, **_):  # fmt: skip
     """Train on arrays; return a dict with the loss of each epoch."""
-    if class_weight is not None:
+    if class_weight is not None:  # of integer classes `[samples]`; instead of sample weights
         sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
     batches = to_batches(x, y, sample_weight, batch_size, shuffle)
     mean = keras.metrics.Mean()
@@ -41,8 +41,8 @@ def train_step(model, mean, batch):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
-        # For each output: its loss weight x the sum of (sample weight x mask x loss), divided by
-        # the number of losses, not by the sum of the weights. Then what layers add, as an L2.
+        # For each output, its loss weight x the sum of (sample weight x loss), divided by how many
+        # losses no mask hides, not by their weights. Then what layers add, as an L2.
         loss = model.compute_loss(x, y, y_pred, sample_weight)
     gradients = tape.gradient(loss, model.trainable_weights)
     model.optimizer.apply(gradients, model.trainable_weights)
@@ -63,7 +63,7 @@ def to_batches(x, y, sample_weight, batch_size, shuffle):
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     data = keras.tree.map_structure(to_tensor, keras.tree.lists_to_tuples(data), none_is_leaf=False)
     order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
-    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    # Each iterator draws an order; under a seed each begins with the same random numbers.
     order = order.map(tf.random.shuffle) if shuffle else order
     # If all batches are full, their size is known when the step is traced.
     order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)

@@ -1,9 +1,9 @@
 """Metrics see the predictions before the update, add up over an epoch, and start anew.
 
 The predictions are those of the forward pass of training, with dropout, before the weights move.
-Each metric adds up counts over the batches of the epoch; its value is no mean of values of batches.
-Metrics of `metrics=` are not weighted, those of `weighted_metrics=` are. The log `loss` is the
-first of them.
+Each metric adds up sums and counts over the batches of the epoch; its value is no mean of values of
+batches. Metrics of `metrics=` are not weighted, those of `weighted_metrics=` are. The log `loss` is
+a metric as well, the first one of the model. In History the names are sorted.
 
 Keras: keras.Model.compute_metrics
 """
@@ -18,7 +18,7 @@ import tensorflow as tf
 def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
         sample_weight=None, **_):  # fmt: skip
     """Train on arrays; return a dict with the metrics of each epoch."""
-    if class_weight is not None:
+    if class_weight is not None:  # of integer classes `[samples]`; instead of sample weights
         sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
     batches = to_batches(x, y, sample_weight, batch_size, shuffle)
     train = compiled(train_step, model)
@@ -28,7 +28,7 @@ def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
         iterator = iter(batches)  # the last batch may be short
         for _place in range(len(batches)):
             train(iterator)
-        for name, value in model.get_metrics_result().items():
+        for name, value in sorted(model.get_metrics_result().items()):
             history.setdefault(name, []).append(float(value))
     return history
 
@@ -38,8 +38,8 @@ def train_step(model, batch):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
-        # For each output: its loss weight x the sum of (sample weight x mask x loss), divided by
-        # the number of losses, not by the sum of the weights. Then what layers add, as an L2.
+        # For each output, its loss weight x the sum of (sample weight x loss), divided by how many
+        # losses no mask hides, not by their weights. Then what layers add, as an L2.
         loss = model.compute_loss(x, y, y_pred, sample_weight)
     gradients = tape.gradient(loss, model.trainable_weights)
     model.optimizer.apply(gradients, model.trainable_weights)
@@ -47,9 +47,9 @@ def train_step(model, batch):
 
 
 def update_metrics(model, x, y, y_pred, sample_weight, loss):
-    """Add a batch, predicted before its update, to the metrics; return what they have so far."""
+    """Update the metrics with predictions made before the update; return their values so far."""
     size = next(tf.shape(leaf)[0] for leaf in keras.tree.flatten(x) if leaf is not None)
-    model.metrics[0].update_state(loss, sample_weight=size)  # `loss`: a batch counts by its size
+    model.metrics[0].update_state(loss, sample_weight=size)  # Keras's mean `loss`
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
@@ -67,7 +67,7 @@ def to_batches(x, y, sample_weight, batch_size, shuffle):
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     data = keras.tree.map_structure(to_tensor, keras.tree.lists_to_tuples(data), none_is_leaf=False)
     order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
-    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    # Each iterator draws an order; under a seed each begins with the same random numbers.
     order = order.map(tf.random.shuffle) if shuffle else order
     # If all batches are full, their size is known when the step is traced.
     order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)

@@ -2,7 +2,8 @@
 
 `validation_split` takes the LAST samples, before anything is shuffled: of sorted data, other
 classes than those of training. `validation_freq` counts epochs from 1, `validation_steps` always
-takes the same first batches, and `initial_epoch` makes `epochs` a number to stop before.
+takes the same first batches. With `initial_epoch` the last epoch is still number `epochs`, so fewer
+of them are trained.
 
 Keras: keras.src.trainers.data_adapters.array_slicing.train_validation_split
 """
@@ -22,19 +23,19 @@ def fit(model, x, y=None, batch_size=32, epochs=1, verbose="auto", callbacks=Non
     """Train on arrays; return the History."""
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split((x, y, sample_weight), validation_split)
-    if class_weight is not None:
+    if class_weight is not None:  # of integer classes `[samples]`; instead of sample weights
         sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
     batches = to_batches(x, y, sample_weight, batch_size, shuffle)
     if validation_data is not None:  # in order; class weights do not apply
         held_out = keras.utils.unpack_x_y_sample_weight(validation_data)
         held_out = to_batches(*held_out, validation_batch_size or batch_size, shuffle=False)
-        held_out = held_out.take(-1 if validation_steps is None else validation_steps)
+        held_out = held_out.take(-1 if validation_steps is None else validation_steps)  # -1: all
     callbacks = keras.callbacks.CallbackList(
         callbacks, add_history=True, add_progbar=verbose != 0, verbose=verbose, epochs=epochs,
         steps=len(batches), model=model,
     )  # fmt: skip
     if isinstance(validation_freq, int):
-        validation_freq = range(0, epochs + 1, validation_freq)
+        validation_freq = range(0, epochs + 1, validation_freq)  # epochs count from 1 here
     train, test = compiled(train_step, model), compiled(test_step, model)
 
     model.stop_training = False
@@ -79,8 +80,8 @@ def train_step(model, batch):
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     with tf.GradientTape() as tape:
         y_pred = model(x, training=True)
-        # For each output: its loss weight x the sum of (sample weight x mask x loss), divided by
-        # the number of losses, not by the sum of the weights. Then what layers add, as an L2.
+        # For each output, its loss weight x the sum of (sample weight x loss), divided by how many
+        # losses no mask hides, not by their weights. Then what layers add, as an L2.
         loss = model.compute_loss(x, y, y_pred, sample_weight)
     gradients = tape.gradient(loss, model.trainable_weights)
     model.optimizer.apply(gradients, model.trainable_weights)
@@ -96,9 +97,9 @@ def test_step(model, batch):
 
 
 def update_metrics(model, x, y, y_pred, sample_weight, loss):
-    """Add a batch, predicted before its update, to the metrics; return what they have so far."""
+    """Update the metrics with predictions made before the update; return their values so far."""
     size = next(tf.shape(leaf)[0] for leaf in keras.tree.flatten(x) if leaf is not None)
-    model.metrics[0].update_state(loss, sample_weight=size)  # `loss`: a batch counts by its size
+    model.metrics[0].update_state(loss, sample_weight=size)  # Keras's mean `loss`
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
@@ -116,7 +117,7 @@ def to_batches(x, y, sample_weight, batch_size, shuffle):
     data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     data = keras.tree.map_structure(to_tensor, keras.tree.lists_to_tuples(data), none_is_leaf=False)
     order = tf.data.Dataset.from_tensors(tf.range(len(x), dtype=tf.int64))
-    # Every epoch draws an order; after `keras.utils.set_random_seed` all draw the same one.
+    # Each iterator draws an order; under a seed each begins with the same random numbers.
     order = order.map(tf.random.shuffle) if shuffle else order
     # If all batches are full, their size is known when the step is traced.
     order = order.unbatch().batch(batch_size, drop_remainder=len(x) % batch_size == 0)
@@ -134,7 +135,7 @@ def to_tensor(array):
 
 
 def split(data, fraction):
-    """Return the first samples of all arrays, and the last, before they are shuffled."""
+    """Return the first samples of all arrays, and the last ones, which are held out."""
     samples = next(len(leaf) for leaf in keras.tree.flatten(data) if leaf is not None)
     cut = math.floor(samples * (1.0 - fraction))
     first = keras.tree.map_structure(lambda a: a[:cut], data, none_is_leaf=False)
