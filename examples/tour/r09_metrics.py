@@ -19,7 +19,7 @@ def fit(model, x, y, batch_size=32, epochs=1, shuffle=True, class_weight=None,
         sample_weight=None, **_):  # fmt: skip
     """Train on arrays; return a dict with the metrics of each epoch."""
     if class_weight is not None:  # of integer classes `[samples]`; instead of sample weights
-        sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
+        sample_weight = np.array([class_weight.get(round(c), 1.0) for c in np.ravel(y)], "float32")
     batches = to_batches(x, y, sample_weight, batch_size, shuffle)
     train = compiled(train_step, model)
     history = {}

@@ -24,7 +24,7 @@ def fit(model, x, y=None, batch_size=32, epochs=1, verbose="auto", callbacks=Non
     if validation_split and validation_data is None:
         (x, y, sample_weight), validation_data = split((x, y, sample_weight), validation_split)
     if class_weight is not None:  # of integer classes `[samples]`; instead of sample weights
-        sample_weight = np.array([class_weight.get(int(c), 1.0) for c in y], keras.config.floatx())
+        sample_weight = np.array([class_weight.get(round(c), 1.0) for c in np.ravel(y)], "float32")
     batches = to_batches(x, y, sample_weight, batch_size, shuffle)
     if validation_data is not None:  # in order; class weights do not apply
         held_out = keras.utils.unpack_x_y_sample_weight(validation_data)

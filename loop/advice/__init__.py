@@ -10,8 +10,11 @@ import contextlib
 import functools
 import inspect
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
+
+import keras
 
 from loop.advice import inputs, steps, targets
 from loop.advice.failure import Advice, Failure, failure_of
@@ -99,6 +102,8 @@ def add_advice(error: Exception, arguments: dict[str, Any]) -> None:
     """
     if any(note.startswith(HEAD) for note in getattr(error, "__notes__", [])):
         return  # from an inner call: a callback may evaluate the model
+    if _is_from_a_callback(error):
+        return  # perhaps from another model, which the arguments say nothing about
     failure = failure_of(error, arguments)
     for pattern, advise in RULES:
         found = re.search(pattern, failure.text, re.DOTALL)
@@ -110,3 +115,13 @@ def add_advice(error: Exception, arguments: dict[str, Any]) -> None:
                 f"  Change:   {advice.change}"
             )
             return
+
+
+def _is_from_a_callback(error: Exception) -> bool:
+    """Return whether an error was raised below a hook of a callback."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(
+        isinstance(frame.f_locals.get("self"), keras.callbacks.Callback)
+        and frame.f_code.co_name.startswith("on_")
+        for frame in frames
+    )

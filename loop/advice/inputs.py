@@ -151,7 +151,7 @@ def index_beyond_table(failure: Failure, found: re.Match[str]) -> Advice | None:
             return Advice(
                 f"x holds {index}, but the embedding {layer.name!r} has the rows 0 to {size - 1}.",
                 f"integers from 0 to {size - 1} in x.",
-                f"Embedding(input_dim={index + 1}, ...): 1 more than the largest index.",
+                "Embedding(input_dim=x.max() + 1, ...): 1 more than the largest index.",
             )
     weights = failure.arguments.get("class_weight")
     if weights and max(weights) + 1 == size:

@@ -3,6 +3,8 @@
 import re
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from loop.advice.failure import (
     Advice,
@@ -41,12 +43,16 @@ def _with_targets(data: Data) -> str:
     return "validation_data=(x_val, y_val)" if data.name else "fit(x, y)"
 
 
-def label_out_of_range(_: Failure, found: re.Match[str]) -> Advice:
+def label_out_of_range(failure: Failure, found: re.Match[str]) -> Advice | None:
     """A class is as large as the number of outputs, or larger, or negative."""
     label, classes = map(int, found.groups())
+    name = _holder_of(label, failure)
+    if name is None:
+        return None
     if classes == 1:
         return Advice(
-            f"y holds the class {label}, but a model with a single output has one class only, 0.",
+            f"{name} holds the class {label}, but a model with a single output has one class "
+            "only, 0.",
             "an output for each class; or, for two classes and a single output, a binary loss.",
             'Dense(1, "sigmoid") with loss="binary_crossentropy", or Dense(n, "softmax") for n '
             "classes.",
@@ -58,10 +64,21 @@ def label_out_of_range(_: Failure, found: re.Match[str]) -> Advice:
     else:
         change = f"y = np.unique(y, return_inverse=True)[1], or Dense({label + 1}) or more"
     return Advice(
-        f"y holds the class {label}, but the model has {classes} classes, 0 to {classes - 1}.",
-        f"integers from 0 to {classes - 1} in y.",
+        f"{name} holds the class {label}, but the model has {classes} classes, 0 to {classes - 1}.",
+        f"integers from 0 to {classes - 1} in {name}.",
         f"{change}.",
     )
+
+
+def _holder_of(label: int, failure: Failure) -> str | None:
+    """Return the name of the targets with a label; None if all are in memory and none has it."""
+    for data in failure.data:
+        if not data.is_known or any(
+            isinstance(leaf, tf.TensorSpec) or np.any(np.asarray(leaf) == label)
+            for leaf in keras.tree.flatten(data.y)
+        ):
+            return f"{data.name}y"
+    return None
 
 
 def one_hot_for_classes(failure: Failure, found: re.Match[str]) -> Advice:

@@ -1,5 +1,6 @@
 """`loop.explain`: describes what a call of fit would do, and why."""
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -14,7 +15,7 @@ from loop.explain.first_step import first_step, why_not_shown
 from loop.explain.plan import explained_plan
 from loop.explain.prepared import Prepared, prepare
 from loop.explain.step_sections import step_sections, why_not_section
-from loop.explain.untouched import same_random_numbers
+from loop.explain.untouched import same_functions, same_random_numbers
 from loop.explain.watchers import callbacks_section
 from loop.fit import fit
 from loop.setup import check_arguments
@@ -28,11 +29,12 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
         print(loop.explain(model, x, y, step=True))  # the first step as well, in numbers
 
     No hook of a callback or a dataset is called, no batch of a generator or a loader is drawn, and
-    the model keeps its weights and its history. The step is traced, and a later fit reuses the
-    graph. For a model that was never trained, tracing creates the variables of optimizer and
-    metrics, as the first batch of fit would. `plan="fastest"` times steps under every compilation,
-    however long XLA takes, and then restores the model's state; a later fit of the model takes the
-    fastest.
+    the model keeps its weights and its history. The step is traced; a later fit traces its own, or
+    shares the graph if the model is still the same. For a model that was never trained, tracing
+    creates the variables of optimizer and metrics, as the first batch of fit would: to unfreeze
+    layers or to add some afterwards, compile the model again. `plan="fastest"` times steps under
+    every compilation, however long XLA takes, and then restores the model's state; a later fit of
+    the model takes the fastest.
 
     With `step=True` the first step is run, and everything that it changes is restored to the bit:
     weights, optimizer, metrics, the states of random generators. It is run in graphs of its own;
@@ -56,9 +58,17 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
     given.apply_defaults()
     fit_arguments = FitArguments(**given.arguments)
     check_arguments(fit_arguments)
+    # Python code that is traced, or a PyDataset asked for its shapes, may draw random numbers.
+    with same_random_numbers(), contextlib.ExitStack() as restored:
+        if fit_arguments.plan != "fastest":  # what that plan measured is for the fit that follows
+            restored.enter_context(same_functions(model))
+        return _explained(fit_arguments, step)
+
+
+def _explained(fit_arguments: FitArguments, step: bool) -> Explanation:
+    """Return the explanation of a call of fit, with its first step or without."""
     callbacks = Callbacks(complete(fit_arguments.callbacks, fit_arguments.verbose, history=True))
-    with same_random_numbers():  # a PyDataset may draw some when it is asked for its shapes
-        prepared = prepare(fit_arguments)
+    prepared = prepare(fit_arguments)
     plan = explained_plan(fit_arguments, prepared, callbacks)
     described = plan._replace(
         sections=(

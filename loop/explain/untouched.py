@@ -42,6 +42,20 @@ def same_random_numbers() -> Iterator[None]:
         np.random.set_state(states[1])
 
 
+@contextlib.contextmanager
+def same_functions(model: keras.Model) -> Iterator[None]:
+    """Restore the compiled functions of a model after the block, and with them what is cached.
+
+    A fit after the block is traced as the model is by then, if it was not trained before.
+    """
+    before = {name: getattr(model, name, None) for name in ("train_function", "test_function")}
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(model, name, function)
+
+
 def variables_of(model: keras.Model, functions: Iterable[object] = ()) -> list[tf.Variable]:
     """Return all variables that a step of a model may change.
 

@@ -230,7 +230,7 @@ MISTAKES = {
     ),
     "An index beyond an embedding": Row(
         lambda fit: fit(embedding(), np.full((40, 4), 12), Y),
-        ["x holds 12", "the rows 0 to 9", "Embedding(input_dim=13"],
+        ["x holds 12", "the rows 0 to 9", "Embedding(input_dim=x.max() + 1"],
     ),
     "A generator of lists": Row(
         lambda fit: fit(dense(), generator([X[:8], Y[:8]])),
@@ -398,6 +398,7 @@ def test_the_page_has_a_section_for_each_mistake():
     assert list(SECTIONS) == list(MISTAKES)
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_page_shows_what_keras_and_loop_say(mistake):
     theirs, ours = re.findall(r"```text\n(.*?)```", SECTIONS[mistake], re.S)
@@ -509,3 +510,27 @@ def test_a_mistake_in_the_advice_does_not_take_the_place_of_the_error():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="None values not supported"):
         loop.fit(model, X, verbose=0)
+
+
+def test_an_error_below_a_hook_of_a_callback_gets_no_advice():
+    class Fails(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise ValueError(
+                "Received a label value of 3 which is outside the valid range of [0, 3)"
+            )
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="label value of 3") as caught:
+        loop.fit(model, np.ones((4, 3)), np.ones((4, 1)), callbacks=[Fails()], verbose=0)
+    assert not getattr(caught.value, "__notes__", [])
+
+
+def test_a_label_of_the_validation_data_is_named_so():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = np.ones((6, 3)), np.array([0, 1, 2, 0, 1, 2])
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        loop.fit(model, x, y, validation_data=(x, y + 1), verbose=0)
+    [note] = caught.value.__notes__
+    assert "validation y holds the class 3" in note

@@ -1,5 +1,7 @@
 """`loop.explain` describes the call of fit that it is given, and leaves everything as it was."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -198,3 +200,31 @@ def test_what_is_printed_fits_what_is_there(model):
     )
     shown = str(loop.explain(model, X, Y, validation_split=0.2, verbose=0, plan="step"))
     assert "\none step a call: the plan is to run step by step\n\nDATA\n" in shown
+
+
+@pytest.mark.parametrize("step", [False, True])
+def test_a_change_of_the_model_after_explain_counts_as_in_keras(step):
+    def trained(fit, explained):
+        keras.utils.set_random_seed(4)
+        layers = [keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
+        model = keras.Sequential(layers)
+        model.compile("sgd", "mse")
+        x = np.ones((8, 3), "float32")
+        if explained:
+            loop.explain(model, x, x[:, :1], step=step)
+        model.layers[0].rate = 0.0
+        return fit(model, x, x[:, :1], epochs=2, verbose=0).history
+
+    assert trained(loop.fit, True) == trained(loop.fit, False) == trained(keras.Model.fit, False)
+
+
+def test_random_numbers_that_tracing_draws_are_given_back():
+    class Noisy(keras.layers.Layer):
+        def call(self, x):
+            return x * float(np.random.rand()) + random.random()
+
+    model = keras.Sequential([keras.Input((3,)), Noisy(), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    loop.explain(model, np.ones((8, 3)), np.ones((8, 1)))
+    assert before == (random.getstate(), np.random.get_state()[1].tolist())
