@@ -35,7 +35,7 @@ def no_arrays(failure: Failure, _: re.Match[str]) -> Advice | None:
 def _advice_on_lengths(failure: Failure) -> Advice | None:
     """Return advice if `x` has the samples along another axis than the first."""
     data, inputs = failure.data[0], input_shapes(failure.model)
-    if not has_shape(data.x) or not has_shape(data.y):
+    if not has_shape(data.x) or not has_shape(data.y) or not shape_of(data.y):
         return None
     came, samples = shape_of(data.x), shape_of(data.y)[0]
     if len(came) < 2 or came[1] != samples or came[0] == samples:

@@ -534,3 +534,14 @@ def test_a_label_of_the_validation_data_is_named_so():
         loop.fit(model, x, y, validation_data=(x, y + 1), verbose=0)
     [note] = caught.value.__notes__
     assert "validation y holds the class 3" in note
+
+
+def test_samples_without_batches_are_recognized_whatever_the_rank_of_the_labels():
+    for labels in (np.ones((10, 1)), np.ones(10)):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        dataset = tf.data.Dataset.from_tensor_slices((np.ones((10, 3)), labels))
+        with pytest.raises(ValueError, match="incompatible shape") as caught:
+            loop.fit(model, dataset, shuffle=False, verbose=0)
+        [note] = caught.value.__notes__
+        assert "they are samples, not batches" in note
