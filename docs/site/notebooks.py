@@ -19,7 +19,6 @@ SOURCES = (
     "docs/questions.md",
     "docs/build.md",
     "examples/base.py",
-    "examples/tour/r*.py",
     "examples/digits_convnet.py",
     "examples/timeseries_lstm.py",
     "examples/signed_step.py",
