@@ -126,11 +126,22 @@ def make_variables(model: keras.Model, batch: Structure) -> None:
     _, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
     outputs = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     y_pred = keras.tree.map_structure(lambda o: tf.TensorSpec(o.shape, o.dtype), outputs)
+    resolve(model, y, y_pred)
+    note_call(model)
+
+
+def resolve(model: keras.Model, y: Structure, y_pred: Structure) -> None:
+    """Make the losses and metrics of `compile`, as Keras does at the first predictions.
+
+    Args:
+        model: A compiled model.
+        y: Targets; something with a shape and a dtype for each leaf suffices.
+        y_pred: Predictions, likewise.
+    """
     if model.loss is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(y_pred)):
         y = match_targets(y, y_pred, model)
     loss_terms(model, y, y_pred)
     output_metrics(model, y, y_pred)
-    note_call(model)
 
 
 def may_share(model: keras.Model) -> bool:

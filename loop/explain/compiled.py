@@ -10,21 +10,20 @@ from loop._keras import (
     every_metric,
     is_inherited,
     is_resolved,
-    loss_terms,
     loss_tracker,
     output_metrics,
     resolved_losses,
 )
+from loop.engine.reuse import resolve
 from loop.explain.document import Note, Part, Section, Table, facts
 from loop.explain.numbers import plural
 from loop.explain.prepared import Prepared
-from loop.objective import match_targets
 from loop.step import train_step
 from loop.types import FitArguments, LossTerm, OutputMetrics, Structure
 
 
-def resolve(model: keras.Model, spec: Structure) -> None:
-    """Resolve losses and metrics, as Keras does at the first predictions; their shapes suffice.
+def resolve_for(model: keras.Model, spec: Structure) -> None:
+    """Resolve losses and metrics, if no batch has done so, from the shapes of a batch.
 
     Args:
         model: A compiled model that is built.
@@ -33,11 +32,7 @@ def resolve(model: keras.Model, spec: Structure) -> None:
     if is_resolved(model):
         return
     x, y, _ = keras.utils.unpack_x_y_sample_weight(spec)
-    y_pred = model.compute_output_spec(keras.tree.map_structure(_symbolic, x))
-    if model.loss is not None and (keras.tree.is_nested(y) or keras.tree.is_nested(y_pred)):
-        y = match_targets(y, y_pred, model)
-    loss_terms(model, y, y_pred)
-    output_metrics(model, y, y_pred)
+    resolve(model, y, model.compute_output_spec(keras.tree.map_structure(_symbolic, x)))
 
 
 def _symbolic(leaf: Any) -> Any:
@@ -57,7 +52,7 @@ def compiled_section(arguments: FitArguments, prepared: Prepared) -> Section:
         return Section("Losses, metrics, optimizer", tuple(parts))
     parts += [Note(note) for note in _own_methods(arguments)]
     if prepared.runner is not None and prepared.source is not None and computes_as_fit(arguments):
-        resolve(model, prepared.source.spec)
+        resolve_for(model, prepared.source.spec)
     if is_resolved(model):
         metrics = output_metrics(model, None, None)
         parts += [*_losses(model, resolved_losses(model)), _metrics(model, metrics)]

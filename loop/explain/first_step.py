@@ -12,7 +12,7 @@ import tensorflow as tf
 from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_build
 from loop.engine.compiled_step import TRAIN
 from loop.engine.graphs import concrete, graph
-from loop.explain.compiled import computes_as_fit, name_of_output, named_metrics, resolve
+from loop.explain.compiled import computes_as_fit, name_of_output, named_metrics, resolve_for
 from loop.explain.draw import Drawn, draw, why_not_drawn
 from loop.explain.objective import Added, added_by
 from loop.explain.observe import Observed, observe, resolved_terms
@@ -147,7 +147,7 @@ def _functions(arguments: FitArguments, prepared: Prepared, own: str) -> Functio
     step = partial(arguments.train_step or TRAIN.step_of(model), model)
     observed = partial(_prediction if own else observe, model)
     if computes_as_fit(arguments):
-        resolve(model, spec)
+        resolve_for(model, spec)
     if _runs_eagerly(model):
         if not own and model.optimizer is not None and not model.optimizer.built:
             symbolic_build(model, spec)
