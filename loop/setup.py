@@ -13,7 +13,7 @@ from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.evaluate import Validation
 from loop.schedule import Schedule, capped_epochs, capped_steps
-from loop.strict import check_strictly, is_strict, watched
+from loop.strict import check_strictly, is_strict, with_finite_loss
 from loop.types import Arrays, FitArguments, Source, Structure
 
 
@@ -55,7 +55,7 @@ def set_up(arguments: FitArguments) -> Training:
     callbacks_given = arguments.callbacks
     if arguments.strict or is_strict():
         check_strictly(arguments, source)
-        callbacks_given = watched(callbacks_given)
+        callbacks_given = with_finite_loss(callbacks_given)
     source.end_epoch()  # once before the first epoch, as Keras does
     schedule = schedule_of(arguments, source)
     validation = validation_of(arguments, validation_data)

@@ -128,7 +128,8 @@ def _check_optimizer(model: keras.Model) -> None:
     """Raise if tracing would lose values that the optimizer assigns where it makes variables."""
     optimizer = getattr(model, "optimizer", None)
     inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
-    if isinstance(inner, keras.optimizers.ScheduleFreeAdamW) and not inner.built:
+    is_lost = isinstance(inner, keras.optimizers.ScheduleFreeAdamW) and not inner.built
+    if is_lost and not model.run_eagerly:
         raise ValueError(
             "ScheduleFreeAdamW has no variables yet: fit would train from weights of 0, because "
             "the optimizer's copy of the weights is lost where the first step is traced twice. "
@@ -148,7 +149,7 @@ def _is_crossentropy(loss: str) -> bool:
     return "crossentropy" in loss or loss in ("bce", "ce")
 
 
-def watched(callbacks: Structure) -> Structure:
+def with_finite_loss(callbacks: Structure) -> Structure:
     """Return the callbacks, with one that raises after an epoch whose loss is NaN or infinite."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks

@@ -31,6 +31,9 @@ HOOKS = (
 )
 """The hooks that a fit calls."""
 
+NEVER = "never within the epochs"
+"""When a callback needs control that has no hooks within the training."""
+
 
 def callbacks_section(arguments: FitArguments, callbacks: Callbacks) -> Section:
     """Return the table of the callbacks, in the order in which their hooks are called."""
@@ -71,17 +74,14 @@ def _looks(callback: Callback) -> str:
         return _describe_cadence(callback)
     if has_hooks(callback, EPOCHS) or has_hooks(callback, VALIDATION):
         return "looks between epochs"
-    return "never within the epochs"
+    return NEVER
 
 
 def describe_watchers(callbacks: Callbacks) -> Iterator[str]:
     """Yield a line for each callback with hooks for batches, epochs or validation."""
     for callback in callbacks.callbacks:
-        name = type(callback).__name__
-        if has_hooks(callback, TRAINING + TESTING):
-            yield f"{name} {_describe_cadence(callback)}"
-        elif has_hooks(callback, EPOCHS) or has_hooks(callback, VALIDATION):
-            yield f"{name} looks between epochs"
+        if (looks := _looks(callback)) != NEVER:
+            yield f"{type(callback).__name__} {looks}"
 
 
 def _describe_cadence(callback: keras.callbacks.Callback) -> str:
