@@ -85,10 +85,10 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --quiet -c constraints.txt --group docs
 	@touch $@
 
-bench-cold: setup  ## what the first fit of a process costs, in about 6 minutes; nothing else should run
+bench-cold: setup  ## what the first fit of a process costs, in 6 to 13 minutes; nothing else should run
 	$(BENCH) --cold
 
-bench-quick: setup  ## what warm fits cost, in under 5 minutes; nothing else should run meanwhile
+bench-quick: setup  ## what warm fits cost, in 3 to 7 minutes; nothing else should run meanwhile
 	$(BENCH) --quick
 
 bench: setup  ## the same at length: every engine, costs told apart, plots, pytest-benchmark
