@@ -1,7 +1,4 @@
-"""Writes docs/tour.md from the rungs, the scoreboard and what their code prints.
-
-python -m examples.tour.page
-"""
+"""Writes docs/tour.md from the rungs and the scoreboard: `python -m examples.tour.page`."""
 
 import contextlib
 import difflib
@@ -14,7 +11,7 @@ import jinja2
 
 from compare import SCENARIOS
 from examples.tour.scoreboard import FILE, LEFT_OUT
-from examples.tour.show import RUNGS, module_of
+from examples.tour.show import RUNGS, module_of, show
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs/tour.md"
@@ -64,10 +61,8 @@ def call_of(rung):
 
 def printed_by(call):
     """Return what a line prints."""
-    names = {}
-    exec("from examples.tour.show import show", names)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(call, names)
+        exec(call, {"show": show})
     return printed.getvalue().rstrip()
 
 
@@ -86,7 +81,6 @@ def section(number, rung, scores, printed):
         "printed": printed(call),
         "identical": scores[rung],
         "more": [name for name in scores[rung] if name not in before],
-        "lost": [name for name in before if name not in scores[rung]],
     }
 
 

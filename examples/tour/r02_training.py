@@ -1,4 +1,4 @@
-"""Layers are told that this is training.
+"""The model is called as in training.
 
 Dropout drops and BatchNormalization normalizes by the batch only if the model is called with
 `training=True`. Without it a model with dropout trains as if it had none.

@@ -45,7 +45,7 @@ LEFT_OUT = {
     "dtypes that differ within a frame": ("pandas_mixed_dtypes",),
     "several results of one metric, in validation": ("metrics_of_all_kinds",),
     "class weights of a dataset": ("dataset_class_weight", "dataset_one_hot"),
-    "a pass that fit begins in vain after each epoch": ("dataset_reshuffled",),
+    "a pass that fit begins after each epoch and never reads": ("dataset_reshuffled",),
     "several steps in a call": ("steps_per_execution", "single_samples_in_loops"),
     "a model's own `train_step`": ("own_train_step",),
     "`run_eagerly`": ("run_eagerly",),
@@ -54,7 +54,9 @@ LEFT_OUT = {
 
 
 def is_identical(trainings, logs):
-    """Return whether a candidate has the bits of fit; it is trained no further than it has them.
+    """Return whether a candidate has the bits of fit.
+
+    It is trained a second time, with hooks recorded, only if it has them the first time.
 
     Args:
         trainings: The scenario under the candidate.

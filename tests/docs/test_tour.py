@@ -1,6 +1,7 @@
 """The tour: from ten lines to `examples/base.py`, a rule at a time, and what each rung reaches."""
 
 import ast
+import itertools
 import json
 import re
 from pathlib import Path
@@ -51,6 +52,15 @@ def test_each_rung_is_a_small_difference_of_the_one_before(rung):
     assert 1 <= len(changed) <= (90 if rung == "r07_graph" else 50), len(changed)
 
 
+def test_no_rung_loses_what_the_one_before_has():
+    for before, rung in itertools.pairwise(RUNGS):
+        assert set(SCORES[before]) <= set(SCORES[rung])
+
+
+def test_base_says_on_how_many_scenarios_it_has_the_bits_of_fit():
+    assert f"{len(SCORES['base'])} of {len(SCENARIOS)}" in " ".join(BASE.split())
+
+
 def test_base_says_which_rule_each_other_scenario_needs():
     left_out = [name for names in LEFT_OUT.values() for name in names]
     assert len(left_out) == len(set(left_out))
@@ -91,7 +101,15 @@ def test_the_page_is_what_its_generator_writes():
 @pytest.mark.docs
 @pytest.mark.parametrize("rung", RUNGS)
 def test_each_rung_prints_what_the_page_shows(rung):
-    assert printed_by(call_of(rung)) == shown(call_of(rung))
+    printed, expected = printed_by(call_of(rung)), shown(call_of(rung))
+    if rung in BY_HAND or rung == "r08_objective":  # which is shown beside the last one by hand
+        printed, expected = map(without_rounding, (printed, expected))
+    assert printed == expected
+
+
+def without_rounding(text):
+    """Take rounding for equality, which a loss by hand reaches on some processors only."""
+    return re.sub(r"the weights are those .*|a weight is \de-0[6-9] away .*", "equal", text)
 
 
 REACHED = [pytest.param("base", marks=pytest.mark.docs)] + [
