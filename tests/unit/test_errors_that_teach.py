@@ -522,7 +522,7 @@ def test_an_error_below_a_hook_of_a_callback_gets_no_advice():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="label value of 3") as caught:
-        loop.fit(model, np.ones((4, 3)), np.ones((4, 1)), callbacks=[Fails()], verbose=0)
+        loop.fit(model, np.ones((4, 3)), np.full((4, 1), 3.0), callbacks=[Fails()], verbose=0)
     assert not getattr(caught.value, "__notes__", [])
 
 
