@@ -108,6 +108,16 @@ def run_evaluation(
     return logs
 
 
+def is_due(epoch: int, frequency: int | list[int]) -> bool:
+    """Return whether to validate after an epoch, counted from 0 (`frequency` counts from 1).
+
+    Mirrors: keras.src.trainers.trainer.Trainer._should_eval
+    """
+    if isinstance(frequency, list):
+        return epoch + 1 in frequency
+    return (epoch + 1) % frequency == 0
+
+
 class Validation:
     """The validation pass of fit.
 
@@ -151,13 +161,8 @@ class Validation:
         self.runner = Runner(step, self.source, plan, one_pass, report)
 
     def is_due(self, epoch: int) -> bool:
-        """Return whether to validate after an epoch, counted from 0 (`frequency` counts from 1).
-
-        Mirrors: keras.src.trainers.trainer.Trainer._should_eval
-        """
-        if isinstance(self.frequency, list):
-            return epoch + 1 in self.frequency
-        return (epoch + 1) % self.frequency == 0
+        """Return whether to validate after an epoch, counted from 0."""
+        return is_due(epoch, self.frequency)
 
     def expect(self, epochs: int) -> None:
         """Tell the runner how many steps lie ahead, in so many epochs of training."""

@@ -163,6 +163,13 @@ def output_shape(model: Any) -> Shape | None:
     return shapes[0] if len(shapes) == 1 else None
 
 
+def is_complete(given: Structure, names: list[str]) -> bool:
+    """Return whether a loss or a target is given for each output, by name or in their order."""
+    if isinstance(given, dict):
+        return set(given) == set(names)
+    return len(keras.tree.flatten(given)) == len(names)
+
+
 def name_of(loss: Any) -> str:
     """Return the name of a loss that was given as text, function or object, in lower case."""
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)

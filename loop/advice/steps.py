@@ -2,11 +2,10 @@
 
 import difflib
 import re
-from typing import Any
 
 import keras
 
-from loop.advice.failure import Advice, Failure
+from loop.advice.failure import Advice, Failure, is_complete
 
 
 def keys_of_losses(failure: Failure, _: re.Match[str]) -> Advice | None:
@@ -20,7 +19,7 @@ def keys_of_losses(failure: Failure, _: re.Match[str]) -> Advice | None:
             "whose outputs have the names of the last layers.",
             f"compile(loss={next(iter(loss.values()), None)!r}).",
         )
-    if not names or not isinstance(loss, dict | list | tuple) or _is_complete(loss, names):
+    if not names or not isinstance(loss, dict | list | tuple) or is_complete(loss, names):
         return None
     what = f"the keys {list(loss)}" if isinstance(loss, dict) else f"{len(loss)} entries"
     return Advice(
@@ -29,11 +28,6 @@ def keys_of_losses(failure: Failure, _: re.Match[str]) -> Advice | None:
         f"compile(loss={{{', '.join(f'{name!r}: ...' for name in names)}}}), or name the last "
         "layers by the keys: Dense(1, name=...).",
     )
-
-
-def _is_complete(loss: Any, names: list[str]) -> bool:
-    """Return whether there is a loss for each output."""
-    return set(loss) == set(names) if isinstance(loss, dict) else len(loss) == len(names)
 
 
 def keys_of_metrics(failure: Failure, found: re.Match[str]) -> Advice | None:

@@ -11,6 +11,7 @@ from loop.advice.failure import (
     Data,
     Failure,
     Shape,
+    is_complete,
     is_text,
     loss_of,
     output_shape,
@@ -153,7 +154,7 @@ def number_of_targets(failure: Failure, found: re.Match[str]) -> Advice | None:
         return advice
     names = getattr(failure.model, "output_names", None) or []
     for data in failure.data:
-        if not data.is_known or len(names) < 2 or _is_complete(data.y, names):
+        if not data.is_known or len(names) < 2 or is_complete(data.y, names):
             continue
         targets = ", ".join(f"y_{name}" for name in names)
         by_name = ", ".join(f"{name!r}: y_{name}" for name in names)
@@ -163,13 +164,6 @@ def number_of_targets(failure: Failure, found: re.Match[str]) -> Advice | None:
             f"fit(x, [{targets}]), or fit(x, {{{by_name}}}).",
         )
     return None
-
-
-def _is_complete(y: object, names: list[str]) -> bool:
-    """Return whether there is a target for each output."""
-    if isinstance(y, dict):
-        return set(y) == set(names)
-    return len(keras.tree.flatten(y)) == len(names)
 
 
 def _count(y: object) -> str:

@@ -8,6 +8,7 @@ import keras
 from loop._keras import first_epoch, is_resolved
 from loop.callbacks import BatchHooks, Callbacks
 from loop.callbacks.cadence import EPOCHS
+from loop.evaluate import is_due
 from loop.explain.compiled import named_metrics
 from loop.explain.explanation import Explanation
 from loop.explain.numbers import plural
@@ -52,7 +53,8 @@ def timeline_of(
     logs: tuple[str, ...] = ()
     if epoch < arguments.epochs:
         names = log_names(arguments.model, prepared, plan)
-        validates = _is_due(arguments, prepared, epoch)
+        is_validated = prepared.validation_data is not None
+        validates = is_validated and is_due(epoch, arguments.validation_freq)
         validated = [f"val_{name}" for name in names] if validates else []
         logs = tuple(sorted([*names, *validated]))
         events += [Event("fit", "reset the metrics"), _epoch_hook(callbacks, "begin", epoch, ())]
@@ -84,18 +86,6 @@ def log_names(model: keras.Model, prepared: Prepared, plan: Explanation) -> tupl
     if not model.compiled or not is_resolved(model):
         return ()
     return tuple(sorted(name for name, _ in named_metrics(model)))
-
-
-def _is_due(arguments: FitArguments, prepared: Prepared, epoch: int) -> bool:
-    """Return whether the fit validates after an epoch, counted from 0."""
-    if prepared.validation_data is None:
-        return False
-    if prepared.validation is not None:
-        return prepared.validation.is_due(epoch)
-    frequency = arguments.validation_freq
-    if isinstance(frequency, list):
-        return epoch + 1 in frequency
-    return (epoch + 1) % frequency == 0
 
 
 def _epoch_hook(callbacks: Callbacks, moment: str, epoch: int, logs: tuple[str, ...]) -> Event:
