@@ -69,8 +69,8 @@ def contrast(views, encoder, head, x):
     return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(other, alike, True))
 
 
-def step(state, batch):
-    [x] = batch
+def step(state, x):
+    """Train encoder and head on images `[batch, 8, 8, 1]`: without targets, the batch is x alone."""
     loss = loop.minimize(
         lambda: contrast(state.views, state.encoder, state.head, x),
         state.optimizer,

@@ -16,8 +16,7 @@ class Informed(keras.Model):
         names = ("loss", "equation", "boundary")
         self.means = [keras.metrics.Mean(name) for name in names]
 
-    def train_step(self, data):
-        x = data
+    def train_step(self, x):
         with tf.GradientTape() as tape:
             parts = pinn.errors(self.network, x)
         weights = self.network.trainable_weights
@@ -29,6 +28,6 @@ class Informed(keras.Model):
 
 def build():
     model = Informed()
-    rate = keras.optimizers.schedules.CosineDecay(0.005, 4000)
+    rate = keras.optimizers.schedules.CosineDecay(0.005, 3000)
     model.compile(keras.optimizers.Adam(rate))
     return model

@@ -14,8 +14,7 @@ class Contrastive(keras.Model):
         self.views, self.encoder, self.head = simclr.networks()
         self.mean_loss = keras.metrics.Mean("loss")
 
-    def train_step(self, data):
-        x = data
+    def train_step(self, x):
         with tf.GradientTape() as tape:
             loss = simclr.contrast(self.views, self.encoder, self.head, x)
         weights = self.encoder.trainable_weights + self.head.trainable_weights
