@@ -95,11 +95,12 @@ def claim(plot=None):
 
 def draw(networks, path):
     """Draw a new wave, ten points of it, and each network before and after one step on them."""
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     x, y = (tf.constant(part[0]) for part in tasks(1, seed=5))
     line = tf.linspace(-5.0, 5.0, 200)[:, None]
-    figure, axes = plt.subplots(1, len(networks), figsize=(10, 4), sharey=True)
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    axes = figure.subplots(1, len(networks), sharey=True)
     for axis, (name, network) in zip(axes, networks.items()):
         weights = [tf.convert_to_tensor(weight) for weight in network.trainable_weights]
         after = adapted(network, weights, x[:KNOWN], y[:KNOWN])

@@ -98,9 +98,10 @@ def claim(plot=None):
 
 def draw(u, exact, path):
     """Draw the temperature over time and place, how far it is off, and the rod at three times."""
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, axes = plt.subplots(1, 3, figsize=(14, 4), layout="constrained")
+    figure = Figure(figsize=(14, 4), layout="constrained")
+    axes = figure.subplots(1, 3)
     for axis, title, values in zip(axes, ["temperature", "error"], [u, u - exact]):
         drawn = axis.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), aspect="auto")
         axis.set(title=title, xlabel="time", ylabel="place")

@@ -102,10 +102,11 @@ def after_adapting(network, x, y):
 
 def draw(networks, path):
     """Draw three new waves, ten points of each, and what each network makes of the points."""
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
     line = tf.linspace(-5.0, 5.0, 200)[:, None]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 4), sharey=True)
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
     for axis, x, y in zip(axes, *tasks(3, points=10, seed=3)):
         axis.plot(x, y, "k.", label="ten points of a new wave")
         for name, network in networks.items():

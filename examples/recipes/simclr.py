@@ -16,35 +16,27 @@ import loop
 
 TEMPERATURE = 0.2
 
-CLAIM = (
-    "accuracy with three labels a digit: {features:.1%} on learned features, {pixels:.1%} on pixels"
-)
-HOLDS = {"features": (0.85, 1.0), "pixels": (0.6, 0.82)}
+CLAIM = "accuracy from one label a digit: {features:.1%} on features, {pixels:.1%} on pixels"
+HOLDS = {"features": (0.71, 1.0), "pixels": (0.6, 0.7)}
 
 
 def networks():
     """Return what makes views, an encoder `[batch, 8, 8, 1] -> [batch, 64]`, and a head for it."""
     views = keras.Sequential([
         keras.Input((8, 8, 1)),
-        keras.layers.RandomTranslation(0.15, 0.15, fill_mode="constant"),
-        keras.layers.RandomRotation(0.05, fill_mode="constant"),
-        keras.layers.RandomZoom(0.2, 0.2, fill_mode="constant"),
-        keras.layers.GaussianNoise(0.1),
+        keras.layers.RandomTranslation(0.12, 0.12, fill_mode="constant"),
+        keras.layers.RandomRotation(0.03, fill_mode="constant"),
+        keras.layers.GaussianNoise(0.2),
     ])  # fmt: skip
-    encoder = keras.Sequential([
-        keras.Input((8, 8, 1)),
-        keras.layers.Conv2D(32, 3, padding="same", activation="relu"),
-        keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        keras.layers.Flatten(),
-        keras.layers.Dense(64, "relu"),
-    ])  # fmt: skip
+    hidden = [keras.layers.Dense(256, "relu"), keras.layers.Dense(64, "relu")]
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), *hidden])
     return views, encoder, keras.Sequential([keras.Input((64,)), keras.layers.Dense(32)])
 
 
 def build():
     """Return the networks and the optimizer of two of them."""
     views, encoder, head = networks()
-    optimizer = keras.optimizers.Adam(0.001)
+    optimizer = keras.optimizers.Adam(0.002)
     return loop.State(views=views, encoder=encoder, head=head, opt=(optimizer, "encoder", "head"))
 
 
@@ -55,7 +47,7 @@ def images():
 
 
 def data():
-    return {"x": images()[0], "batch_size": 256, "epochs": 3}
+    return {"x": images()[0], "batch_size": 128, "epochs": 2}
 
 
 def contrast(views, encoder, head, x):
@@ -80,21 +72,21 @@ def step(state, x):
 
 
 def claim(plot=None):
-    """Classify by 30 labels, on the features and on pixels: the mean of ten draws of the labels."""
+    """Classify by ten labels, on features and on pixels; print the means of ten draws of labels."""
     keras.utils.set_random_seed(0)
     x, y = images()
     state = build()
-    loop.fit(state, x, batch_size=256, epochs=60, train_step=step, verbose=0)
-    features = state.encoder.predict(x, verbose=0)
+    loop.fit(state, x, batch_size=128, epochs=20, train_step=step, verbose=0)
+    seen = {"features": loop.predict(state.encoder, x, verbose=0), "pixels": x.reshape(len(x), -1)}
+    for each in (1, 2, 3, 5):
+        shown = [f"{with_few_labels(values, y, each):.3f} {name}" for name, values in seen.items()]
+        print(f"labels a digit: {each}   accuracy: {', '.join(shown)}")
     if plot:
-        draw(features, x.reshape(len(x), -1), y, plot)
-    return {
-        "features": with_few_labels(features, y),
-        "pixels": with_few_labels(x.reshape(len(x), -1), y),
-    }
+        draw(seen, y, plot)
+    return {name: with_few_labels(values, y, each=1) for name, values in seen.items()}
 
 
-def with_few_labels(features, y, each=3):
+def with_few_labels(features, y, each):
     """Return the accuracy of a linear classifier that saw `each` labels of every digit."""
     accuracies = []
     for seed in range(10):
@@ -106,15 +98,15 @@ def with_few_labels(features, y, each=3):
     return float(np.mean(accuracies))
 
 
-def draw(features, pixels, y, path):
-    """Draw all images in a plane, by features and by pixels, in the colors of their digits."""
-    from matplotlib import pyplot as plt
-    from sklearn.manifold import TSNE
+def draw(seen, y, path):
+    """Draw all images in a plane, their first principal components, in the colors of their digits."""
+    from matplotlib.figure import Figure
+    from sklearn.decomposition import PCA
 
-    figure, axes = plt.subplots(1, 2, figsize=(12, 6), layout="constrained")
-    for axis, title, values in zip(axes, ["pixels", "features"], [pixels, features]):
-        axis.scatter(*TSNE(random_state=0).fit_transform(values).T, c=y, cmap="tab10", s=4)
-        axis.set(title=title, xticks=[], yticks=[])
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    for axes, (name, values) in zip(figure.subplots(1, 2), seen.items()):
+        axes.scatter(*PCA(2).fit_transform(values).T, c=y, cmap="tab10", s=4)
+        axes.set(title=name, xticks=[], yticks=[])
     figure.savefig(path)
 
 

@@ -25,5 +25,5 @@ class Contrastive(keras.Model):
 
 def build():
     model = Contrastive()
-    model.compile(keras.optimizers.Adam(0.001))
+    model.compile(keras.optimizers.Adam(0.002))
     return model
