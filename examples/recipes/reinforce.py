@@ -13,7 +13,9 @@ import loop
 
 CARTS, LONGEST, MOMENT = 32, 200, 0.02  # environments; moments of an episode; seconds of a moment
 
-CLAIM = "poles stand for {before:.0f} moments in the first epoch, for {after:.0f} of 200 in the last"
+CLAIM = (
+    "poles stand for {before:.0f} moments in the first epoch, for {after:.0f} of 200 in the last"
+)
 HOLDS = {"before": (10, 60), "after": (180, 200)}
 
 

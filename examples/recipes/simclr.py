@@ -17,7 +17,7 @@ import loop
 TEMPERATURE = 0.2
 
 CLAIM = "accuracy from one label a digit: {features:.1%} on features, {pixels:.1%} on pixels"
-HOLDS = {"features": (0.71, 1.0), "pixels": (0.6, 0.7)}
+HOLDS = {"features": (0.7, 1.0), "gained": (0.04, 0.4)}
 
 
 def networks():
@@ -76,14 +76,15 @@ def claim(plot=None):
     keras.utils.set_random_seed(0)
     x, y = images()
     state = build()
-    loop.fit(state, x, batch_size=128, epochs=20, train_step=step, verbose=0)
+    loop.fit(state, x, batch_size=128, epochs=30, train_step=step, verbose=0)
     seen = {"features": loop.predict(state.encoder, x, verbose=0), "pixels": x.reshape(len(x), -1)}
-    for each in (1, 2, 3, 5):
-        shown = [f"{with_few_labels(values, y, each):.3f} {name}" for name, values in seen.items()]
-        print(f"labels a digit: {each}   accuracy: {', '.join(shown)}")
+    for each in (3, 1):
+        found = {name: with_few_labels(values, y, each) for name, values in seen.items()}
+        shown = ", ".join(f"{accuracy:.3f} on {name}" for name, accuracy in found.items())
+        print(f"{each} labels a digit: accuracy {shown}")
     if plot:
         draw(seen, y, plot)
-    return {name: with_few_labels(values, y, each=1) for name, values in seen.items()}
+    return {**found, "gained": found["features"] - found["pixels"]}
 
 
 def with_few_labels(features, y, each):
@@ -93,7 +94,7 @@ def with_few_labels(features, y, each):
         order = np.random.default_rng(seed).permutation(len(y))
         known = np.concatenate([order[y[order] == digit][:each] for digit in range(10)])
         rest = np.setdiff1d(order, known)
-        classifier = LogisticRegression(max_iter=1000).fit(features[known], y[known])
+        classifier = LogisticRegression(max_iter=200).fit(features[known], y[known])
         accuracies.append(classifier.score(features[rest], y[rest]))
     return float(np.mean(accuracies))
 
