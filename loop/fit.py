@@ -112,9 +112,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         else:
             # Matches Keras: after an epoch without batches, these are the logs of the last step.
             step_logs = run_steps(training) or step_logs
-            finished = [
-                runner.step.epoch_logs(step_logs)
-            ]  # before validation, which resets metrics
+            finished = [runner.step.epoch_logs(step_logs)]  # before validation resets metrics
             if validation is not None and validation.is_due(epoch):
                 finished[0] |= validation.run(callbacks)
         for logs in finished:
