@@ -10,12 +10,13 @@ from keras.optimizers import Optimizer
 from loop.types import Batch, Structure
 
 Gradients = list[tf.Tensor | tf.IndexedSlices | None]
+"""A gradient for each variable; None if the loss does not depend on it."""
 
 
 def minimize(
     loss_fn: Callable[[], Structure], optimizer: Optimizer, variables: list[keras.Variable]
 ) -> Structure:
-    """Compute a loss, and update variables by one step of an optimizer to make it smaller.
+    """Compute a loss, and update variables by one step of an optimizer; return the loss.
 
         def step(model, batch):
             x, y = batch
@@ -25,17 +26,16 @@ def minimize(
         loop.fit(model, x, y, train_step=step, plan="fused")
 
     Args:
-        loss_fn: Returns the loss, a scalar, or `(loss, more, ...)`. Losses that layers add, those
-            of regularizers for example, are in `model.losses`: add them to it.
-        optimizer: The optimizer; a LossScaleOptimizer scales the loss and unscales the gradients.
-        variables: What to update.
+        loss_fn: Returns the loss, a scalar, or `(loss, more, ...)`. What layers add, such as losses
+            of regularizers, is in `model.losses` and not added here.
+        optimizer: The optimizer. A LossScaleOptimizer scales the loss and unscales gradients.
+        variables: What to update. A variable without a gradient stays as it is, with a warning.
 
     Returns:
         What `loss_fn` returned, computed before the update.
 
     Raises:
-        ValueError: The loss is no scalar, there are no variables, or none has a gradient. Those
-            without a gradient stay as they are, with a warning.
+        ValueError: The loss is no scalar, there are no variables, or none has a gradient.
 
     Mirrors: keras.Model.train_step
     """
@@ -49,25 +49,19 @@ def gradients(
 ) -> tuple[Structure, Gradients]:
     """Compute a loss and its gradients; update nothing.
 
-        def step(model, batch):
-            x, y = batch
-            weights = model.trainable_variables
-            loss, found = loop.gradients(
-                lambda: keras.ops.mean(keras.ops.abs(model(x) - y)), model.optimizer, weights)
-            loop.apply(model.optimizer, [tf.sign(gradient) for gradient in found], weights)
-            return {"loss": loss}
-        loop.fit(model, x, y, train_step=step, plan="fused")
+        loss, found = loop.gradients(
+            lambda: keras.ops.mean(keras.ops.square(model(x) - y)), model.optimizer, model.variables
+        )
 
     Args:
         loss_fn: As in `loop.minimize`.
-        optimizer: The optimizer that gets the gradients. If it is a LossScaleOptimizer they are
-            those of the scaled loss, until `loop.apply` unscales them. None: never scaled.
+        optimizer: The one to apply them. Under a LossScaleOptimizer they are those of the scaled
+            loss, until `loop.apply` unscales them. None: never scaled.
         variables: What to differentiate by.
 
     Returns:
-        What `loss_fn` returned, the loss unscaled; and a gradient for each variable, of its shape:
-        `[batch, ...]` or any other, `tf.IndexedSlices` for an Embedding, None if the loss does not
-        depend on it.
+        What `loss_fn` returned, unscaled; and a gradient of the shape of each variable, a scalar
+        for a scalar: `tf.IndexedSlices` for an Embedding, None without influence on the loss.
 
     Raises:
         ValueError: The loss is no scalar.
@@ -77,19 +71,19 @@ def gradients(
     with tf.GradientTape() as tape:
         returned = loss_fn()
         loss = returned[0] if isinstance(returned, tuple) and returned else returned
-        check_scalar(loss)
+        _check_scalar(loss)
         scaled = loss if optimizer is None else optimizer.scale_loss(loss)
     return returned, tape.gradient(scaled, variables)
 
 
 def apply(optimizer: Optimizer, gradients: Gradients, variables: list[keras.Variable]) -> None:
-    """Update variables by gradients from `loop.gradients`, one step of an optimizer.
+    """Update variables by gradients, one step of an optimizer.
 
-        loop.apply(keras.optimizers.SGD(), [tf.ones([5, 1]), tf.ones([1])], model.variables)
+        loop.apply(model.optimizer, [tf.ones([5, 1]), tf.ones([1])], model.trainable_variables)
 
     Args:
-        optimizer: The optimizer; a LossScaleOptimizer divides the gradients by its scale first, and
-            leaves out the update if one is not finite.
+        optimizer: The optimizer. A LossScaleOptimizer divides the gradients by its scale, and does
+            not update if one is not finite.
         gradients: A gradient for each variable, a scalar for a scalar, or None.
         variables: What to update.
 
@@ -100,8 +94,8 @@ def apply(optimizer: Optimizer, gradients: Gradients, variables: list[keras.Vari
     """
     if not variables or len(gradients) != len(variables):
         raise ValueError(
-            f"Expected one or more variables and a gradient for each, got {len(variables)} "
-            f"variables and {len(gradients)} gradients. Is `trainable` False for these layers?"
+            f"Expected variables and a gradient for each, got {len(variables)} variables and "
+            f"{len(gradients)} gradients. Is `trainable` False, or the model not built?"
         )
     optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
@@ -109,31 +103,29 @@ def apply(optimizer: Optimizer, gradients: Gradients, variables: list[keras.Vari
 def per_example_gradients(
     loss_fn: Callable[[keras.Model, Batch], tf.Tensor], model: keras.Model, batch: Batch
 ) -> list[tf.Tensor]:
-    """Compute the gradient of the loss of each example on its own; update nothing.
+    """Compute the gradients of the loss of each example on its own; update nothing.
 
-        def loss(model, one):
-            x, y = one
+        def loss(model, batch_of_one):
+            x, y = batch_of_one
             return keras.ops.mean(keras.ops.square(model(x, training=True) - y))
-        found = loop.per_example_gradients(loss, model, (x, y))
-        norms = tf.sqrt(sum(tf.reduce_sum(g**2, axis=tuple(range(1, g.ndim))) for g in found))
+        kernel, bias = loop.per_example_gradients(loss, model, (x, y))
+        norms = tf.sqrt(tf.reduce_sum(kernel**2, [1, 2]) + tf.reduce_sum(bias**2, 1))
 
-    All examples are computed at once, and agree with runs on single examples to rounding: 1e-5 of
-    the largest value in float32. If the loss draws from seed generators, as Dropout does, examples
-    run one after another: each has a draw of its own, that of single runs in this order, and it
-    takes longer. BatchNormalization works with `training=False`.
+    All examples are computed at once, up to 1e-5 of the largest gradient as single runs do. Where
+    the loss draws from seed generators, as Dropout does, examples run one after another, with the
+    draws of single runs in this order, which takes longer.
 
     Args:
-        loss_fn: `loss_fn(model, one)` returns the loss of a batch of one, a scalar.
+        loss_fn: `loss_fn(model, batch_of_one)` returns a scalar. A LossScaleOptimizer takes
+            gradients of `optimizer.scale_loss(loss)`.
         model: The model whose trainable weights to differentiate by.
         batch: Tensors `[batch, ...]`, nested; None stays None.
 
     Returns:
-        A tensor `[batch, *weight.shape]` for each of `model.trainable_weights`, zeros where the
-        loss does not depend on the weight. They are those of the loss as it is: a
-        LossScaleOptimizer takes those of `optimizer.scale_loss(loss)`.
+        A tensor `[batch, *weight.shape]` for each trainable weight.
 
     Raises:
-        ValueError: The loss is no scalar, or computing it updates statistics.
+        ValueError: The loss is no scalar, or updates statistics, as BatchNormalization does.
     """
     leaves = [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(batch) if leaf is not None]
     weights = [weight.value for weight in model.trainable_weights]
@@ -145,45 +137,37 @@ def per_example_gradients(
         )
         with tf.GradientTape() as tape:
             loss = loss_fn(model, one)
-            check_scalar(loss)
+            _check_scalar(loss)
         found = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return [tf.convert_to_tensor(gradient) for gradient in found]
 
-    if not updates(of_one, [tf.TensorSpec(leaf.shape[1:], leaf.dtype) for leaf in leaves]):
+    if not _draws(of_one, [tf.TensorSpec(leaf.shape[1:], leaf.dtype) for leaf in leaves]):
         return tf.vectorized_map(of_one, leaves)
     shapes = [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
-    # One after another: the next example draws with the seed that this one leaves behind.
+    # One after another: the next example draws from the seed that this one leaves.
     return tf.map_fn(of_one, leaves, parallel_iterations=1, fn_output_signature=shapes)
 
 
-def check_scalar(loss: Any) -> None:
-    """Raise ValueError if a loss is no scalar."""
+def _check_scalar(loss: Any) -> None:
+    """Raise ValueError if a loss is no scalar tensor."""
     shape = getattr(loss, "shape", None)
-    if shape is None:
+    if shape is None or tf.TensorShape(shape).rank not in (0, None):
+        came = type(loss).__name__ if shape is None else f"the shape {tuple(shape)}"
         raise ValueError(
-            f"Expected a loss, a scalar tensor, got {type(loss).__name__}. Let the function return "
-            "the loss, or a tuple that begins with it."
-        )
-    if tf.TensorShape(shape).rank not in (0, None):
-        raise ValueError(
-            f"Expected a loss that is a scalar, got the shape {tuple(shape)}. Return its mean: "
-            "keras.ops.mean(loss)."
+            f"Expected a loss that is a scalar tensor, got {came}. Return "
+            "keras.ops.mean(loss), or a tuple that begins with the scalar."
         )
 
 
-def updates(function: Callable[[list[tf.Tensor]], Any], specs: list[tf.TensorSpec]) -> bool:
-    """Return whether a function of tensors updates integer variables, the seeds of draws.
-
-    Raises:
-        ValueError: It updates other variables.
-    """
+def _draws(function: Callable[[list[tf.Tensor]], Any], specs: list[tf.TensorSpec]) -> bool:
+    """Return whether a function updates integers, which seeds are; ValueError if it does floats."""
     graph = tf.function(function, autograph=False).get_concrete_function(specs).graph.as_graph_def()
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    assigned = [node.attr["dtype"].type for node in nodes if node.op.startswith("Assign")]
-    if any(tf.as_dtype(dtype).is_floating for dtype in assigned):
+    nodes = [*graph.node, *(node for body in graph.library.function for node in body.node_def)]
+    updated = [node.attr["dtype"].type for node in nodes if node.op.startswith("Assign")]
+    if any(tf.as_dtype(dtype).is_floating for dtype in updated):
         raise ValueError(
-            "The loss updates variables of floats, as BatchNormalization does in training: one "
-            "example has no statistics of a batch. Call the model with training=False, or use "
-            "GroupNormalization, and update metrics outside of the loss."
+            "The loss updates statistics, as BatchNormalization does in training, and one example "
+            "is no batch to take them from: call the model with training=False, or use "
+            "GroupNormalization. Update metrics outside of the loss."
         )
-    return bool(assigned)
+    return bool(updated)

@@ -10,6 +10,8 @@ from loop._keras import weights_of
 
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
+KINDS = keras.Layer | keras.Variable | keras.random.SeedGenerator | keras.metrics.Metric
+
 SET_LATER = {"history", "optimizer", "stop_training", "stop_evaluating", "stop_predicting"}
 """The attributes that Keras sets on a model after it is made."""
 
@@ -18,38 +20,29 @@ class State(keras.Model):
     """Everything that a training changes, as one Keras model for fit, callbacks and checkpoints.
 
         state = loop.State(
-            generator=keras.Sequential([keras.Input((2,)), keras.layers.Dense(5)]),
-            critic=keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)]),
-            g_opt=(keras.optimizers.Adam(1e-3), "generator"),
-            c_opt=(keras.optimizers.Adam(1e-4), "critic"),
+            network=model,
+            opt=(keras.optimizers.Adam(), "network"),
             noise=keras.random.SeedGenerator(0),
         )
         def step(state, batch):
-            x, *_ = batch
-            z = keras.random.normal((tf.shape(x)[0], 2), seed=state.noise)
-            def critics():
-                real, fake = state.critic(x), state.critic(state.generator(z))
-                return keras.ops.mean(keras.ops.square(real - 1.0) + keras.ops.square(fake))
-            def generators():
-                return keras.ops.mean(keras.ops.square(state.critic(state.generator(z)) - 1.0))
-            loss = loop.minimize(critics, state.c_opt, state.trained_by("c_opt"))
-            loop.minimize(generators, state.g_opt, state.trained_by("g_opt"))
-            return {"loss": loss}
-        loop.fit(state, x, train_step=step, plan="fused")
+            x, y = batch
+            x += 0.1 * keras.random.normal(tf.shape(x), seed=state.noise)
+            def loss():
+                return keras.ops.mean(keras.ops.square(state.network(x) - y))
+            return {"loss": loop.minimize(loss, state.opt, state.trained_by("opt"))}
+        loop.fit(state, x, y, train_step=step, plan="fused")
 
-    Each part is an attribute; `optimizer` is the first optimizer. Every optimizer is built at once,
-    on the trainable variables of its parts, so layers are frozen before. With mixed_float16 wrap
-    it: `(keras.optimizers.LossScaleOptimizer(optimizer), "generator")`.
+    Parts are attributes; `state.optimizer` is the first optimizer. Optimizers are built at once, on
+    the trainable variables of their parts: freeze layers before. Under mixed_float16 wrap them:
+    `(keras.optimizers.LossScaleOptimizer(optimizer), "network")`.
 
-    `save_weights`, `load_weights`, `BackupAndRestore` and `ModelCheckpoint(save_weights_only=True)`
-    save and restore networks, optimizers, variables and all seeds, those of layers such as Dropout
-    included. Only the generator that `keras.random` uses without a seed belongs to no State. For a
-    rate scheduler on another optimizer than the first: `loop.for_optimizer`.
+    `save_weights`, `load_weights`, BackupAndRestore and `ModelCheckpoint(save_weights_only=True)`
+    keep all of it, seeds of layers such as Dropout included, so that a training resumes to the same
+    bits. The seed that `keras.random` uses where none is given belongs to no State.
 
     Args:
-        parts: By name: networks (layers or models, built), `(optimizer, name of a part, ...)`,
-            `keras.random.SeedGenerator`, `keras.Variable` and `keras.metrics.Metric`. Variables
-            have any shape, a learned temperature for example is a scalar.
+        parts: By name: layers and models, built; `(optimizer, name of a part, ...)`;
+            SeedGenerators; Metrics; Variables of any shape, such as a scalar to be learned.
 
     Raises:
         ValueError: A name is taken, a part is of another kind or not built, an optimizer names no
@@ -57,6 +50,8 @@ class State(keras.Model):
 
     Mirrors: keras.Model
     """
+
+    optimizer_names: tuple[str, ...] = ()
 
     def __init__(self, **parts: Any):
         super().__init__()
@@ -66,94 +61,79 @@ class State(keras.Model):
             setattr(self, name, part[0] if name in trained else part)
         for name, variables in trained.items():
             _build(name, getattr(self, name), variables)
-        self._optimizer_names = tuple(trained)
-        self.optimizer = getattr(self, self._optimizer_names[0]) if trained else None
+        self.optimizer_names = tuple(trained)
+        self.optimizer = getattr(self, self.optimizer_names[0]) if trained else None
         self.built = True
 
     def trained_by(self, name: str) -> list[keras.Variable]:
-        """Return the variables that the optimizer of this name trains.
+        """Return the variables that an optimizer trains; ValueError if there is none of this name.
 
-        Raises:
-            ValueError: There is no such optimizer.
+        weights = state.trained_by("opt")
         """
-        if name not in self._optimizer_names:
+        if name not in self.optimizer_names:
             raise ValueError(
-                f"{name!r} is no optimizer of this State: expected one of "
-                f"{list(self._optimizer_names)}."
+                f"This State has no optimizer {name!r}: expected one of {self.optimizer_names}."
             )
         return weights_of(getattr(self, name))
-
-    def finalize(self) -> None:
-        """Overwrite weights by their averages, for each optimizer with `use_ema`; fit ends so."""
-        for name in self._optimizer_names:
-            getattr(self, name).finalize_variable_values(self.trained_by(name))
 
     def save_own_variables(self, store: Any) -> None:
         """Save variables that are parts, and all seeds, which Keras leaves out."""
         super().save_own_variables(store)
-        for place, seed in enumerate(self._seeds()):
-            store[f"seed_{place}"] = seed
+        for key, seed in self._seeds().items():
+            store[key] = seed
 
     def load_own_variables(self, store: Any) -> None:
-        """Load what `save_own_variables` saved.
+        """Load what `save_own_variables` saved."""
+        keys, seeds = list(store.keys()), self._seeds()
+        super().load_own_variables({key: store[key] for key in keys if key not in seeds})
+        for key, seed in seeds.items():
+            seed.assign(store[key])
 
-        Raises:
-            ValueError: The file has another number of variables or seeds.
-        """
-        variables = {key: store[key] for key in store.keys() if not key.startswith("seed_")}  # noqa: SIM118 - no dict
-        seeds, saved = self._seeds(), len(store.keys()) - len(variables)
-        if saved != len(seeds):
-            raise ValueError(
-                f"The file holds {saved} seeds, this State has {len(seeds)}: was it saved from a "
-                "State with the same parts?"
-            )
-        super().load_own_variables(variables)
-        for place, seed in enumerate(seeds):
-            seed.assign(store[f"seed_{place}"])
-
-    def _seeds(self) -> list[keras.Variable]:
-        """Return the states of all seed generators, those of layers included, each once."""
+    def _seeds(self) -> dict[str, keras.Variable]:
+        """Return the states of all seed generators, those of layers included."""
         weights = {id(weight) for weight in self.weights}
-        return list({id(v): v for v in self.variables if id(v) not in weights}.values())
+        seeds = {
+            id(variable): variable for variable in self.variables if id(variable) not in weights
+        }
+        return {f"seed_{place}": seed for place, seed in enumerate(seeds.values())}
 
     def get_config(self) -> dict[str, Any]:
-        """Raise NotImplementedError: a State cannot be made anew from a `.keras` file."""
+        """Raise NotImplementedError: no State can be made from a `.keras` file."""
         raise NotImplementedError(
             "A State is saved by its weights: state.save_weights('state.weights.h5'), or "
-            "ModelCheckpoint('state.weights.h5', save_weights_only=True). To save a network whole: "
-            "state.generator.save('generator.keras'), with the name of yours."
+            "ModelCheckpoint('state.weights.h5', save_weights_only=True). Networks can be saved "
+            "whole: state.network.save('network.keras')."
         )
 
 
 def finalize_weights(model: keras.Model) -> None:
-    """Overwrite the weights of a model by their averages, as optimizers with `use_ema` ask for."""
+    """Overwrite weights by their averages, for each optimizer of a model with `use_ema`."""
+    trained = [(getattr(model, "optimizer", None), model.trainable_weights)]
     if isinstance(model, State):
-        model.finalize()
-    elif isinstance(getattr(model, "optimizer", None), Optimizer):
-        model.optimizer.finalize_variable_values(model.trainable_weights)
+        trained = [(getattr(model, name), model.trained_by(name)) for name in model.optimizer_names]
+    for optimizer, weights in trained:
+        if isinstance(optimizer, Optimizer):
+            optimizer.finalize_variable_values(weights)
 
 
 def for_optimizer(name: str, callback: AnyCallback) -> AnyCallback:
-    """Return the callback, which then finds another optimizer of a State as `model.optimizer`.
+    """Make a callback find an optimizer of a State, by its name, as `model.optimizer`.
 
-        rates = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
-        state = loop.State(net=model, mine=(keras.optimizers.SGD(), "net"))
-        def step(state, batch):
-            x, y = batch
-            return {"loss": loop.minimize(
-                lambda: keras.ops.mean(keras.ops.square(state.net(x) - y)),
-                state.mine, state.trained_by("mine"))}
-        loop.fit(state, x, y, train_step=step, callbacks=[loop.for_optimizer("mine", rates)])
+        halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+        callbacks = [loop.for_optimizer("d_opt", halve)]
 
-    For `LearningRateScheduler` and `ReduceLROnPlateau`. Their log is named after the optimizer:
-    `learning_rate_mine`, a scalar. To the callback, `model` is a view of the State.
+    For LearningRateScheduler and ReduceLROnPlateau: they log a scalar, `learning_rate_d_opt`. To
+    the callback, `model` is a view of the State.
 
     Args:
         name: The name of the optimizer in the State.
-        callback: The callback; it is changed and returned.
+        callback: The callback, which is changed.
+
+    Returns:
+        The callback.
 
     Raises:
-        ValueError: In fit, before anything trains: the model is no State, or has no such optimizer.
+        ValueError: Before anything trains: the model is no State, or has no such optimizer.
 
     Mirrors: keras.callbacks.Callback.set_model
     """
@@ -167,9 +147,9 @@ def for_optimizer(name: str, callback: AnyCallback) -> AnyCallback:
             )
         state.trained_by(name)  # raises if there is no such optimizer
         optimizer = getattr(state, name)
-        # Matches Keras: rates of an optimizer with `optimizers` are logged under their names.
-        view = View(optimizer, optimizers=[View(optimizer, name=name)])
-        set_model(View(state, optimizer=view))
+        # Matches Keras: what finds `optimizers` logs the rate of each under its name.
+        named = View(optimizer, optimizers=[View(optimizer, name=name)])
+        set_model(View(state, optimizer=named))
 
     callback.set_model = set_view
     return callback
@@ -190,97 +170,77 @@ class View:
 
 def _check_parts(parts: dict[str, Any], taken: set[str]) -> None:
     """Raise ValueError if a part has a name of Keras, is of an unknown kind, or is not built."""
-    kinds = keras.layers.Layer | keras.Variable | keras.random.SeedGenerator | keras.metrics.Metric
     for name, part in parts.items():
         if name in taken or name.startswith("_"):
             raise ValueError(
-                f"A part cannot have the name {name!r}, which keras.Model uses itself: choose "
-                f"another, for example `my_{name.strip('_')}=...`."
+                f"keras.Model uses the name {name!r} itself: choose another name for this part, "
+                f"for example my_{name.strip('_')}=..."
             )
-        if not isinstance(part, kinds | Optimizer | tuple):
+        if not isinstance(part, KINDS | Optimizer | tuple):
             raise ValueError(
                 f"The part {name!r} is a {type(part).__name__}: expected a Keras layer or model, "
-                "`(optimizer, 'name of a part')`, keras.random.SeedGenerator, keras.Variable or "
-                "keras.metrics.Metric."
+                "(optimizer, 'name of a part'), a keras.random.SeedGenerator, a keras.Variable or "
+                "a keras.metrics.Metric."
             )
-        if isinstance(part, keras.layers.Layer) and not part.built:
+        if isinstance(part, keras.Layer) and not part.built:
             raise ValueError(
-                f"The part {name!r} is not built, so it has no weights yet. Begin it with "
-                f"keras.Input(shape), or call it once before: {name}(x[:1])."
+                f"The part {name!r} is not built, so it has no weights yet: begin it with "
+                f"keras.Input(shape), or call it once before, {name}(x[:1])."
             )
 
 
 def _trained_variables(parts: dict[str, Any]) -> dict[str, list[keras.Variable]]:
-    """Return the variables that each optimizer trains, by the name of the optimizer.
-
-    Raises:
-        ValueError: See `State`.
-    """
+    """Return the variables that each optimizer trains; ValueError if two would train the same."""
     trained: dict[str, list[keras.Variable]] = {}
     owners: dict[int, str] = {}
     for name, part in parts.items():
         if isinstance(part, Optimizer | tuple):
             optimizer, *names = part if isinstance(part, tuple) else (part,)
-            _check_names(name, optimizer, names, parts)
-            found = [v for other in names for v in _trainable(parts[other])]
-            trained[name] = list({id(variable): variable for variable in found}.values())
-            for owned in (optimizer, *trained[name]):
-                if id(owned) in owners:
-                    what = owned.path if isinstance(owned, keras.Variable) else "one optimizer"
+            found = _named_variables(name, optimizer, names, parts)
+            for owned in (optimizer, *found):
+                if (owner := owners.setdefault(id(owned), name)) != name:
+                    what = getattr(owned, "path", "one optimizer")
                     raise ValueError(
-                        f"{owners[id(owned)]!r} and {name!r} share {what}: expected an optimizer "
-                        "of its own for each, and each variable trained by one. To train several "
-                        "parts together: (optimizer, 'encoder', 'decoder')."
+                        f"{owner!r} and {name!r} share {what}: expected an optimizer of its own "
+                        "for each, and each variable in one. One optimizer can train several "
+                        f"parts: {name}=(optimizer, 'encoder', 'decoder')."
                     )
-                owners[id(owned)] = name
+            trained[name] = found
     return trained
 
 
-def _check_names(name: str, optimizer: Any, names: list[Any], parts: dict[str, Any]) -> None:
-    """Raise ValueError if what an optimizer is to train is missing or cannot be trained."""
-    known = [key for key, part in parts.items() if _trainable(part) is not None]
-    if not isinstance(optimizer, Optimizer):
+def _named_variables(
+    name: str, optimizer: Any, names: list[Any], parts: dict[str, Any]
+) -> list[keras.Variable]:
+    """Return the trainable variables of the named parts, each once; ValueError if there is none."""
+    known = [key for key, part in parts.items() if isinstance(part, keras.Layer | keras.Variable)]
+    if not (names and isinstance(optimizer, Optimizer) and all(other in known for other in names)):
+        came = ", ".join([type(optimizer).__name__, *map(repr, names)])
         raise ValueError(
-            f"{name!r} is a tuple that begins with a {type(optimizer).__name__}: expected "
-            f"(optimizer, 'name of a part'), such as {name}=(keras.optimizers.Adam(), 'network')."
+            f"The optimizer {name!r} is ({came}): expected an optimizer and names of what it "
+            f"trains, among {known}. Write {name}=(optimizer, {(known or ['network'])[0]!r})."
         )
-    if not names:
-        raise ValueError(
-            f"The optimizer {name!r} does not say what it trains: expected one or more of {known}. "
-            f"Write {name}=(optimizer, {(known or ['network'])[0]!r})."
-        )
+    found: dict[int, keras.Variable] = {}
     for other in names:
-        if other not in known:
+        part = parts[other]
+        variables = part.trainable_variables if isinstance(part, keras.Layer) else [part]
+        trainable = {id(variable): variable for variable in variables if variable.trainable}
+        if not trainable:
             raise ValueError(
-                f"The optimizer {name!r} is to train {other!r}, which is no network and no "
-                f"variable of this State: expected one of {known}."
+                f"The optimizer {name!r} is to train {other!r}, which has no trainable variables: "
+                f"leave {other!r} out, or write {other}.trainable = True before."
             )
-        if not _trainable(parts[other]):
-            raise ValueError(
-                f"The optimizer {name!r} is to train {other!r}, which has no trainable variables. "
-                f"Write {other}.trainable = True before, or leave {other!r} out."
-            )
-
-
-def _trainable(part: Any) -> list[keras.Variable] | None:
-    """Return the trainable variables of a network or a variable; None for other parts."""
-    if isinstance(part, keras.layers.Layer):
-        return list(part.trainable_variables)
-    return [part] * bool(part.trainable) if isinstance(part, keras.Variable) else None
+        found |= trainable
+    return list(found.values())
 
 
 def _build(name: str, optimizer: Optimizer, variables: list[keras.Variable]) -> None:
-    """Build an optimizer on the variables that it trains.
-
-    Raises:
-        ValueError: It was built on others.
-    """
+    """Build an optimizer on what it trains; ValueError if it was built on other variables."""
     if not optimizer.built:
         with keras.name_scope(optimizer.name, caller=optimizer):
             optimizer.build(variables)
-        optimizer.built = True
     elif list(map(id, weights_of(optimizer))) != list(map(id, variables)):
         raise ValueError(
-            f"The optimizer {name!r} has trained other variables before: expected a new one. "
-            f"Write {name}=({type(optimizer).__name__}(...), ...)."
+            f"The optimizer {name!r} has trained other variables before: pass a new one, "
+            f"{name}=({type(optimizer).__name__}(...), ...)."
         )
