@@ -20,9 +20,12 @@ def minimize(
 
         def step(model, batch):
             x, y = batch
-            def loss():
-                return keras.ops.mean(keras.ops.square(model(x, training=True) - y))
-            return {"loss": loop.minimize(loss, model.optimizer, model.trainable_variables)}
+            def loss_fn():
+                y_pred = loop.forward(model, x, training=True)
+                return loop.objective(model, x, y, y_pred), y_pred
+            loss, y_pred = loop.minimize(loss_fn, model.optimizer, model.trainable_variables)
+            loop.track_loss(model, loss, x)
+            return loop.update_metrics(model, x, y, y_pred)
         loop.fit(model, x, y, train_step=step, plan="fused")
 
     Args:

@@ -108,6 +108,31 @@ def test_minimize_trains_to_the_bits_of_a_tape_in_a_train_step_under_keras(netwo
         assert result == theirs
 
 
+@pytest.mark.bits
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_pieces_of_a_step_put_together_are_the_step_of_fit(plan):
+    def pieces(model, batch):
+        x, y, weight = batch
+
+        def loss_fn():
+            y_pred = loop.forward(model, x, training=True)
+            return loop.objective(model, x, y, y_pred, weight), y_pred
+
+        loss, y_pred = loop.minimize(loss_fn, model.optimizer, model.trainable_variables)
+        loop.track_loss(model, loss, x)
+        return loop.update_metrics(model, x, y, y_pred, weight)
+
+    results = []
+    for given in (None, pieces):
+        keras.utils.set_random_seed(1)
+        model = dense(keras.layers.Dropout(0.5), keras.layers.BatchNormalization())
+        model.compile("adam", "mse", metrics=["mae"], weighted_metrics=["mse"])
+        data = {"x": X, "y": Y, "sample_weight": X[:, 1] ** 2}
+        history = loop.fit(model, **data, epochs=2, verbose=0, train_step=given, plan=plan)
+        results.append((history.history, [weight.tobytes() for weight in model.get_weights()]))
+    assert results[0] == results[1]
+
+
 def test_a_variable_without_a_gradient_stays_as_it_is_with_the_warning_of_keras():
     used, unused = keras.Variable(1.0, name="used"), keras.Variable(1.0, name="unused")
     with pytest.warns(UserWarning, match=r"Gradients do not exist for variables \['unused'\]"):
