@@ -29,7 +29,7 @@ class State(keras.Model):
             x += 0.1 * keras.random.normal(tf.shape(x), seed=state.noise)
             def loss():
                 return keras.ops.mean(keras.ops.square(state.network(x) - y))
-            return {"loss": loop.minimize(loss, state.opt, state.trained_by("opt"))}
+            return {"loss": loop.mean(loop.minimize(loss, state.opt, state.trained_by("opt")))}
         loop.fit(state, x, y, train_step=step, plan="fused")
 
     Parts are attributes; `state.optimizer` is the first optimizer. Optimizers are built at once, on
