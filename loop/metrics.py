@@ -23,8 +23,23 @@ from loop.types import Logs, Structure
 def track_loss(model: keras.Model, loss: tf.Tensor, x: Structure) -> None:
     """Add the objective of a batch, a scalar, to the log `loss`, weighted by the batch size.
 
+        loop.track_loss(model, loop.objective(model, x, y, model(x)), x)
+
+    Args:
+        model: A compiled model.
+        loss: The objective, a scalar.
+        x: Inputs, leaves `[batch, ...]`.
+
+    Raises:
+        ValueError: The model is not compiled.
+
     Mirrors: keras.Model.train_step
     """
+    if not model.compiled:
+        raise ValueError(
+            "The model is not compiled, so there is no log `loss` to add to: return "
+            '{"loss": loop.mean(loss)} from the step, or call model.compile(...).'
+        )
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     loss = loss if replicas == 1 else keras.ops.multiply(loss, replicas)
     loss_tracker(model).update_state(loss, sample_weight=batch_size_of(x))
@@ -44,6 +59,8 @@ def update_metrics(
     sample_weight: Structure = None,
 ) -> Logs:
     """Update the metrics with a batch, by the model's own `compute_metrics` if it has one.
+
+        logs = loop.update_metrics(model, x, y, loop.forward(model, x, training=False))
 
     Args:
         model: A compiled model.
