@@ -32,9 +32,9 @@ class State(keras.Model):
             return {"loss": loop.mean(loop.minimize(loss, state.opt, state.trained_by("opt")))}
         loop.fit(state, x, y, train_step=step, plan="fused")
 
-    Parts are attributes; `state.optimizer` is the first optimizer. Optimizers are built at once, on
-    the trainable variables of their parts: freeze layers before. Under mixed_float16 wrap them:
-    `(keras.optimizers.LossScaleOptimizer(optimizer), "network")`.
+    Parts are attributes; `optimizer` is the first optimizer, `optimizer_names` names all. They are
+    built at once, on the trainable variables of their parts: freeze layers before. Under
+    mixed_float16 wrap them: `(keras.optimizers.LossScaleOptimizer(optimizer), "network")`.
 
     `save_weights`, `load_weights`, BackupAndRestore and `ModelCheckpoint(save_weights_only=True)`
     keep all of it, seeds of layers such as Dropout included, so that a training resumes to the same
@@ -66,10 +66,7 @@ class State(keras.Model):
         self.built = True
 
     def trained_by(self, name: str) -> list[keras.Variable]:
-        """Return the variables that an optimizer trains; ValueError if there is none of this name.
-
-        weights = state.trained_by("opt")
-        """
+        """Return the variables that an optimizer trains; ValueError if there is none of this name."""
         if name not in self.optimizer_names:
             raise ValueError(
                 f"This State has no optimizer {name!r}: expected one of {self.optimizer_names}."

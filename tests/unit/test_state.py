@@ -192,6 +192,47 @@ def test_weights_files_hold_every_seed_and_every_optimizer(tmp_path):
             ]
 
 
+def test_keras_itself_saves_optimizers_that_are_built_but_no_seed(tmp_path):
+    """Why State saves seeds; if Keras does so one day, this says it."""
+
+    def by_hand():
+        model = ByHand()
+        model.g_opt.build([*model.generator.trainable_variables, model.target])
+        model.c_opt.build(model.critic.trainable_variables)
+        return model
+
+    keras.utils.set_random_seed(1)
+    model = by_hand()
+    model.compile(loss=None)
+    model.fit(X, epochs=1, verbose=0)
+    model.save_weights(tmp_path / "a.weights.h5")
+    loaded = by_hand()
+    loaded.load_weights(tmp_path / "a.weights.h5")
+    variables = [*model.variables, *model.g_opt.variables, *model.c_opt.variables]
+    others = [*loaded.variables, *loaded.g_opt.variables, *loaded.c_opt.variables]
+    pairs = zip(variables, others, strict=True)
+    differ = [one.path for one, other in pairs if not np.array_equal(one, other)]
+    assert len(differ) == 3
+    assert all("seed_generator" in path for path in differ)
+
+
+def test_a_state_is_evaluated_validated_and_explained_without_a_change():
+    def test_step(state, x):
+        state.c_mean.update_state(keras.ops.mean(state.critic(x, training=False)))
+        state.g_mean.update_state(0.0)
+        return {"c_loss": state.c_mean.result(), "g_loss": state.g_mean.result()}
+
+    state = build()
+    data = {"train_step": step, "test_step": test_step, "verbose": 0}
+    trained = loop.fit(state, X, validation_data=(X,), epochs=1, plan="fused", **data)
+    before = bits(state)
+    loop.explain(state, X, train_step=step, verbose=0, step=True)
+    logs = loop.evaluate(state, X, test_step=test_step, verbose=0, return_dict=True)
+    assert bits(state) == before
+    assert set(trained.history) == {"c_loss", "g_loss", "val_c_loss", "val_g_loss"}
+    assert set(logs) == {"c_loss", "g_loss"}
+
+
 def test_a_file_of_other_parts_is_refused(tmp_path):
     build().save_weights(tmp_path / "all.weights.h5")
     other = loop.State(critic=plain(), noise=keras.random.SeedGenerator(3))
