@@ -338,8 +338,8 @@ class ModelStep:
                 on_batch = self._shared_or_traced(step, functions, spec)
             running, frozen = self.running_logs(), self._frozen(is_graph(on_batch))
             compiled = CompiledStep(self.model, spec, on_batch, functions.on_pass, running, frozen)
-            if self.kind is TRAIN:
-                check_logs(on_batch)
+            if self.kind is TRAIN or self.given is not None:
+                check_logs(on_batch, "training step" if self.kind is TRAIN else "test step")
             if self.given is not None:
                 check_overwritten(on_batch, compiled.running)
                 check_plain_logs(on_batch, compiled.running, self.given, self.strict)

@@ -228,12 +228,19 @@ def _is_sum_times_one(tensor: tf.Tensor, one_sample: bool) -> bool:
         tensor.op.type in ("Identity", "Sum", "Mul") and tensor.op.inputs[0].shape == tensor.shape
     ):
         if tensor.op.type == "Mul":
-            factors = map(tf.get_static_value, tensor.op.inputs)
-            has_factor |= one_sample or any(one is not None and np.all(one == 1) for one in factors)
-            if not has_factor:
+            if not one_sample and not any(map(_is_one, tensor.op.inputs)):
                 return False
+            has_factor = True
         tensor = tensor.op.inputs[0]
     return has_factor and tensor.op.type in SUMS
+
+
+def _is_one(tensor: tf.Tensor) -> bool:
+    """Return whether a tensor of a graph is known to be 1, as a constant `sample_weight` is."""
+    if tensor.op.type == "BroadcastTo":
+        tensor = tensor.op.inputs[0]
+    value = tf.get_static_value(tensor)
+    return value is not None and bool(np.all(value == 1))
 
 
 def in_a_loop(step: Any) -> Callable[[Structure], Structure]:

@@ -69,6 +69,7 @@ class Runner:
         self._decision: Decision | None = None
         self._programs: Programs | None = None
         self._test_programs: Programs | None = None
+        self._names: set[str] = set()
 
     def decide(self) -> Decision:
         """Return which programs may run; decide again if a callback has compiled the model.
@@ -204,9 +205,26 @@ class Runner:
             result = SegmentResult(1, [logs])
         else:
             result = self._run_together(segment)
+        self._check_names(result.logs[-1])
         self.steps_left = max(0, self.steps_left - result.steps)
         self._steps_of_epoch += result.steps
         return result
+
+    def _check_names(self, logs: Logs) -> None:
+        """Raise if a step that was passed returns other logs than before, as only Python can.
+
+        Raises:
+            ValueError: The message names the logs that are new or missing.
+        """
+        if self.step.given is None or not isinstance(logs, dict):
+            return
+        self._names = self._names or set(logs)
+        if changing := sorted(self._names ^ set(logs)):
+            raise ValueError(
+                f"The step returned the logs {sorted(self._names)}, and for a later batch "
+                f"{sorted(logs)}: expected the same for every batch. Return {changing} always, or "
+                "never."
+            )
 
     def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
         """Return whether a program larger than a step is built, or pays for being built.
