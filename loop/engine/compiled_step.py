@@ -191,7 +191,7 @@ class CompiledStep:
     @cached_property
     def why_regrouped(self) -> str | None:
         """Why a sum in the step would have other bits in a loop; None if none would."""
-        return why_regrouped(self.on_batch, self.model.jit_compile)
+        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops=False)
 
     @cached_property
     def why_metrics_stay_outside(self) -> str | None:
@@ -236,7 +236,7 @@ def _traced(model: keras.Model, functions: StepFunctions, spec: Structure) -> An
     """Return the concrete function of a step for batches of a spec; Python if it runs eagerly."""
     # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
     step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
-    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile):
+    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile, in_loops=True):
         step = concrete(in_a_loop(step), spec)
     return step
 
@@ -359,7 +359,9 @@ class ModelStep:
     def _frozen(self, is_traced: bool) -> Frozen:
         """Return the values of Python that a trace of the step keeps; say what is wrong with it."""
         own = self.own
-        reads = {} if own is None else read_by(own, self.model)
+        if own is None:
+            return Frozen({}, self.kind.make)
+        reads = read_by(own, self.model)
         say_of_metrics(own, reads, every_metric(self.model))
         if self.given is not None and is_traced:
             say_of_new_function(self.given, cache_on(self.keras_function).functions, self.model)
@@ -435,13 +437,15 @@ class ModelStep:
         return cache.step_of_model
 
 
-def hashable(step: StepFunction) -> StepFunction:
+def hashable(step: Any) -> StepFunction:
     """Return a step, or the method that calls it, whose hash is the identity of its object."""
     try:
         hash(step)
     except TypeError:
-        return step.__call__
-    return step
+        call: StepFunction = step.__call__
+        return call
+    function: StepFunction = step
+    return function
 
 
 def _functions(model: keras.Model, step: StepFunction, running: RunningLogs) -> StepFunctions:
