@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from loop.advice.notices import say_of_single_steps
 from loop.callbacks import BatchHooks, Callbacks
 from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
@@ -26,6 +27,9 @@ from loop.types import (
     Source,
     WholeEpochs,
 )
+
+FEW_STEPS = 100
+"""So many steps take no noticeable time longer in calls of their own."""
 
 
 class Runner:
@@ -65,6 +69,7 @@ class Runner:
         self._decision: Decision | None = None
         self._programs: Programs | None = None
         self._test_programs: Programs | None = None
+        self._names: set[str] = set()
 
     def decide(self) -> Decision:
         """Return which programs may run; decide again if a callback has compiled the model.
@@ -130,7 +135,10 @@ class Runner:
             self.steps_left = self._steps_of_epoch * (epochs - epoch)
         self._steps_of_epoch = 0
         self._expect(False)
-        if self.step.model.stop_training or self.decide().reach is not Reach.EPOCHS:
+        if self.step.model.stop_training:
+            return None
+        self._say_what_to_change()
+        if self.decide().reach is not Reach.EPOCHS:
             return None
         if why_control_within_epoch(callbacks, validation is not None) or self.limits():
             return None
@@ -141,6 +149,15 @@ class Runner:
         if self._climbs and not self._whole_epochs_pay(epochs - epoch):
             return None
         return epochs_ahead(callbacks, validation, epoch, epochs), test_steps
+
+    def _say_what_to_change(self) -> None:
+        """Say once why steps of one's own run one by one, and what they read that has changed."""
+        limits = self.decide().limits
+        is_alone = limits and limits[0].reach is Reach.STEP
+        if is_alone and self.plan == "auto" and self.steps_left > FEW_STEPS and self.step.own:
+            say_of_single_steps(self.step.own, limits[0].reason)
+        if self._programs is not None:
+            self._programs.compiled.frozen.say_of_changes()
 
     def _expect(self, whole_epochs: bool) -> None:
         for runner in filter(None, [self, self.validation]):
@@ -188,9 +205,26 @@ class Runner:
             result = SegmentResult(1, [logs])
         else:
             result = self._run_together(segment)
+        self._check_names(result.logs[-1])
         self.steps_left = max(0, self.steps_left - result.steps)
         self._steps_of_epoch += result.steps
         return result
+
+    def _check_names(self, logs: Logs) -> None:
+        """Raise if a step that was passed returns other logs than before, as only Python can.
+
+        Raises:
+            ValueError: The message names the logs that are new or missing.
+        """
+        if self.step.given is None or not isinstance(logs, dict):
+            return
+        self._names = self._names or set(logs)
+        if changing := sorted(self._names ^ set(logs)):
+            raise ValueError(
+                f"The step returned the logs {sorted(self._names)}, and for a later batch "
+                f"{sorted(logs)}: expected the same for every batch. Return {changing} always, or "
+                "never."
+            )
 
     def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
         """Return whether a program larger than a step is built, or pays for being built.
