@@ -66,7 +66,7 @@ class State(keras.Model):
         self.built = True
 
     def trained_by(self, name: str) -> list[keras.Variable]:
-        """Return the variables that an optimizer trains; ValueError if there is none of this name."""
+        """Return the variables that an optimizer trains; ValueError if it is not there."""
         if name not in self.optimizer_names:
             raise ValueError(
                 f"This State has no optimizer {name!r}: expected one of {self.optimizer_names}."
