@@ -9,7 +9,7 @@ import keras
 from loop._keras import first_epoch
 from loop.advice import advised
 from loop.metrics import epoch_logs
-from loop.setup import Training, set_up
+from loop.setup import Training, finalize_averages, set_up
 from loop.types import FitArguments, Logs, StepFunction, Structure
 
 
@@ -121,9 +121,8 @@ def run_epochs(training: Training) -> keras.callbacks.History:
             epoch += 1
         if model.stop_training:
             break
-    if epochs > 0 and isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
-        # Optimizers with `use_ema` overwrite the weights by their averages, before the last hook.
-        model.optimizer.finalize_variable_values(model.trainable_weights)
+    if epochs > 0:
+        finalize_averages(model)  # before the last hook
     callbacks.on_train_end(logs)
     return model.history  # set before training, because callbacks may read it
 

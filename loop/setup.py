@@ -142,5 +142,11 @@ def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validatio
     )
 
 
+def finalize_averages(model: keras.Model) -> None:
+    """Overwrite the weights by their averages, if the optimizer keeps any (`use_ema`)."""
+    if isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
+        model.optimizer.finalize_variable_values(model.trainable_weights)
+
+
 def _silent(_: str) -> None:
     """Print nothing: stands for `print` under `verbose=0`."""
