@@ -15,6 +15,7 @@ from loop.install import install, installed, uninstall
 from loop.on_batch import predict_on_batch, test_on_batch, train_on_batch
 from loop.predict import predict
 from loop.step import predict_step, test_step, train_step
+from loop.steps import steps
 from loop.strict import strict
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "predict",
     "predict_on_batch",
     "predict_step",
+    "steps",
     "strict",
     "test_on_batch",
     "test_step",
