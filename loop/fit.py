@@ -44,12 +44,9 @@ def fit(
 
         history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
 
-    The arguments of `keras.Model.fit`, and from `plan` on those of loop.
-
     Args:
         model: A compiled Keras model, or any Keras model with `train_step` given.
-        x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`; None for
-            a `train_step` that makes its own data: it gets None, `steps_per_epoch` times.
+        x: Inputs `[samples, ...]`, nested as the model takes them, or a `tf.data.Dataset`.
         y: Targets `[samples, ...]`; None for a dataset.
         batch_size: Samples per batch; by default 32, or samples divided by `steps_per_epoch`.
         epochs: The epoch to stop before: training runs `epochs - initial_epoch` epochs.
@@ -69,7 +66,7 @@ def fit(
         plan: How steps are compiled and called. "step": one call per batch; "fused": as many steps
             per call as callbacks allow; "auto": fused if it can be, else step; "xla": fused, with
             XLA; "fastest": what a few timed steps show. The first three give Keras's bits.
-        train_step: The step to use, `train_step(model, batch) -> logs`; traced once per object.
+        train_step: `train_step(model, batch) -> logs`, traced once; without `x`, batch is None.
         test_step: Replaces the model's step of validation.
         strict: Whether to refuse arguments and data that fit silently accepts: docs/quirks.md.
         drop_remainder: Whether to leave out the last batch of a pass over arrays if it is short.

@@ -23,7 +23,6 @@ from loop.schedule import Schedule, capped_epochs, capped_steps
 from loop.strict import check_strictly, is_strict, with_finite_loss
 from loop.types import Arrays, FitArguments, Source, Structure
 
-
 ABOUT_DATA = ("batch_size", "class_weight", "drop_remainder", "validation_split")
 """Arguments of fit that mean nothing without data."""
 

@@ -69,9 +69,7 @@ class BatchHooks(NamedTuple):
         """Call the begin hooks before a compiled call; `step` is the first step that it runs."""
         self._begin(self.listeners, step)
 
-    def end(
-        self, step: int, logs: list[Logs], go_back: Callable[[int], bool] | None = None
-    ) -> int:
+    def end(self, step: int, logs: list[Logs], go_back: Callable[[int], bool] | None = None) -> int:
         """Call the end hooks after a compiled call.
 
         If the logs of every step were recorded, callbacks that only read logs get the begin and end

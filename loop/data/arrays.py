@@ -177,7 +177,7 @@ class ArraySource:
 
 
 def no_data(steps: int) -> ArraySource:
-    """Return the source for steps that make their own data: `steps` batches, all None, in a pass."""
+    """Return the source for a step that makes its own data: a pass has `steps` times None."""
     return ArraySource(Samples(None, steps, 1))
 
 

@@ -197,7 +197,7 @@ class Runner:
         return result
 
     def _may_go_back(self, segment: Segment) -> bool:
-        """Return whether a callback may stop within the call, and its batches can be drawn again."""
+        """Return whether a callback may stop within the call and its data can be drawn again."""
         may_stop = segment.horizon.may_stop and segment.steps > 1
         return may_stop and isinstance(self.source, ArraySource)
 
