@@ -82,6 +82,13 @@ def make_source(
             f"`drop_remainder=True` is for arrays, which fit divides into batches; a {kind} makes "
             f"its own. {_DROPS.get(kind, 'Let it leave out the short last batch')} instead."
         )
+    return _source_of_batches(kind, x, shuffle, class_weight)
+
+
+def _source_of_batches(
+    kind: str, x: Any, shuffle: bool | str, class_weight: dict[int, float] | None
+) -> Source:
+    """Return the source for an object that yields batches."""
     if class_weight is not None and kind not in ("tf.data.Dataset", "PyDataset"):
         raise ValueError(
             f"Argument `class_weight` is not supported for {kind} inputs. Let it yield "
@@ -91,7 +98,7 @@ def make_source(
         warnings.warn(
             "`shuffle=True` was passed, but will be ignored since the data `x` was provided as "
             f"{_SHUFFLE_IGNORED_FOR[kind]}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if kind == "tf.data.Dataset":
         return dataset_source(x, class_weight)
