@@ -328,7 +328,7 @@ def test_arguments_of_our_own_are_refused_before_a_weight_moves(case):
 
 
 def test_evaluations_every_half_step_are_refused():
-    with pytest.raises(TypeError, match="`eval_every` to be an integer, got 1.5"):
+    with pytest.raises(TypeError, match=r"`eval_every` to be an integer, got 1\.5"):
         loop.fit(model(), X, Y, validation_split=0.2, eval_every=1.5)
 
 

@@ -11,7 +11,6 @@ from tensorflow.python.data.ops.iterator_ops import OwnedIterator
 
 import loop
 from loop.callbacks import BatchHooks, Callbacks, logs_only
-from loop.engine.climb import SingleSteps
 from loop.engine.program import Programs
 from loop.metrics import kept_metrics
 
@@ -76,8 +75,9 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize(
+    ("kind", "plan"), [*((kind, "fused") for kind in SOURCES), *(("arrays", p) for p in PLANS[::2])]
+)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_steps_have_the_bits_of_fit_whatever_one_does_between_them(kind, plan, tmp_path):
     make, arguments = SOURCES[kind]
@@ -336,8 +336,7 @@ def test_a_remainder_is_dropped_from_all_kinds_of_arrays(kind):
 # Every N steps.
 
 
-@pytest.mark.parametrize("plan", [*PLANS, "xla"])
-@pytest.mark.parametrize("every", [1, 4, 9])
+@pytest.mark.parametrize(("plan", "every"), [*((p, 4) for p in (*PLANS, "xla")), ("fused", 9)])
 def test_evaluations_every_few_steps_leave_the_training_as_it_is(plan, every):
     alone, evaluated, by_steps = model(), model(), model()
     arguments = {**SMALL, "validation_data": VALIDATION, "plan": plan}
@@ -403,15 +402,9 @@ class Stops(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-@pytest.fixture(params=[False, True], ids=["from single steps", "at once"])
-def _climbing(request, monkeypatch):
-    if request.param:
-        monkeypatch.setattr(SingleSteps, "pays", lambda *_: True)
-
-
-@pytest.mark.usefixtures("_climbing")
-@pytest.mark.parametrize("plan", [*PLANS, "xla"])
-@pytest.mark.parametrize("at", [1, 3, 6, 9])
+@pytest.mark.parametrize(
+    ("plan", "at"), [*((p, 9) for p in (*PLANS, "xla")), *(("fused", at) for at in (1, 3, 6))]
+)
 def test_a_reader_that_stops_leaves_the_state_of_that_very_step(at, plan):
     ordinary, reader = Stops(at), logs_only(Stops(at))
     expected, trained = model(), model()
