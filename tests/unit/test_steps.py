@@ -71,7 +71,7 @@ class Batches(keras.utils.PyDataset):
 
 SOURCES = {
     "arrays": (lambda: (X, Y), {"batch_size": 8}),
-    "arrays in another number of steps": (lambda: (X, Y), {"batch_size": 8, "steps_per_epoch": 4}),
+    "arrays in another number of steps": (lambda: (X, Y), {"batch_size": 8, "steps_per_epoch": 2}),
     "dataset": (lambda: (dataset(), None), {}),
     "dataset of unknown size": (lambda: (dataset().filter(lambda x, y: True), None), {}),
     "generator": (lambda: (batches(), None), {"steps_per_epoch": 2}),
@@ -349,9 +349,10 @@ def test_evaluations_every_few_steps_leave_the_training_as_it_is(plan, every):
     assert history.history == expected.history
     assert same_state(alone, evaluated)
     by_hand = {"step": [], "val_loss": [], "val_mae": []}
+    evaluation = {"batch_size": 8, "return_dict": True, "verbose": 0, "plan": plan}
     for step, _ in loop.steps(by_steps, (X, Y), every=every, epochs=3, batch_size=8, plan=plan):
         if step % every == 0:
-            logs = loop.evaluate(by_steps, *VALIDATION, batch_size=8, return_dict=True, verbose=0)
+            logs = loop.evaluate(by_steps, *VALIDATION, **evaluation)
             by_hand["step"].append(step)
             by_hand["val_loss"].append(logs["loss"])
             by_hand["val_mae"].append(logs["mae"])
