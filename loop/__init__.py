@@ -20,6 +20,7 @@ from loop.on_batch import predict_on_batch, test_on_batch, train_on_batch
 from loop.predict import predict
 from loop.state import State, for_optimizer
 from loop.step import forward, predict_step, test_step, train_step
+from loop.steps import steps
 from loop.strict import strict
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ __all__ = [
     "predict",
     "predict_on_batch",
     "predict_step",
+    "steps",
     "strict",
     "test_on_batch",
     "test_step",

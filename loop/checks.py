@@ -57,6 +57,14 @@ def check_integers(**arguments: int | None) -> None:
             )
 
 
+def check_positive(**arguments: int) -> None:
+    """Raise TypeError or ValueError if an argument is not an integer of 1 or more."""
+    check_integers(**arguments)
+    for name, value in arguments.items():
+        if value < 1:
+            raise ValueError(f"Expected `{name}` to be 1 or more, got {value}.")
+
+
 def check_frequency(validation_freq: int | list[int]) -> None:
     """Raise if `validation_freq` is not valid.
 

@@ -4,6 +4,8 @@ Metrics are updated with the predictions of the training forward pass, made befo
 updated. The log `loss` is a mean over samples: the objective of each batch is weighted by its size.
 """
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import keras
@@ -110,6 +112,24 @@ def reset_metrics(model: keras.Model) -> None:
             _set_to_zero(metric.variables)
         else:
             metric.reset_state()
+
+
+@contextlib.contextmanager
+def kept_metrics(model: keras.Model) -> Iterator[None]:
+    """Restore the metrics of a model after the block: an evaluation within a training resets them.
+
+        with kept_metrics(model):
+            loop.evaluate(model, x_val, y_val)
+
+    Logs by `loop.mean` are not concerned: training and evaluation have running values of their own.
+    """
+    variables = [variable for metric in every_metric(model) for variable in metric.variables]
+    values = [tf.identity(variable) for variable in variables]
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 def _set_to_zero(variables: list[keras.Variable]) -> None:

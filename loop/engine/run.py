@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from loop.advice.notices import say_of_single_steps
 from loop.callbacks import BatchHooks, Callbacks
+from loop.data import ArraySource
 from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
@@ -65,6 +67,7 @@ class Runner:
         self.expects_whole_epochs = False
         self._steps_of_epoch = 0
         self._report = report
+        self._before: tuple[Segment, list[tf.Tensor]] | None = None
         self._decided_for: Any = None
         self._decision: Decision | None = None
         self._programs: Programs | None = None
@@ -198,6 +201,7 @@ class Runner:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
+        self._before = (segment, self._values()) if self._may_go_back(segment) else None
         if self.decide().reach is Reach.STEP or not self._is_larger_ready(segment, 0):
             result = self._run_alone(segment)
         elif _is_watched(segment):
@@ -225,6 +229,42 @@ class Runner:
                 f"{sorted(logs)}: expected the same for every batch. Return {changing} always, or "
                 "never."
             )
+
+    def _may_go_back(self, segment: Segment) -> bool:
+        """Return whether a callback may stop within the call and its data can be drawn again."""
+        may_stop = segment.horizon.may_stop and segment.steps > 1
+        return may_stop and isinstance(self.source, ArraySource)
+
+    def _values(self) -> list[tf.Tensor]:
+        """Return the values of all variables of the step."""
+        return [tf.identity(variable) for variable in self.programs().compiled.variables]
+
+    def go_back(self, steps: int) -> bool:
+        """Take the model back to its state after the first `steps` steps of the last call.
+
+        The variables get the values that they had before the call, and the steps run again, by the
+        same program. Over data that cannot be drawn twice, warn and change nothing.
+
+        Returns:
+            Whether the model was taken back.
+        """
+        if self._before is None:
+            warnings.warn(
+                "A callback marked `logs_only` stopped the training within a call. Its data cannot "
+                "be drawn twice, so the model keeps the steps of the whole call. To stop at the "
+                "very step, remove `logs_only` or pass arrays.",
+                stacklevel=2,
+            )
+            return False
+        segment, values = self._before
+        for variable, value in zip(self.programs().compiled.variables, values, strict=True):
+            variable.assign(value)
+        again = segment._replace(horizon=segment.horizon._replace(may_stop=False))
+        ran = 0
+        while ran < steps:
+            part = again._replace(place=segment.place + ran, steps=steps - ran)
+            ran += self.run_steps(part).steps
+        return True
 
     def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
         """Return whether a program larger than a step is built, or pays for being built.
@@ -271,7 +311,7 @@ class Runner:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
-        batches, place, _, steps, (_, seconds, record, _) = segment
+        batches, place, _, steps, (_, seconds, record, *_) = segment
         run_steps = self.programs().run_steps
         per_execution = self.step.model.steps_per_execution
         size = self.source.num_batches

@@ -166,7 +166,10 @@ def test_fit_evaluate_and_predict_have_keras_arguments_in_keras_order():
     own = [
         p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY
     ]
-    assert own == ["plan", "train_step", "test_step", "strict"]
+    assert own == [
+        *["plan", "train_step", "test_step", "strict"],
+        *["drop_remainder", "eval_every"],
+    ]
 
 
 def test_the_core_depends_on_four_packages_and_imports_no_other():
