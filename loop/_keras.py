@@ -109,6 +109,11 @@ def build_optimizer(model: keras.Model) -> None:
     optimizer.built = True
 
 
+def weights_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the weights that a built optimizer trains; its public `variables` are its own."""
+    return list(optimizer._trainable_variables)
+
+
 def count_variables(model: keras.Model) -> int:
     """Return the number of variables of a model, its optimizer and its metrics."""
     optimizer = [] if model.optimizer is None else model.optimizer.variables

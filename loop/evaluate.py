@@ -9,6 +9,7 @@ from loop.advice import advised
 from loop.callbacks import Callbacks, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
+    check_compiled_for_validation,
     check_frequency,
     check_inherited,
     check_integers,
@@ -146,7 +147,7 @@ class Validation:
         report: Callable[[str], None],
         strict: bool = False,
     ):
-        check_compiled(model, test_step)
+        check_compiled_for_validation(model, test_step)
         check_inherited(model.evaluate, keras.Model.evaluate)
         check_frequency(frequency)
         self.model = model
