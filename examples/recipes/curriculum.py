@@ -39,7 +39,7 @@ def data():
 
 
 def easy(model, x, y):
-    """Return a weight of 1 for the samples with the smaller losses and 0 for the rest: `[batch]`."""
+    """Return weights `[batch]`: 1 for the samples with the smaller losses, 0 for the rest."""
     y_pred = loop.forward(model, x, training=False)
     losses = keras.losses.sparse_categorical_crossentropy(y, y_pred)
     progress = tf.minimum(tf.cast(model.optimizer.iterations, "float32") / RAMP, 1.0)

@@ -7,10 +7,10 @@ above which the loss explodes. Then everything is as before (Smith, 2017, learni
 import sys
 
 import keras
-import numpy as np
 from sklearn.datasets import load_digits
 
 import loop
+from loop.callbacks import LearningRateFinder
 
 CLAIM = (
     "suggested rate {rate:.2g}: after two epochs accuracy {at_it:.2f}, "
@@ -34,17 +34,17 @@ def data():
     return {"x": x[:1792], "y": y[:1792], "epochs": 2}
 
 
-def fit(model, **arguments):
+def fit(model, callbacks=(), **arguments):
     """Try rates from 0.0001 to 10, one a step; return the rates and the losses of the batches."""
-    finder = loop.callbacks.LearningRateFinder(1e-4, 10.0, steps=100)
-    loop.fit(model, callbacks=[finder], **arguments)
+    finder = LearningRateFinder(1e-4, 10.0, steps=100)
+    loop.fit(model, callbacks=[*callbacks, finder], **arguments)
     return {"rate": finder.rates.tolist(), "loss": finder.losses.tolist()}
 
 
 def claim(plot=None):
     """Train with the suggested rate and with others; print the accuracy after two epochs."""
     keras.utils.set_random_seed(0)
-    finder = loop.callbacks.LearningRateFinder(1e-4, 10.0, steps=100)
+    finder = LearningRateFinder(1e-4, 10.0, steps=100)
     loop.fit(build(), callbacks=[finder], verbose=0, **data())
     found = {}
     for times in (0.01, 0.1, 1.0, 10.0, 100.0):

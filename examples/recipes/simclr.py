@@ -1,7 +1,7 @@
-"""Learn features without labels: two views of an image are alike, others are not.
+"""Learn features without labels, from two views of each image.
 
-For many images and few labels. A small classifier on the features needs a handful of labels
-(Chen, Kornblith, Norouzi and Hinton, 2020, SimCLR).
+For many images and few labels. Views of one image are to be alike, those of others not; then a
+small classifier needs a handful of labels (Chen, Kornblith, Norouzi and Hinton, 2020, SimCLR).
 """
 
 import sys
@@ -62,7 +62,7 @@ def contrast(views, encoder, head, x):
 
 
 def step(state, x):
-    """Train encoder and head on images `[batch, 8, 8, 1]`: without targets, the batch is x alone."""
+    """Train on images `[batch, 8, 8, 1]`: without targets, the batch is x alone."""
     loss = loop.minimize(
         lambda: contrast(state.views, state.encoder, state.head, x),
         state.optimizer,
@@ -100,13 +100,13 @@ def with_few_labels(features, y, each):
 
 
 def draw(seen, y, path):
-    """Draw all images in a plane, their first principal components, in the colors of their digits."""
+    """Draw all images in a plane, in the colors of their digits, near those they are like."""
     from matplotlib.figure import Figure
-    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
 
     figure = Figure(figsize=(10, 5), layout="constrained")
     for axes, (name, values) in zip(figure.subplots(1, 2), seen.items()):
-        axes.scatter(*PCA(2).fit_transform(values).T, c=y, cmap="tab10", s=4)
+        axes.scatter(*TSNE(random_state=0).fit_transform(values).T, c=y, cmap="tab10", s=4)
         axes.set(title=name, xticks=[], yticks=[])
     figure.savefig(path)
 

@@ -9,6 +9,7 @@ class Curriculum(keras.Sequential):
     """Trains on the samples of each batch that are easy by now."""
 
     def train_step(self, data):
+        """Train on one batch and return the running metrics."""
         x, y = data
         return super().train_step((x, y, curriculum.easy(self, x, y)))
 

@@ -2,7 +2,8 @@
 
 import keras
 
-from examples.recipes.eval_every import EVERY, build  # noqa: F401: the same model
+from examples.recipes.eval_every import EVERY
+from examples.recipes.eval_every import build as build
 
 
 class EvaluateAndKeep(keras.callbacks.Callback):
@@ -14,6 +15,7 @@ class EvaluateAndKeep(keras.callbacks.Callback):
         self.curve = {"step": [], "loss": [], "val_accuracy": []}
 
     def on_train_batch_end(self, batch, logs=None):
+        """Evaluate if it is time, and keep the metrics of the training."""
         self.steps += 1
         if self.steps % EVERY and self.steps != self.last:
             return
@@ -28,10 +30,11 @@ class EvaluateAndKeep(keras.callbacks.Callback):
         self.curve["val_accuracy"].append(tested["accuracy"])
 
     def on_train_end(self, logs=None):
+        """Put the best weights in place."""
         self.model.set_weights(self.best)
 
 
-def fit(model, x, y, epochs, validation_data, verbose=0):
-    callback = EvaluateAndKeep(validation_data, last=epochs * -(-len(x) // 32))
-    model.fit(x, y, epochs=epochs, callbacks=[callback], verbose=verbose)
-    return callback.curve
+def fit(model, x, y, validation_data, epochs, callbacks=(), **arguments):
+    every = EvaluateAndKeep(validation_data, last=epochs * -(-len(x) // 32))
+    model.fit(x, y, epochs=epochs, callbacks=[*callbacks, every], **arguments)
+    return every.curve

@@ -16,6 +16,7 @@ class Meta(keras.Model):
         self.mean_loss = keras.metrics.Mean("loss")
 
     def train_step(self, data):
+        """Train on one batch and return the running metrics."""
         x, y = data
         with tf.GradientTape() as tape:
             loss = maml.mean_error(self.network, x, y)

@@ -17,6 +17,7 @@ class Informed(keras.Model):
         self.means = [keras.metrics.Mean(name) for name in names]
 
     def train_step(self, x):
+        """Train on one batch and return the running metrics."""
         with tf.GradientTape() as tape:
             parts = pinn.errors(self.network, x)
         weights = self.network.trainable_weights

@@ -18,6 +18,7 @@ class Player(keras.Model):
         self.mean_stands = keras.metrics.Mean("stands")
 
     def train_step(self, data):
+        """Train on one batch and return the running metrics."""
         carts, right, stands = reinforce.episode(self.policy, self.dice)
         with tf.GradientTape() as tape:
             loss = reinforce.regret(self.policy, carts, right, stands)

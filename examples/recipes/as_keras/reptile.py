@@ -16,6 +16,7 @@ class Reptile(keras.Model):
         self.mean_loss = keras.metrics.Mean("loss")
 
     def train_step(self, data):
+        """Train on one batch and return the running metrics."""
         ways, loss = reptile.way_back(self.network, *data)
         self.optimizer.apply(ways, self.network.trainable_weights)
         self.mean_loss.update_state(loss, sample_weight=tf.shape(data[0])[0])

@@ -15,6 +15,7 @@ class Contrastive(keras.Model):
         self.mean_loss = keras.metrics.Mean("loss")
 
     def train_step(self, x):
+        """Train on one batch and return the running metrics."""
         with tf.GradientTape() as tape:
             loss = simclr.contrast(self.views, self.encoder, self.head, x)
         weights = self.encoder.trainable_weights + self.head.trainable_weights
