@@ -33,36 +33,40 @@ def data():
     return {"steps_per_epoch": 10, "epochs": 2}
 
 
-def moved(carts, right):
-    """Return place, speed, angle and turning speed, `[carts, 4]`, a moment after a push of 10 N.
+class Carts:
+    """The environment: poles to balance on carts, pushed left or right by 10 N at each moment.
 
     The physics are those of Barto, Sutton and Anderson (1983), as in Gymnasium's CartPole.
     """
-    _, speed, angle, turn = tf.unstack(carts, axis=1)
-    pushed = (tf.where(right, 10.0, -10.0) + 0.05 * turn**2 * tf.sin(angle)) / 1.1
-    falling = 9.8 * tf.sin(angle) - tf.cos(angle) * pushed
-    faster_turn = falling / (0.5 * (4 / 3 - 0.1 * tf.cos(angle) ** 2 / 1.1))
-    faster = pushed - 0.05 * faster_turn * tf.cos(angle) / 1.1
-    return carts + MOMENT * tf.stack([speed, faster, turn, faster_turn], axis=1)
 
+    @staticmethod
+    def moved(carts, right):
+        """Return place, speed, angle and turning speed, `[carts, 4]`, a moment after a push."""
+        _, speed, angle, turn = tf.unstack(carts, axis=1)
+        pushed = (tf.where(right, 10.0, -10.0) + 0.05 * turn**2 * tf.sin(angle)) / 1.1
+        falling = 9.8 * tf.sin(angle) - tf.cos(angle) * pushed
+        faster_turn = falling / (0.5 * (4 / 3 - 0.1 * tf.cos(angle) ** 2 / 1.1))
+        faster = pushed - 0.05 * faster_turn * tf.cos(angle) / 1.1
+        return carts + MOMENT * tf.stack([speed, faster, turn, faster_turn], axis=1)
 
-def episode(policy, dice):
-    """Play; return carts `[time, carts, 4]`, pushes to the right and what still stands after them.
+    @classmethod
+    def play(cls, policy, dice):
+        """Return carts `[time, carts, 4]`, pushes to the right, and what stands after them.
 
-    The last two are `[time, carts]`, bool, and float32: 1 until the pole has fallen, then 0.
-    """
-    start = keras.random.uniform((CARTS, 4), -0.05, 0.05, seed=dice)
-    draws = keras.random.uniform((LONGEST, CARTS), seed=dice)
+        The last two are `[time, carts]`, bool, and float32: 1 until the pole has fallen, then 0.
+        """
+        start = keras.random.uniform((CARTS, 4), -0.05, 0.05, seed=dice)
+        draws = keras.random.uniform((LONGEST, CARTS), seed=dice)
 
-    def play(before, draw):
-        carts, *_, stands = before
-        right = draw < tf.sigmoid(policy(carts)[:, 0])
-        new = moved(carts, right)
-        within = (tf.abs(new[:, 0]) < 2.4) & (tf.abs(new[:, 2]) < 0.2095)  # meters, radians
-        return new, carts, right, stands * tf.cast(within, "float32")
+        def next_moment(before, draw):
+            carts, *_, stands = before
+            right = draw < tf.sigmoid(policy(carts)[:, 0])
+            new = cls.moved(carts, right)
+            within = (tf.abs(new[:, 0]) < 2.4) & (tf.abs(new[:, 2]) < 0.2095)  # meters, radians
+            return new, carts, right, stands * tf.cast(within, "float32")
 
-    first = start, start, draws[0] < 0.5, tf.ones(CARTS)
-    return tf.scan(play, draws, first)[1:]
+        first = start, start, draws[0] < 0.5, tf.ones(CARTS)
+        return tf.scan(next_moment, draws, first)[1:]
 
 
 def regret(policy, carts, right, stands):
@@ -79,7 +83,7 @@ def regret(policy, carts, right, stands):
 
 def step(state, _):
     """Play an episode in all environments, then update the policy; there is no batch."""
-    carts, right, stands = episode(state.policy, state.dice)
+    carts, right, stands = Carts.play(state.policy, state.dice)
     loop.minimize(
         lambda: regret(state.policy, carts, right, stands),
         state.optimizer,

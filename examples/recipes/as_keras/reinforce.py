@@ -19,7 +19,7 @@ class Player(keras.Model):
 
     def train_step(self, data):
         """Train on one batch and return the running metrics."""
-        carts, right, stands = reinforce.episode(self.policy, self.dice)
+        carts, right, stands = reinforce.Carts.play(self.policy, self.dice)
         with tf.GradientTape() as tape:
             loss = reinforce.regret(self.policy, carts, right, stands)
         weights = self.policy.trainable_weights
