@@ -14,6 +14,7 @@ from loop.fit import fit
 from loop.install import install, installed, uninstall
 from loop.on_batch import predict_on_batch, test_on_batch, train_on_batch
 from loop.predict import predict
+from loop.seeds import fit_seeds
 from loop.step import predict_step, test_step, train_step
 from loop.strict import strict
 
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "fit_seeds",
     "install",
     "installed",
     "predict",
