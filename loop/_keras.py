@@ -18,7 +18,7 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 from tensorflow.python.framework.config import is_op_determinism_enabled
-from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as VECTORIZED_OPS
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as conversions
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -296,9 +296,8 @@ def vectorize_draws() -> None:
     TensorFlow registers a conversion for the former version of each of these ops only. It draws for
     one element after the other, so the numbers are those of an element on its own.
     """
-    for name in ("Uniform", "UniformInt", "UniformFullInt", "Normal", "GetKeyCounter"):
-        new = f"StatelessRandom{name}" + ("" if name == "GetKeyCounter" else "V2")
-        VECTORIZED_OPS.setdefault(new, VECTORIZED_OPS["StatelessRandomUniform"])
-    VECTORIZED_OPS.setdefault(
-        "StatelessTruncatedNormalV2", VECTORIZED_OPS["StatelessTruncatedNormal"]
-    )
+    for op in (
+        "StatelessRandomGetKeyCounter", "StatelessRandomNormalV2", "StatelessRandomUniformV2",
+        "StatelessRandomUniformIntV2", "StatelessTruncatedNormalV2",
+    ):  # fmt: skip
+        conversions.setdefault(op, conversions["StatelessRandomUniform"])

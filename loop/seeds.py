@@ -210,16 +210,13 @@ def in_sequence(
     return histories
 
 
-
 def all_at_once(
     build: Build, seeds: list[int], arguments: FitArguments, verbose: str | int
 ) -> list[History]:
     """Train all members together, see `Stack`; return their Histories."""
     spare = earlier = checked_model(build(), None)
     arrays, validation_data = split_arrays(arguments)
-    source = stackable_source(
-        "x", arrays, arguments.batch_size, class_weight=arguments.class_weight
-    )
+    source = stackable_source("x", arrays, arguments.batch_size, arguments.class_weight)
     size = arguments.validation_batch_size or arguments.batch_size
     tested = validation_data and stackable_source("validation_data", validation_data, size)
     models, drawn = [], []
@@ -230,14 +227,18 @@ def all_at_once(
         draw = orders(source.num_samples, source.batch_size, arguments.shuffle)
         drawn.append(draw())
     stack = Stack(models, spare.optimizer, source, tf.stack(drawn), tested)
-    histories = [begun_history(*member, arguments, source) for member in zip(models, seeds, strict=True)]
+    histories = [
+        begun_history(*member, arguments, source) for member in zip(models, seeds, strict=True)
+    ]
     with bar_over(range(arguments.epochs), "epoch", verbose) as bar:
         for epoch in bar:
             logs = stack.train()
             if tested is not None and is_due(epoch, arguments.validation_freq):
                 logs |= stack.test()
             for member, history in enumerate(histories):
-                history.on_epoch_end(epoch, {name: float(log[member]) for name, log in logs.items()})
+                history.on_epoch_end(
+                    epoch, {name: float(log[member]) for name, log in logs.items()}
+                )
             report(bar, f"epoch {epoch + 1}", logs, verbose)
     stack.put_back()
     return histories

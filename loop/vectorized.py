@@ -99,8 +99,7 @@ class Stack:
             for same in zip(*(model.trainable_weights for model in models), strict=True)
         ]
         self.others = [
-            tf.Variable(stacked(same))
-            for same in zip(*map(other_variables, models), strict=True)
+            tf.Variable(stacked(same)) for same in zip(*map(other_variables, models), strict=True)
         ]
         optimizer.build(self.weights)
         vectorize_draws()
@@ -282,9 +281,15 @@ def check_stackable(arguments: FitArguments, callbacks: Any) -> None:
         raise _refusal(f"it has a step and a loop of its own, without {', '.join(given)}")
 
 
-def stackable_source(name: str, data: Structure, batch_size: int | None, **more: Any) -> Any:
+def stackable_source(
+    name: str,
+    data: Structure,
+    batch_size: int | None,
+    class_weight: dict[int, float] | None = None,
+) -> Any:
     """Return the source of `(x, y, sample_weight)`; raise ValueError if they are no arrays."""
-    source = make_source(*keras.utils.unpack_x_y_sample_weight(data), batch_size, **more)
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    source = make_source(x, y, sample_weight, batch_size, class_weight=class_weight)
     if not isinstance(source, ArraySource):
         raise _refusal(f"`{name}` must be dense arrays, from which each member draws its batches")
     return source

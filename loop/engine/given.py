@@ -1,17 +1,18 @@
 """Graphs of a step of the user's, shared by the models that one function builds.
 
-A step is Python that may read anything, so in general each model is traced. Between the members of
-`fit_seeds` its graph is shared if these hold, else every member is traced as in a loop of fits:
+A step is Python that may read anything, so in general it is traced for each model. The members of
+`fit_seeds` share its graph if all of this holds, else each is traced:
 
-    it is a function that reads only plain values, functions, and objects of Keras without variables,
-        all of which are compared again for each member: a closure may change in between
-    it reads no names: `dense` and `dense_2` would be read as different
-    its graph captured only variables of the model, draws no number of a seed that was fixed when it
-        was traced, and calls no Python; the trace drew no random number of Python or NumPy
-    a spare model, made ready without a trace, is then equal to the model that was traced
+    it is a function that reads plain values, functions and objects of Keras without variables only,
+        which are compared again for each member: a closure may change in between
+    it reads no names: `dense` of the first member is `dense_2` of the second
+    its graph captured variables of the model only, calls no Python, draws from no seed that was
+        fixed in the trace, and tracing drew no number from Python's or NumPy's generator
+    a spare model, made ready without a trace, then equals the model that was traced
 """
 
 import contextlib
+import pickle
 import random
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -28,8 +29,10 @@ from loop.engine.reuse import make_variables, may_share
 from loop.types import StepFunction, Structure
 
 READ_NAMES = frozenset(
-    ("name", "path", "get_layer", "getattr", "vars", "__dict__", "str", "repr", "format")
-    + ("get_config", "summary", "globals", "locals", "eval", "exec")
+    {
+        *("name", "path", "get_layer", "get_config", "summary", "str", "repr", "format"),
+        *("getattr", "vars", "__dict__", "globals", "locals", "eval", "exec"),
+    }
 )
 """Names in the code of a step by which it may read what layers and variables are called."""
 
@@ -95,7 +98,9 @@ def repeatable(
         if not is_graph(function) or why_alone(function) or _random_states() != before:
             return False
         logs = function.structured_outputs
-        if not isinstance(logs, dict) or any(layer.name in log for layer in model.layers for log in logs):
+        if not isinstance(logs, dict) or any(
+            layer.name in log for layer in model.layers for log in logs
+        ):
             return False
         after = reads_of(step, model)
         return after is not None and after.step == reads.step and _rehearsed(spec, reads, after)
@@ -112,7 +117,6 @@ def _rehearsed(spec: Structure, before: Reads, after: Reads) -> bool:
     return tuple(Likeness(spare).parts) == after.model
 
 
-def _random_states() -> tuple[Any, ...]:
+def _random_states() -> bytes:
     """Return the states of the global generators of Python and NumPy, which a trace may draw on."""
-    name, keys, *rest = np.random.get_state()
-    return random.getstate(), name, bytes(keys), *rest
+    return pickle.dumps((random.getstate(), np.random.get_state()))
