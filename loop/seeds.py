@@ -20,17 +20,14 @@ from loop.engine.given import sharing_given_steps
 from loop.evaluate import is_due
 from loop.fit import fit
 from loop.setup import split_arrays
-from loop.types import FitArguments, Logs, Source, StepFunction, Structure
+from loop.types import FitArguments, Logs, StepFunction, Structure
 from loop.vectorized import Stack, check_stackable, stackable_source
 
 Build = Callable[[], keras.Model]
 
 
 class Histories(list[History]):
-    """The History of each seed, in the order of the seeds, and what they are together.
-
-    Each has `.seed`, and `.model`: the trained model.
-    """
+    """The History of each seed, with its `.seed` and trained `.model`, and their statistics."""
 
     @property
     def seeds(self) -> list[int]:
@@ -40,7 +37,7 @@ class Histories(list[History]):
     @property
     def names(self) -> list[str]:
         """The names of the logs."""
-        return list(self[0].history)
+        return list(self[0].history) if self else []
 
     def values(self, name: str) -> np.ndarray:
         """Return a log of every seed, `[seeds, epochs]` float64.
@@ -124,17 +121,16 @@ def fit_seeds(
         keras.utils.set_random_seed(seed)
         build().fit(x, y, ...)
 
-    Graphs are traced for the first and shared by the others if the models are built alike, with a
-    `train_step` too if it reads only plain values and the model (`loop/engine/given.py`).
-    Afterwards the random states of Python, NumPy and TensorFlow are as this loop leaves them after
-    the last seed. `build` is called once more than there are seeds, before the first.
+    Graphs are traced for the first and shared by the others if the models are built alike; those
+    of a `train_step` too, if it reads nothing but the model and plain values. Afterwards the random
+    states of Python, NumPy and TensorFlow are as this loop leaves them. `build` is called once more
+    than there are seeds, before the first, to refuse one that does not return a new model.
 
     With `vectorized=True` all members train at once, many times faster if they are small. The bits
-    then are not Keras's but close (`loop/vectorized.py`): sums over a stack of members are grouped
-    otherwise, and the difference grows as training goes on. All members run the code of the first.
+    are then not Keras's but close: see `loop/vectorized.py`. All run the code of the first member.
 
-    All trained models stay in memory, with their optimizers, as `history.model`. Keep
-    `[h.history for h in histories]` instead of the histories if these are too large.
+    Every trained model stays in memory as `history.model`, with its optimizer. If they are large,
+    keep `[h.history for h in histories]` only.
 
     Args:
         build: Returns a new model, compiled unless `train_step` is given.
@@ -179,7 +175,7 @@ def fit_seeds(
         train_step=train_step, test_step=test_step, strict=strict,
     )  # fmt: skip
     checked = checked_seeds(seeds)
-    check_functions(build, callbacks, x)
+    check_functions(build, callbacks, x, validation_data)
     if vectorized:
         check_stackable(arguments, callbacks)
         return Histories(all_at_once(build, checked, arguments, verbose))
@@ -195,18 +191,18 @@ def in_sequence(
 ) -> list[History]:
     """Train one member after the other; return their Histories."""
     histories: list[History] = []
-    earlier = checked_model(build(), arguments.train_step)
-    with sharing_given_steps(earlier), bar_over(seeds, "seed", verbose) as bar:
+    used: list[Callback] = []
+    spare = earlier = checked_model(build(), arguments.train_step)
+    with sharing_given_steps(spare), bar_over(seeds, "seed", verbose) as bar:
         for seed in bar:
             keras.utils.set_random_seed(seed)
-            model = checked_model(build(), arguments.train_step, earlier)
-            own = callbacks(seed) if callbacks is not None else None
-            history: Any = fit(**vars(replace(arguments, model=model, callbacks=own)))
+            earlier = checked_model(build(), arguments.train_step, earlier)
+            own = checked_callbacks(callbacks(seed), used) if callbacks is not None else None
+            history: Any = fit(**vars(replace(arguments, model=earlier, callbacks=own)))
             history.seed = seed
             histories.append(history)
             last = {name: values[-1] for name, values in history.history.items()}
             report(bar, f"seed {seed}", last, verbose)
-            earlier = model
     return histories
 
 
@@ -218,7 +214,7 @@ def all_at_once(
     arrays, validation_data = split_arrays(arguments)
     source = stackable_source("x", arrays, arguments.batch_size, arguments.class_weight)
     size = arguments.validation_batch_size or arguments.batch_size
-    tested = validation_data and stackable_source("validation_data", validation_data, size)
+    tested = stackable_source("validation_data", validation_data, size)
     models, drawn = [], []
     for seed in seeds:
         keras.utils.set_random_seed(seed)
@@ -227,40 +223,35 @@ def all_at_once(
         draw = orders(source.num_samples, source.batch_size, arguments.shuffle)
         drawn.append(draw())
     stack = Stack(models, spare.optimizer, source, tf.stack(drawn), tested)
-    histories = [
-        begun_history(*member, arguments, source) for member in zip(models, seeds, strict=True)
-    ]
+    histories = begun_histories(models, seeds, arguments.epochs, source.num_batches)
     with bar_over(range(arguments.epochs), "epoch", verbose) as bar:
         for epoch in bar:
             logs = stack.train()
             if tested is not None and is_due(epoch, arguments.validation_freq):
                 logs |= stack.test()
             for member, history in enumerate(histories):
-                history.on_epoch_end(
-                    epoch, {name: float(log[member]) for name, log in logs.items()}
-                )
+                own = {name: float(values[member]) for name, values in logs.items()}
+                history.on_epoch_end(epoch, own)
             report(bar, f"epoch {epoch + 1}", logs, verbose)
     stack.put_back()
     return histories
 
 
-def begun_history(model: keras.Model, seed: int, arguments: FitArguments, source: Source) -> Any:
-    """Return the History of a member, before its first epoch."""
-    history: Any = History()
-    history.seed = seed
-    history.set_model(model)
-    history.set_params({"verbose": 0, "epochs": arguments.epochs, "steps": source.num_batches})
-    history.on_train_begin()
-    return history
+def begun_histories(
+    models: list[keras.Model], seeds: list[int], epochs: int, steps: int
+) -> list[History]:
+    """Return the Histories of members before their first epoch."""
+    histories: list[Any] = [History() for _ in models]
+    for history, model, seed in zip(histories, models, seeds, strict=True):
+        history.seed = seed
+        history.set_model(model)
+        history.set_params({"verbose": 0, "epochs": epochs, "steps": steps})
+        history.on_train_begin()
+    return histories
 
 
 def checked_seeds(seeds: Iterable[int]) -> list[int]:
-    """Return the seeds as a list of ints.
-
-    Raises:
-        TypeError: One is no integer, or a bool.
-        ValueError: There are none, one is repeated, or out of the range that NumPy takes.
-    """
+    """Return the seeds as a list of ints; raise TypeError or ValueError if they are none."""
     expected = "expected different integers from 0 to 2**32 - 1, for example seeds=range(20)"
     if not isinstance(seeds, Iterable):
         raise TypeError(f"Expected `seeds` to be a list of seeds: {expected}. Got {seeds!r}.")
@@ -276,13 +267,8 @@ def checked_seeds(seeds: Iterable[int]) -> list[int]:
     return checked
 
 
-def check_functions(build: Any, callbacks: Any, x: Structure) -> None:
-    """Raise if there cannot be something new for each seed.
-
-    Raises:
-        TypeError: `build` or `callbacks` is no function.
-        ValueError: The data are a generator, which the first seed would exhaust.
-    """
+def check_functions(build: Any, callbacks: Any, *data: Structure) -> None:
+    """Raise TypeError or ValueError if there cannot be something new for each seed."""
     if not callable(build) or isinstance(build, keras.Model):
         raise TypeError(
             "Expected `build` to be a function that returns a new model, got a "
@@ -294,40 +280,49 @@ def check_functions(build: Any, callbacks: Any, x: Structure) -> None:
             f"{type(callbacks).__name__}: callbacks have state, so seeds cannot share them. "
             "Change it to callbacks=lambda seed: [...]."
         )
-    if kind_of(x) == "generator":
+    if "generator" in map(kind_of, data):
         raise ValueError(
             "A generator ends with the first seed. Pass arrays, a tf.data.Dataset or a "
-            "keras.utils.PyDataset as `x`."
+            "keras.utils.PyDataset."
         )
+
+
+def checked_callbacks(own: Structure, used: list[Callback]) -> list[Callback]:
+    """Return the callbacks of a seed and note them; raise ValueError if a seed had one before."""
+    flat: list[Callback] = keras.tree.flatten(own) if own else []
+    if any(callback is earlier for callback in flat for earlier in used):
+        raise ValueError(
+            "`callbacks` returned a callback that another seed had: callbacks have state. Create "
+            "them within the function: callbacks=lambda seed: [EarlyStopping(...)]."
+        )
+    used += flat
+    return flat
 
 
 def checked_model(
     model: Any, train_step: StepFunction | None, earlier: keras.Model | None = None
 ) -> keras.Model:
-    """Return a model that `build` has returned, if it can be trained and shares nothing.
+    """Return a model from `build`; raise TypeError or ValueError if it cannot be a member.
 
-    Raises:
-        TypeError: It is no Keras model.
-        ValueError: It is not compiled, or it trains what the model before it trains.
+    It has to be a model that can be trained, and to train nothing that the one before it trains.
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
             f"Expected `build` to return a Keras model, got {model!r}. End it with `return model`."
         )
     check_compiled(model, train_step)
-    parts = [{id(part) for part in trained_parts(m)} for m in (model, earlier) if m is not None]
-    if len(parts) == 2 and parts[0] & parts[1]:
+    trained, before = (
+        {id(part) for part in (m, m.optimizer, *m.trainable_weights) if part is not None}
+        if m is not None
+        else set()
+        for m in (model, earlier)
+    )
+    if trained & before:
         raise ValueError(
             "`build` returned the same model, optimizer or trainable weights twice: each seed "
             "needs its own. Create model and optimizer inside `build`."
         )
     return model
-
-
-def trained_parts(model: keras.Model) -> list[Any]:
-    """Return the model, its optimizer and its trainable weights."""
-    optimizer = [] if model.optimizer is None else [model.optimizer]
-    return [model, *optimizer, *model.trainable_weights]
 
 
 def bar_over(items: Sequence[int], unit: str, verbose: str | int) -> Any:
@@ -336,7 +331,7 @@ def bar_over(items: Sequence[int], unit: str, verbose: str | int) -> Any:
 
 
 def report(bar: Any, title: str, logs: Logs, verbose: str | int) -> None:
-    """Show logs, numbers or an array over the seeds, behind the bar or in a line of their own."""
+    """Show logs behind the bar, or in a line of their own; of arrays over the seeds, the mean."""
     text = " - ".join(f"{name}: {number(float(np.mean(log)))}" for name, log in logs.items())
     bar.set_postfix_str(text)
     if verbose and bar.disable:

@@ -25,6 +25,7 @@ from loop._keras import (
     symbolic_build,
     vectorize_draws,
 )
+from loop.checks import check_frequency
 from loop.data import ArraySource, make_source
 from loop.engine.given import make
 from loop.engine.graphs import concrete, graph
@@ -267,18 +268,20 @@ def build_state(model: keras.Model, source: ArraySource) -> None:
 
 
 def check_stackable(arguments: FitArguments, callbacks: Any) -> None:
-    """Raise ValueError if an argument of `fit_seeds` cannot be used with `vectorized=True`."""
-    unused = {
-        "train_step": arguments.train_step,
-        "test_step": arguments.test_step,
-        "callbacks": callbacks,
-        "steps_per_epoch": arguments.steps_per_epoch,
-        "validation_steps": arguments.validation_steps,
-        "plan": None if arguments.plan == "auto" else arguments.plan,
-        "strict": arguments.strict or None,
+    """Raise ValueError if an argument of `fit_seeds` has no use with `vectorized=True`."""
+    check_frequency(arguments.validation_freq)
+    given = {
+        "train_step": arguments.train_step is not None,
+        "test_step": arguments.test_step is not None,
+        "callbacks": callbacks is not None,
+        "steps_per_epoch": arguments.steps_per_epoch is not None,
+        "validation_steps": arguments.validation_steps is not None,
+        "plan": arguments.plan != "auto",
+        "strict": arguments.strict,
     }
-    if given := [name for name, value in unused.items() if value is not None]:
-        raise _refusal(f"it has a step and a loop of its own, without {', '.join(given)}")
+    if any(given.values()):
+        names = ", ".join(name for name in given if given[name])
+        raise _refusal(f"it has a step and a loop of its own, without {names}")
 
 
 def stackable_source(
@@ -288,6 +291,8 @@ def stackable_source(
     class_weight: dict[int, float] | None = None,
 ) -> Any:
     """Return the source of `(x, y, sample_weight)`; raise ValueError if they are no arrays."""
+    if data is None:
+        return None
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
     source = make_source(x, y, sample_weight, batch_size, class_weight=class_weight)
     if not isinstance(source, ArraySource):
@@ -298,22 +303,28 @@ def stackable_source(
 def check_model(model: keras.Model) -> None:
     """Raise ValueError, with the reason, if a model cannot be stacked."""
     optimizer = model.optimizer
+    kind = type(optimizer)
     overridden = [n for n in STEPS if not is_inherited(getattr(model, n), getattr(keras.Model, n))]
-    if overridden:
-        raise _refusal(f"the model overrides {', '.join(overridden)}")
-    if model.run_eagerly or is_distributed(model):
-        raise _refusal("the model runs eagerly or on replicas")
-    if type(optimizer) not in BY_ELEMENT:
-        raise _refusal(
-            f"a {type(optimizer).__name__} does not update each element of a weight by itself, as "
-            f"{', '.join(sorted(kind.__name__ for kind in BY_ELEMENT))} do"
-        )
-    if optimizer.clipnorm or optimizer.global_clipnorm:
-        raise _refusal("clipping by norm would take the norm of all members; use clipvalue=")
-    if excludes_from_weight_decay(optimizer):
-        raise _refusal("exclude_from_weight_decay names variables of a single model")
-    if any(weight.constraint is not None for weight in model.trainable_weights):
-        raise _refusal("a weight has a constraint, which would constrain all members together")
+    kinds = ", ".join(sorted(kind.__name__ for kind in BY_ELEMENT))
+    reasons = {
+        f"the model overrides {', '.join(overridden)}": overridden,
+        "the model runs eagerly or on replicas": model.run_eagerly or is_distributed(model),
+        f"a {kind.__name__} does not update each element by itself, as {kinds} do": (
+            kind not in BY_ELEMENT
+        ),
+        "clipping by norm would take the norm of all members; use clipvalue=": (
+            getattr(optimizer, "clipnorm", None) or getattr(optimizer, "global_clipnorm", None)
+        ),
+        "exclude_from_weight_decay names variables of a single model": (
+            excludes_from_weight_decay(optimizer)
+        ),
+        "a weight has a constraint, which would constrain all members together": any(
+            weight.constraint is not None for weight in model.trainable_weights
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise _refusal(reason)
 
 
 def check_alike(models: list[keras.Model]) -> None:

@@ -186,7 +186,10 @@ UNSHARED = {
 
 @pytest.mark.parametrize("what", UNSHARED)
 def test_every_member_is_traced_if_the_step(what, traced):
-    loop.fit_seeds(build, [0, 1], X, Y, train_step=UNSHARED[what], verbose=0)
+    def plain():
+        return build(metrics=None)
+
+    loop.fit_seeds(plain, [0, 1], X, Y, train_step=UNSHARED[what], verbose=0, plan="step")
     assert len(traced) == 2
 
 
@@ -207,6 +210,12 @@ def test_callbacks_are_made_for_each_seed():
     assert [*made] == histories.seeds == [0, 1]
     assert [len(history.epoch) for history in histories] == [1, 1]
     assert [history.model for history in histories] == [made[0].model, made[1].model]
+
+
+def test_a_callback_that_another_seed_had_is_refused():
+    mine = keras.callbacks.TerminateOnNaN()
+    with pytest.raises(ValueError, match=r"another seed had.*lambda seed: \[EarlyStopping"):
+        loop.fit_seeds(build, [0, 1], X, Y, callbacks=lambda seed: [mine], verbose=0)
 
 
 def test_a_line_for_each_seed_is_printed_into_a_file_and_nothing_if_silent(capsys):
@@ -244,7 +253,7 @@ def test_mean_and_spread_are_those_of_numpy_and_shown_for_the_last_epoch():
 def test_what_has_no_mean_is_an_error_that_says_what_to_do():
     with pytest.raises(ValueError, match=r"different numbers of epochs, 1 to 2.*min\(h.history"):
         histories_of(loss=[[1.0], [1.0, 2.0]]).mean("loss")
-    with pytest.raises(KeyError, match="Seed 0 has no log 'los': expected one of .'loss'"):
+    with pytest.raises(KeyError, match=r"Seed 0 has no log 'los': expected one of .'loss'"):
         histories_of(loss=[[1.0], [2.0]]).spread("los")
 
 
