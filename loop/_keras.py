@@ -18,6 +18,7 @@ from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 from tensorflow.python.framework.config import is_op_determinism_enabled
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as conversions
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -287,3 +288,21 @@ def global_seed_state() -> keras.Variable | None:
     """
     generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
     return None if generator is None else generator.state
+
+
+def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether `exclude_from_weight_decay` was called; no public name tells."""
+    return "_exclude_from_weight_decay" in vars(optimizer)
+
+
+def vectorize_draws() -> None:
+    """Let `tf.vectorized_map` convert the ops that `keras.random` draws with.
+
+    TensorFlow registers a conversion for the former version of each of these ops only. It draws for
+    one element after the other, so the numbers are those of an element on its own.
+    """
+    for op in (
+        "StatelessRandomGetKeyCounter", "StatelessRandomNormalV2", "StatelessRandomUniformV2",
+        "StatelessRandomUniformIntV2", "StatelessTruncatedNormalV2",
+    ):  # fmt: skip
+        conversions.setdefault(op, conversions["StatelessRandomUniform"])

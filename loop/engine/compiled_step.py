@@ -24,6 +24,7 @@ from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.engine.climb import SingleSteps
+from loop.engine.given import make, reads_of, repeatable
 from loop.engine.graphs import (
     FlatFunction,
     concrete,
@@ -395,10 +396,18 @@ class ModelStep:
         def trace() -> Any:
             return _traced(model, functions, spec)
 
-        if step is not self.kind.ours:
+        if step is self.kind.ours:
+            return shared(model, (step, repr(spec)), trace, lambda: make_variables(model, spec))
+        reads = reads_of(step, model)
+        if reads is None:
             return trace()
-        runs = step, repr(spec)
-        return shared(model, runs, trace, lambda: make_variables(model, spec))
+        runs = step, repr(spec), reads
+        is_repeatable = repeatable(step, model, spec, reads)
+
+        def may_keep(function: Any) -> bool:  # marked logs have running values for each model
+            return not self.running_logs().marked and is_repeatable(function)
+
+        return shared(model, runs, trace, lambda: make(model, spec), may_keep=may_keep)
 
     def for_any_shape(self) -> StepFunctions:
         """Return the step as functions that are traced for each new shape of their arguments."""
