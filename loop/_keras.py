@@ -6,7 +6,7 @@ private name exists in the installed Keras, and that no other module uses any.
 
 import contextlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -107,6 +107,18 @@ def build_optimizer(model: keras.Model) -> None:
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_weights)
     optimizer.built = True
+
+
+def trained_variables(
+    optimizer: keras.optimizers.Optimizer, given: Sequence[keras.Variable] | None
+) -> list[keras.Variable]:
+    """Return the variables given to `apply`, or those that the optimizer was built for."""
+    return list(optimizer._trainable_variables if given is None else given)
+
+
+def every_layer(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return a model and all layers in it, at every depth. `model.layers` has the first only."""
+    return model._flatten_layers()
 
 
 def count_variables(model: keras.Model) -> int:

@@ -4,6 +4,8 @@ Metrics are updated with the predictions of the training forward pass, made befo
 updated. The log `loss` is a mean over samples: the objective of each batch is weighted by its size.
 """
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import keras
@@ -88,6 +90,22 @@ def reset_metrics(model: keras.Model) -> None:
             _set_to_zero(metric.variables)
         else:
             metric.reset_state()
+
+
+@contextlib.contextmanager
+def kept_metrics(model: keras.Model) -> Iterator[None]:
+    """Keep the running values of the metrics while the block resets or updates them.
+
+    with kept_metrics(model):
+        loop.evaluate(model, x_test, y_test)
+    """
+    variables = [variable for metric in every_metric(model) for variable in metric.variables]
+    values = [variable.numpy() for variable in variables]  # waits for the device
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
 
 
 def _set_to_zero(variables: list[keras.Variable]) -> None:
