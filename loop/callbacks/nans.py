@@ -16,39 +16,39 @@ from loop.types import MAX_SECONDS, Logs
 ADVICE = {
     "input": "Look at the data: np.isfinite(x).all().",
     "output": "All before it was finite: look for log, sqrt, division or exp in that layer.",
-    "loss": "The outputs of all layers were finite: look for log(0) or 0/0 in the loss; pass "
-    "logits and from_logits=True.",
+    "loss": "The outputs of all layers were finite: look for log(0) or 0/0 in the loss; from "
+    "logits it would be stable (from_logits=True).",
     "gradient": "The loss was finite: sqrt, norm and pow have infinite gradients at 0, and where() "
     "has NaN gradients if the branch not taken has.",
-    "weight": "The gradients were finite: lower the learning rate or pass clipnorm=1.0.",
+    "weight": "The gradients were finite: lower the learning rate, or pass clipnorm=1.0.",
 }
 """What to do, by the kind of tensor."""
 
 
 class NanHunter(Callback):
-    """Stops training where a value is NaN or infinite first, and names step, layer and tensor.
+    """Ends training where a value is NaN or infinite first, and names step, layer and tensor.
 
         loop.fit(model, x, y, callbacks=[NanHunter()])
-        # FloatingPointError: ... the gradient of sequential/dense/kernel, at step 17 of epoch 1 ...
+        # FloatingPointError: ... in the gradient of dense/kernel, at step 17 of epoch 1 ...
 
-    Every step looks, in its graph and in this order, at the input of the model, the output of each
-    layer, the loss (if the step calls `optimizer.scale_loss`, as Keras's and `loop.minimize` do),
-    the gradient of each variable, and each variable after the update. A step is an update of an
-    optimizer that the model holds. Under loss scaling, gradients are not looked at: the optimizer
-    itself leaves out updates that are not finite.
+    The graph of every step looks, in this order, at the input of the model, the output of each
+    layer, the loss (where the step calls `optimizer.scale_loss`, as Keras's does), the gradient of
+    each variable, and each variable after the update. A step is an update of an optimizer that the
+    model holds. With a loss scale gradients are left out: they may overflow, and are then skipped.
 
-    Calls run up to a second or an epoch; the error comes after the call. The first step of every
-    such fit is traced anew. COST
+    Calls run for a second or an epoch; fit raises after the call, when the weights may be NaN. The
+    step of every such fit is traced anew. Its bits are those without the callback, unless
+    TensorFlow had fused a layer with the activation layer after it, and rounds otherwise. COST
 
     Raises:
-        FloatingPointError: From fit, after the call in which the value appeared.
+        FloatingPointError: From fit.
     """
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Look into every layer, and at every update."""
         self._names: list[tuple[str, str]] = []  # kind and name of all that was ever looked at
         self._seen: list[tuple[tuple[str, str], tf.Tensor]] = []  # since the last update
-        self._first = tf.Variable([-1, -1], dtype=tf.int64)  # the step, and the place in `names`
+        self._first = tf.Variable([-1, -1], dtype=tf.int64)  # the step, and the place in `_names`
         self._steps: list[tf.Variable] = []  # updates in this epoch, of each optimizer
         self._watch = Watch(self.model)
         for layer in every_layer(self.model):
@@ -62,7 +62,7 @@ class NanHunter(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Count steps from 0."""
         self._epoch = epoch
-        self._seen.clear()  # if steps run eagerly, the outputs of a validation
+        self._seen.clear()  # if steps run eagerly, what a validation has left
         for steps in self._steps:
             steps.assign(0)
 
@@ -83,7 +83,7 @@ class NanHunter(Callback):
     close = on_train_end
 
     def _see(self, kind: str, name: str, value: Any) -> None:
-        """Note whether the tensors of a structure are finite."""
+        """Note whether the floats of a structure are finite."""
         for leaf in keras.tree.flatten(value):
             tensor = getattr(leaf, "values", leaf)  # of a sparse tensor
             if tensor is not None and tf.as_dtype(tensor.dtype).is_floating:
@@ -91,11 +91,11 @@ class NanHunter(Callback):
                 self._seen.append(((kind, name), tf.reduce_all(tf.math.is_finite(tensor))))
 
     def _around_call(
-        self, layer: keras.layers.Layer, call: Callable[..., Any], *inputs: Any, **more: Any
+        self, layer: keras.layers.Layer, call: Callable[..., Any], *inputs: Any, **named: Any
     ) -> Any:
         if isinstance(layer, keras.Model):
             self._see("input", f"the input of {layer.name}", inputs)
-        outputs = call(*inputs, **more)
+        outputs = call(*inputs, **named)
         self._see("output", f"the output of layer {layer.name}", outputs)
         return outputs
 
@@ -121,17 +121,16 @@ class NanHunter(Callback):
         self._record(steps)
 
     def _record(self, steps: tf.Variable) -> None:
-        """Write down the step and the first tensor seen in it that is not finite, if any."""
+        """Write down the step and the first value seen in it that is not finite, if any."""
         steps.assign_add(1)
         step = steps.read_value()
-        here = getattr(step, "graph", None)  # what other graphs have seen cannot be read here
+        here = getattr(step, "graph", None)  # what was seen in other graphs cannot be read here
         seen = [(name, ok) for name, ok in self._seen if getattr(ok, "graph", None) is here]
         self._seen.clear()
-        places = tf.range(len(self._names), len(self._names) + len(seen), dtype=tf.int64)
-        self._names += [name for name, _ in seen]
         is_bad = tf.logical_not(tf.stack([ok for _, ok in seen]))
-        found = tf.stack([step, places[tf.argmax(is_bad)]])
-        is_first = tf.reduce_any(is_bad) & (self._first[0] < 0)
+        found = tf.stack([step, len(self._names) + tf.argmax(tf.cast(is_bad, tf.int32))])
+        self._names += [name for name, _ in seen]
+        is_first = tf.reduce_any(is_bad) & tf.reduce_all(self._first < 0)
         self._first.assign(tf.where(is_first, found, self._first))
 
 

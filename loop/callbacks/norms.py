@@ -1,6 +1,6 @@
 """Norms of gradients and of updates for each layer, computed in the graph of the step."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,24 +12,22 @@ from loop._keras import trained_variables
 from loop.callbacks.watch import Watch, apart, optimizers_of
 from loop.types import Logs
 
-Measured = dict[str, tf.Tensor]
-"""A scalar for each layer, by its name."""
-
 
 class GradientNorms(Callback):
-    """Adds the norm of each layer's gradient, averaged over the epoch, to the logs.
+    """Adds the norm of each layer's gradient, averaged over the updates of an epoch, to the logs.
 
         history = loop.fit(model, x, y, callbacks=[GradientNorms()])
         history.history["grad_norm/dense"]
 
-    A gradient is that which the optimizer applies: unscaled in mixed precision, before clipping;
-    an update that a loss scale skips does not count. Give it before callbacks that read its logs.
-    Calls run a whole epoch. The first step of every such fit is traced anew. COST
+    The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
+    Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
+
+    A call runs an epoch. The step of every such fit is traced anew. COST
     """
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Watch the updates of all optimizers that the model holds."""
-        self._means = LayerMeans(self.model, "grad_norm", _gradient_norms)
+        self._means = LayerMeans(self.model, "grad_norm", lambda gradients, *_: _norm(gradients))
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add the means of the epoch to the logs."""
@@ -46,15 +44,17 @@ class UpdateRatios(Callback):
     """Adds the norm of each layer's update, relative to that of its weights, to the logs.
 
         history = loop.fit(model, x, y, callbacks=[UpdateRatios()])
-        history.history["update_ratio/dense"]  # about 1e-3 where training goes well
+        history.history["update_ratio/dense"]  # 1e-3 is a usual size
 
-    The mean over the epoch of `|after - before| / |before|`, 0 for weights that are 0. Calls run a
-    whole epoch. The first step of every such fit is traced anew. COST
+    The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
+    Callbacks that read its logs come after it.
+
+    A call runs an epoch. The step of every such fit is traced anew. COST
     """
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Watch the updates of all optimizers that the model holds."""
-        self._means = LayerMeans(self.model, "update_ratio", _update_ratios)
+        self._means = LayerMeans(self.model, "update_ratio", _ratio)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add the means of the epoch to the logs."""
@@ -68,16 +68,15 @@ class UpdateRatios(Callback):
 
 
 class LayerMeans:
-    """Means over updates of a number for each layer, summed up in variables.
+    """Means over updates of a number for each layer, summed up in variables by the graph.
 
     Attributes:
         watch: The watch on the optimizers.
     """
 
-    def __init__(self, model: keras.Model, prefix: str, measure: Callable[..., Measured]):
-        self._model = model
-        self._prefix = prefix
-        self._measure = measure
+    def __init__(self, model: keras.Model, prefix: str, measure: Callable[..., tf.Tensor]):
+        self._prefixes = f"{prefix}/", f"{model.name}/"
+        self._measure = measure  # of a layer's gradients, its variables before and after
         self._sums: dict[tuple[str, ...], tf.Variable] = {}  # by layers; the last is the count
         self.watch = Watch(model)
         for optimizer in optimizers_of(model):
@@ -86,13 +85,12 @@ class LayerMeans:
 
     def move_to(self, logs: Logs) -> None:
         """Add the means to the logs, and begin anew."""
+        prefix, root = self._prefixes
         for layers, sums in self._sums.items():
             *totals, count = sums.numpy().tolist()  # waits for the device
             sums.assign(tf.zeros_like(sums))
-            if count:
-                for layer, total in zip(layers, totals, strict=True):
-                    name = layer.removeprefix(f"{self._model.name}/")
-                    logs[f"{self._prefix}/{name}"] = total / count
+            for layer, total in zip(layers, totals, strict=True) if count else ():
+                logs[prefix + layer.removeprefix(root)] = total / count
 
     def _around_apply(
         self,
@@ -101,56 +99,29 @@ class LayerMeans:
         grads: Sequence[Any],
         trainable_variables: Sequence[keras.Variable] | None = None,
     ) -> None:
+        scale = optimizer.loss_scale_factor
+        layers: dict[str, list[tuple]] = {}
         variables = trained_variables(optimizer, trainable_variables)
-        update = partial(apply, grads, trainable_variables)
-        measured = self._measure(optimizer, grads, variables, update)
-        layers = tuple(measured)
-        if layers not in self._sums:
+        for variable, gradient in zip(variables, grads, strict=True):
+            if gradient is not None:
+                gradient = tf.convert_to_tensor(apart(gradient))
+                unscaled = gradient if scale is None else gradient / scale
+                parts = unscaled, tf.convert_to_tensor(variable), variable
+                layers.setdefault(variable.path.rpartition("/")[0], []).append(parts)
+        apply(grads, trainable_variables)
+        values = [self._measure(*zip(*parts, strict=True)) for parts in layers.values()]
+        if tuple(layers) not in self._sums:
             with tf.init_scope():  # outside of the graph that is traced
-                self._sums[layers] = tf.Variable(tf.zeros([len(layers) + 1]))
-        self._sums[layers].assign_add(tf.stack([*measured.values(), 1.0]))
-
-
-def _gradient_norms(
-    optimizer: keras.optimizers.Optimizer,
-    gradients: Sequence[Any],
-    variables: Sequence[keras.Variable],
-    update: Callable[[], None],
-) -> Measured:
-    """Return the norm of each layer's gradient, float32 scalars; make the update."""
-    pairs = zip(variables, gradients, strict=True)
-    given = [(v, apart(gradient)) for v, gradient in pairs if gradient is not None]
-    scale = optimizer.loss_scale_factor or 1.0
-    norms = {layer: _norm(values) / scale for layer, values in _by_layer(given).items()}
-    update()
-    return norms
-
-
-def _update_ratios(
-    _: keras.optimizers.Optimizer,
-    __: Sequence[Any],
-    variables: Sequence[keras.Variable],
-    update: Callable[[], None],
-) -> Measured:
-    """Return the norm of each layer's update by that of its weights; make the update."""
-    before = [tf.convert_to_tensor(variable) for variable in variables]
-    update()
-    changes = [variable - old for variable, old in zip(variables, before, strict=True)]
-    moved = _by_layer(zip(variables, changes, strict=True))
-    weights = _by_layer(zip(variables, before, strict=True))
-    return {
-        layer: tf.math.divide_no_nan(_norm(moved[layer]), _norm(weights[layer])) for layer in moved
-    }
-
-
-def _by_layer(pairs: Iterable[tuple[keras.Variable, Any]]) -> dict[str, list[Any]]:
-    """Return tensors by the layer of their variable, named as in its path: "encoder/dense"."""
-    layers: dict[str, list[Any]] = {}
-    for variable, tensor in pairs:
-        layers.setdefault(variable.path.rpartition("/")[0], []).append(tensor)
-    return layers
+                self._sums[tuple(layers)] = tf.Variable(tf.zeros([len(layers) + 1]))
+        self._sums[tuple(layers)].assign_add(tf.stack([*values, 1.0]))
 
 
 def _norm(tensors: Sequence[Any]) -> tf.Tensor:
     """Return the norm of all elements; equal indices of a sparse gradient are added up before."""
-    return tf.linalg.global_norm([tf.cast(tf.convert_to_tensor(t), tf.float32) for t in tensors])
+    return tf.linalg.global_norm([tf.cast(tensor, tf.float32) for tensor in tensors])
+
+
+def _ratio(_: Any, before: Sequence[tf.Tensor], after: Sequence[keras.Variable]) -> tf.Tensor:
+    """Return the norm of an update by the norm of what it updated."""
+    moved = [new - old for new, old in zip(after, before, strict=True)]
+    return tf.math.divide_no_nan(_norm(moved), _norm(before))

@@ -1,8 +1,7 @@
 """Runs functions around methods of a model's parts, inside the graph of its training step.
 
-A callback sees a step only between calls. What it is to see of every step, without one call for
-each, must be part of the graph: the step is traced anew while the methods that every step calls
-(`optimizer.apply`, `layer.call`) have the functions around them.
+What a callback is to see of every step, without a call for each, must be part of the graph: the
+step is traced anew while the methods that it calls have the functions of the callback around them.
 """
 
 import functools
@@ -23,10 +22,6 @@ class Watch:
 
         watch = Watch(model)
         watch.around(model.optimizer, "apply", my_function)
-        ...
-        watch.close()
-
-    The training step is traced anew at the next step after either end.
 
     Raises:
         NotImplementedError: The model runs on replicas.
@@ -35,20 +30,18 @@ class Watch:
     def __init__(self, model: keras.Model):
         if is_distributed(model):
             raise NotImplementedError(
-                "The model runs on replicas, whose steps cannot be watched. Create it under no "
+                "The model runs on replicas, whose steps no callback can watch. Create it under no "
                 "strategy, or leave the callback out."
             )
         self._model = model
         self._watched: list[tuple[Any, str, Around]] = []
-        model.make_train_function(force=True)
+        model.make_train_function(force=True)  # so that the step is traced anew
 
     def around(self, owner: Any, name: str, around: Around) -> None:
         """Call `around(method, *arguments)` in place of a method of an object."""
-        method = getattr(owner, name)
-        if not hasattr(method, "watchers"):
-            method = _watched(method)
-            setattr(owner, name, method)
-        method.watchers.append(around)
+        if not hasattr(getattr(owner, name), "watchers"):
+            setattr(owner, name, _watched(getattr(owner, name)))
+        getattr(owner, name).watchers.append(around)
         self._watched.append((owner, name, around))
 
     def close(self) -> None:
@@ -67,15 +60,16 @@ class Watch:
 
 def _watched(method: Any) -> Any:
     """Return a method that calls the functions in its attribute `watchers` around itself."""
+    watchers: list[Around] = []
 
     @functools.wraps(method)
-    def watched(*arguments: Any, **more: Any) -> Any:
+    def watched(*arguments: Any, **named: Any) -> Any:
         call = method
-        for around in watched.watchers:  # type: ignore[attr-defined]
+        for around in watchers:
             call = functools.partial(around, call)
-        return call(*arguments, **more)
+        return call(*arguments, **named)
 
-    watched.watchers = []  # type: ignore[attr-defined]
+    vars(watched)["watchers"] = watchers
     return watched
 
 
@@ -96,24 +90,21 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
 
 def apart(tensor: tf.Tensor) -> tf.Tensor:
-    """Return a tensor of a step for reading it, without any effect on the bits of the step.
+    """Return a tensor of a step to read, so that reading it changes no bit of the step.
 
-    TensorFlow regroups a product or a sum with the operation that uses it, but only if nothing else
-    uses it. So a reader gets it computed once more, in a function that TensorFlow does not inline.
+    TensorFlow regroups a product or a sum with what uses it, but only if nothing else does. So a
+    reader gets it computed once more, in a function that TensorFlow does not inline.
     """
     if not (tf.is_symbolic_tensor(tensor) and tensor.op.type in _REGROUPED):
         return tensor
-    operands = [apart(operand) for operand in tensor.op.inputs]
-    return _REGROUPED[tensor.op.type](*operands)
-
-
-def _not_inlined(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    attributes = {"_noinline": True}
-    return tf.function(function, autograph=False, experimental_attributes=attributes)
+    return _REGROUPED[tensor.op.type](*map(apart, tensor.op.inputs))
 
 
 _REGROUPED = {
-    "Mul": _not_inlined(lambda a, b: tf.multiply(a, b)),
-    "AddV2": _not_inlined(lambda a, b: tf.add(a, b)),
-    "AddN": _not_inlined(lambda *terms: tf.add_n(terms)),
+    name: tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+    for name, function in {
+        "Mul": lambda a, b: a * b,
+        "AddV2": lambda a, b: a + b,
+        "AddN": lambda *terms: tf.add_n(terms),
+    }.items()
 }
