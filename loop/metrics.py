@@ -94,17 +94,21 @@ def reset_metrics(model: keras.Model) -> None:
 
 @contextlib.contextmanager
 def kept_metrics(model: keras.Model) -> Iterator[None]:
-    """Keep the running values of the metrics while the block resets or updates them.
+    """Restore metrics and seeds of a model after the block: an evaluation within a training.
 
-    with kept_metrics(model):
-        loop.evaluate(model, x_test, y_test)
+        with kept_metrics(model):
+            loop.evaluate(model, x_val, y_val)
+
+    An evaluation resets metrics, and a recurrent layer with dropout draws a seed even there.
     """
-    variables = [variable for metric in every_metric(model) for variable in metric.variables]
-    values = [variable.numpy() for variable in variables]  # waits for the device
+    metrics = [variable for metric in every_metric(model) for variable in metric.variables]
+    weights = {id(weight) for weight in model.weights}
+    seeds = [variable for variable in model.variables if id(variable) not in weights]
+    values = [(variable, tf.identity(variable)) for variable in [*metrics, *seeds]]
     try:
         yield
     finally:
-        for variable, value in zip(variables, values, strict=True):
+        for variable, value in values:
             variable.assign(value)
 
 

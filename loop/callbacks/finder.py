@@ -50,17 +50,20 @@ class LearningRateFinder(Callback):
         self._planned: np.ndarray = np.geomspace(start, end, steps)
         self.rates: np.ndarray = np.array([])
         self.losses: np.ndarray = np.array([])
+        self._done: tf.Variable = tf.Variable(0, dtype=tf.int64)
+        # The last one is for steps that run after the test.
+        self._recorded: tf.Variable = tf.Variable(tf.zeros([steps + 1]))
+        self._kept: list[tuple[keras.Variable, np.ndarray]] = []
+        self._watch = Watch()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Keep the state of the model, and set the rate at every update from now on."""
-        model, optimizer = self.model, _optimizer_to_sweep(self.model)
-        variables = [*model.variables, *optimizer.variables]
+        optimizer = _optimizer_to_sweep(self.model)
+        self._watch.begin(self.model)
+        variables = [*self.model.variables, *optimizer.variables]
         self._kept = [(variable, variable.numpy()) for variable in variables]
         self._loss: tf.Tensor | None = None  # of the step that is traced
-        self._done = tf.Variable(0, dtype=tf.int64)
-        rows = len(self._planned) + 1  # the last is for steps that are run after the test
-        self._recorded = tf.Variable(tf.zeros([rows]))
-        self._watch = Watch(model)
+        self._done.assign(0)
         self._watch.around(optimizer, "scale_loss", self._around_loss)
         self._watch.around(optimizer, "apply", self._around_apply)
 
@@ -76,6 +79,7 @@ class LearningRateFinder(Callback):
         self._watch.close()
         for variable, value in self._kept:
             variable.assign(value)
+        self._kept = []
 
     close = on_train_end
 

@@ -44,13 +44,17 @@ class NanHunter(Callback):
         FloatingPointError: From fit.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._watch = Watch()
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Look into every layer, and at every update."""
         self._names: list[tuple[str, str]] = []  # kind and name of all that was ever looked at
         self._seen: list[tuple[tuple[str, str], tf.Tensor]] = []  # since the last update
         self._first = tf.Variable([-1, -1], dtype=tf.int64)  # the step, and the place in `_names`
         self._steps: list[tf.Variable] = []  # updates in this epoch, of each optimizer
-        self._watch = Watch(self.model)
+        self._watch.begin(self.model)
         for layer in every_layer(self.model):
             self._watch.around(layer, "call", partial(self._around_call, layer))
         for optimizer in optimizers_of(self.model):

@@ -25,9 +25,13 @@ class GradientNorms(Callback):
     A call runs an epoch. The step of every such fit is traced anew. COST
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = LayerMeans("grad_norm", lambda gradients, *_: _norm(gradients))
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Watch the updates of all optimizers that the model holds."""
-        self._means = LayerMeans(self.model, "grad_norm", lambda gradients, *_: _norm(gradients))
+        self._means.begin(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add the means of the epoch to the logs."""
@@ -52,9 +56,13 @@ class UpdateRatios(Callback):
     A call runs an epoch. The step of every such fit is traced anew. COST
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = LayerMeans("update_ratio", _ratio)
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Watch the updates of all optimizers that the model holds."""
-        self._means = LayerMeans(self.model, "update_ratio", _ratio)
+        self._means.begin(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Add the means of the epoch to the logs."""
@@ -74,23 +82,27 @@ class LayerMeans:
         watch: The watch on the optimizers.
     """
 
-    def __init__(self, model: keras.Model, prefix: str, measure: Callable[..., tf.Tensor]):
-        self._prefixes = f"{prefix}/", f"{model.name}/"
+    def __init__(self, name: str, measure: Callable[..., tf.Tensor]):
+        self.watch = Watch()
+        self._name = name
         self._measure = measure  # of a layer's gradients, its variables before and after
+
+    def begin(self, model: keras.Model) -> None:
+        """Watch the updates of all optimizers that a model holds."""
+        self._root = f"{model.name}/"
         self._sums: dict[tuple[str, ...], tf.Variable] = {}  # by layers; the last is the count
-        self.watch = Watch(model)
+        self.watch.begin(model)
         for optimizer in optimizers_of(model):
             inner = getattr(optimizer, "inner_optimizer", optimizer)  # gets unscaled gradients
             self.watch.around(inner, "apply", partial(self._around_apply, inner))
 
     def move_to(self, logs: Logs) -> None:
         """Add the means to the logs, and begin anew."""
-        prefix, root = self._prefixes
         for layers, sums in self._sums.items():
             *totals, count = sums.numpy().tolist()  # waits for the device
             sums.assign(tf.zeros_like(sums))
             for layer, total in zip(layers, totals, strict=True) if count else ():
-                logs[prefix + layer.removeprefix(root)] = total / count
+                logs[f"{self._name}/{layer.removeprefix(self._root)}"] = total / count
 
     def _around_apply(
         self,

@@ -20,22 +20,29 @@ Around = Callable[..., Any]
 class Watch:
     """Functions around methods of single objects, until `close`.
 
-        watch = Watch(model)
-        watch.around(model.optimizer, "apply", my_function)
-
-    Raises:
-        NotImplementedError: The model runs on replicas.
+    watch = Watch()
+    watch.begin(model)
+    watch.around(model.optimizer, "apply", my_function)
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self) -> None:
+        self._model: keras.Model | None = None
+        self._watched: list[tuple[Any, str, Around]] = []
+
+    def begin(self, model: keras.Model) -> None:
+        """Trace the training step of a model anew.
+
+        Raises:
+            NotImplementedError: The model runs on replicas.
+        """
+        self.close()  # after a fit under Keras that has raised
         if is_distributed(model):
             raise NotImplementedError(
                 "The model runs on replicas, whose steps no callback can watch. Create it under no "
                 "strategy, or leave the callback out."
             )
         self._model = model
-        self._watched: list[tuple[Any, str, Around]] = []
-        model.make_train_function(force=True)  # so that the step is traced anew
+        model.make_train_function(force=True)
 
     def around(self, owner: Any, name: str, around: Around) -> None:
         """Call `around(method, *arguments)` in place of a method of an object."""
@@ -53,9 +60,9 @@ class Watch:
                 delattr(owner, name)
                 if getattr(owner, name) != method.__wrapped__:  # it was an attribute of the object
                     setattr(owner, name, method.__wrapped__)
-        if self._watched:
+        if self._model is not None:
             self._model.make_train_function(force=True)
-        self._watched = []
+        self._model, self._watched = None, []
 
 
 def _watched(method: Any) -> Any:
