@@ -54,7 +54,7 @@ class LearningRateFinder(Callback):
         # The last one is for steps that run after the test.
         self._recorded: tf.Variable = tf.Variable(tf.zeros([steps + 1]))
         self._kept: list[tuple[keras.Variable, np.ndarray]] = []
-        self._watch = Watch()
+        self._watch: Watch = Watch()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Keep the state of the model, and set the rate at every update from now on."""
