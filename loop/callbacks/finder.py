@@ -25,7 +25,7 @@ class LearningRateFinder(Callback):
         model.optimizer.learning_rate = finder.suggestion
 
     At the end weights, optimizer and seeds are as before. If fit has fewer steps, so has the test.
-    Steps share calls, an epoch each. The step is traced anew. COST
+    Steps share calls, an epoch each, and take as long as others. The step is traced anew.
 
     Args:
         start: The first rate.

@@ -38,7 +38,8 @@ class NanHunter(Callback):
 
     Calls run for a second or an epoch; fit raises after the call, when the weights may be NaN. The
     step of every such fit is traced anew. Its bits are those without the callback, unless
-    TensorFlow had fused a layer with the activation layer after it, and rounds otherwise. COST
+    TensorFlow had fused a layer with the activation layer after it, and rounds otherwise. Every
+    step reads all outputs, gradients and weights once more.
 
     Raises:
         FloatingPointError: From fit.

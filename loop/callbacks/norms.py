@@ -22,7 +22,8 @@ class GradientNorms(Callback):
     The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
     Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
 
-    A call runs an epoch. The step of every such fit is traced anew. COST
+    A call runs an epoch. Every step reads all gradients once more, and the step of every such fit
+    is traced anew.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,8 @@ class UpdateRatios(Callback):
     The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
     Callbacks that read its logs come after it.
 
-    A call runs an epoch. The step of every such fit is traced anew. COST
+    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, and the
+    step of every such fit is traced anew.
     """
 
     def __init__(self) -> None:
