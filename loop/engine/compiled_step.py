@@ -192,7 +192,8 @@ class CompiledStep:
     @cached_property
     def why_regrouped(self) -> str | None:
         """Why a sum in the step would have other bits in a loop; None if none would."""
-        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops=False)
+        in_loops = self.model.steps_per_execution > 1
+        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops)
 
     @cached_property
     def why_metrics_stay_outside(self) -> str | None:
@@ -237,7 +238,8 @@ def _traced(model: keras.Model, functions: StepFunctions, spec: Structure) -> An
     """Return the concrete function of a step for batches of a spec; Python if it runs eagerly."""
     # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
     step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
-    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile, in_loops=True):
+    alone, in_loops = (why_regrouped(step, model.jit_compile, where) for where in (False, True))
+    if model.steps_per_execution > 1 and alone and not in_loops:
         step = concrete(in_a_loop(step), spec)
     return step
 
