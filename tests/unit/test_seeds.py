@@ -1,6 +1,6 @@
 """`fit_seeds`: each member has the bits of its own fit, or, all at once, numbers close to them."""
 
-import random
+import random as python_random
 
 import keras
 import numpy as np
@@ -45,7 +45,7 @@ def state(model):
 
 def random_states():
     name, keys, *rest = np.random.get_state()
-    return random.getstate(), name, keys.tolist(), rest, tf.random.uniform([]).numpy()
+    return python_random.getstate(), name, keys.tolist(), rest, tf.random.uniform([]).numpy()
 
 
 def in_a_loop(build=build, fit=keras.Model.fit, **arguments):
@@ -86,7 +86,7 @@ class Penalized(keras.Sequential):
 
 
 def build_penalized():
-    model = Penalized(build().layers)
+    model = Penalized([keras.Input((6,)), *build().layers])
     model.compile(optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy", "mse"])
     return model
 
@@ -128,8 +128,8 @@ def test_a_closure_that_changes_between_members_is_traced_for_each(traced):
 
     def build_changing(kind=keras.Sequential):
         nonlocal strength
-        strength = random.random()  # another one for each seed
-        model = kind(build().layers)
+        strength = python_random.random()  # another one for each seed
+        model = kind([keras.Input((6,)), *build().layers])
         model.compile("sgd", "mse")
         return model
 
@@ -175,7 +175,7 @@ def without_metrics(model, batch):
 
 UNSHARED = {
     "draws a constant from NumPy": drawing(lambda: np.random.normal()),
-    "draws a constant from Python": drawing(lambda: random.random()),
+    "draws a constant from Python": drawing(lambda: python_random.random()),
     "draws from a seed of the graph": drawing(lambda: tf.random.normal([])),
     "has a variable of its own": counting,
     "changes what it reads": remembering,
@@ -395,7 +395,7 @@ def constrained():
 
 
 def differing():
-    return build(lambda: layers.Dropout(random.random()))
+    return build(lambda: layers.Dropout(python_random.random()))
 
 
 UNSTACKABLE = {
