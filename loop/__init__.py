@@ -18,6 +18,7 @@ from loop.metrics import track_loss, update_metrics
 from loop.objective import objective
 from loop.on_batch import predict_on_batch, test_on_batch, train_on_batch
 from loop.predict import predict
+from loop.seeds import fit_seeds
 from loop.state import State, for_optimizer
 from loop.step import forward, predict_step, test_step, train_step
 from loop.steps import steps
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "explain",
     "fit",
+    "fit_seeds",
     "for_optimizer",
     "forward",
     "gradients",

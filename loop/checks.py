@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from loop._keras import is_distributed, is_inherited
+from loop._keras import is_distributed, is_inherited, is_trainer
 from loop.types import PLANS, StepFunction
 
 
@@ -25,7 +25,7 @@ def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
         TypeError: It is not a Keras model.
         ValueError: It is neither compiled nor given a step.
     """
-    if not isinstance(model, keras.Model):
+    if not is_trainer(model):
         raise TypeError(
             f"Expected a Keras model as the first argument, got a {type(model).__name__}: "
             "loop.fit(model, x, y)."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 
 from loop.advice import advised
-from loop.callbacks import Callbacks, python_logs, with_defaults
+from loop.callbacks import Callbacks, EvaluateEvery, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
     check_compiled_for_validation,
@@ -81,6 +81,9 @@ def evaluate(
     runner = Runner(step, source, plan, OnePass(None), report, steps_left=length)
     logs = run_evaluation(model, runner, schedule, completed)
     return logs if return_dict else in_metric_order(model, logs)
+
+
+EvaluateEvery.evaluate = staticmethod(evaluate)
 
 
 def run_evaluation(

@@ -42,7 +42,7 @@ class Evaluations(keras.callbacks.Callback):
         before, self._seen = self._seen, self.schedule.ran
         if self._seen // self.every == before // self.every or self.validation is None:
             return
-        with kept_metrics(self.validation.model):
+        with kept_metrics(self.validation.model, and_seeds=True):
             results = self.validation.run(Callbacks([]))
         for name, value in {"step": self._seen, **results}.items():
             self.results.setdefault(name, []).append(value)

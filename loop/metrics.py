@@ -115,20 +115,28 @@ def reset_metrics(model: keras.Model) -> None:
 
 
 @contextlib.contextmanager
-def kept_metrics(model: keras.Model) -> Iterator[None]:
+def kept_metrics(model: keras.Model, and_seeds: bool = False) -> Iterator[None]:
     """Restore the metrics of a model after the block: an evaluation within a training resets them.
 
         with kept_metrics(model):
             loop.evaluate(model, x_val, y_val)
 
     Logs by `loop.mean` are not concerned: training and evaluation have running values of their own.
+
+    Args:
+        model: The model.
+        and_seeds: Whether to restore seeds as well: a recurrent layer with dropout draws from its
+            seed even in an evaluation.
     """
-    variables = [variable for metric in every_metric(model) for variable in metric.variables]
-    values = [tf.identity(variable) for variable in variables]
+    kept = [variable for metric in every_metric(model) for variable in metric.variables]
+    if and_seeds:
+        weights = {id(weight) for weight in model.weights}
+        kept += [variable for variable in model.variables if id(variable) not in weights]
+    values = [tf.identity(variable) for variable in kept]
     try:
         yield
     finally:
-        for variable, value in zip(variables, values, strict=True):
+        for variable, value in zip(kept, values, strict=True):
             variable.assign(value)
 
 

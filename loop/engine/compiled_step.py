@@ -24,6 +24,7 @@ from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.engine.climb import SingleSteps
+from loop.engine.given import make, reads_of, repeatable
 from loop.engine.graphs import (
     FlatFunction,
     concrete,
@@ -191,7 +192,8 @@ class CompiledStep:
     @cached_property
     def why_regrouped(self) -> str | None:
         """Why a sum in the step would have other bits in a loop; None if none would."""
-        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops=False)
+        in_loops = self.model.steps_per_execution > 1
+        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops)
 
     @cached_property
     def why_metrics_stay_outside(self) -> str | None:
@@ -236,7 +238,8 @@ def _traced(model: keras.Model, functions: StepFunctions, spec: Structure) -> An
     """Return the concrete function of a step for batches of a spec; Python if it runs eagerly."""
     # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
     step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
-    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile, in_loops=True):
+    alone, in_loops = (why_regrouped(step, model.jit_compile, where) for where in (False, True))
+    if model.steps_per_execution > 1 and alone and not in_loops:
         step = concrete(in_a_loop(step), spec)
     return step
 
@@ -395,10 +398,18 @@ class ModelStep:
         def trace() -> Any:
             return _traced(model, functions, spec)
 
-        if step is not self.kind.ours:
+        if step is self.kind.ours:
+            return shared(model, (step, repr(spec)), trace, lambda: make_variables(model, spec))
+        reads = reads_of(step, model)
+        if reads is None:
             return trace()
-        runs = step, repr(spec)
-        return shared(model, runs, trace, lambda: make_variables(model, spec))
+        runs = step, repr(spec), reads
+        is_repeatable = repeatable(step, model, spec, reads)
+
+        def may_keep(function: Any) -> bool:  # marked logs have running values for each model
+            return not self.running_logs().marked and is_repeatable(function)
+
+        return shared(model, runs, trace, lambda: make(model, spec), may_keep=may_keep)
 
     def for_any_shape(self) -> StepFunctions:
         """Return the step as functions that are traced for each new shape of their arguments."""

@@ -203,7 +203,8 @@ def why_regrouped(step: Any, in_xla: bool, in_loops: bool) -> str | None:
     Args:
         step: The step.
         in_xla: Whether it is compiled with XLA.
-        in_loops: Whether Keras runs it in loops as well: there a constant 1 makes no difference.
+        in_loops: Whether Keras runs it in loops as well. They keep the batch size as a factor, as
+            ours do, but remove a constant 1, which ours do not.
     """
     if in_xla or not is_graph(step) or why_not_in_a_loop(step):
         return None
@@ -227,14 +228,14 @@ def _is_sum_times_one(tensor: tf.Tensor, one_sample: bool, in_loops: bool) -> bo
     Args:
         tensor: A tensor of the graph of a step.
         one_sample: Whether every batch is one sample: any factor may then be the batch size.
-        in_loops: Whether to count the batch size only.
+        in_loops: Whether to count constants only.
     """
     has_factor = False
     while (
         tensor.op.type in ("Identity", "Sum", "Mul") and tensor.op.inputs[0].shape == tensor.shape
     ):
         if tensor.op.type == "Mul":
-            if not one_sample and (in_loops or not any(map(_is_one, tensor.op.inputs))):
+            if not any(map(_is_one, tensor.op.inputs)) and (in_loops or not one_sample):
                 return False
             has_factor = True
         tensor = tensor.op.inputs[0]

@@ -268,6 +268,25 @@ def test_a_forgotten_model_is_named():
         loop.fit(X, Y)
 
 
+def test_a_layer_with_the_trainer_of_keras_is_a_model():
+    trainer = next(base for base in keras.Model.__mro__ if base.__name__ == "TensorFlowTrainer")
+
+    class Trained(trainer, keras.layers.Dense):
+        """As in Keras's own tests: a layer that can be fit and is no keras.Model."""
+
+        def __init__(self):
+            keras.layers.Dense.__init__(self, 1)
+            trainer.__init__(self)
+
+    losses = []
+    for fit in (keras.Model.fit, loop.fit):
+        keras.utils.set_random_seed(0)
+        layer = Trained()
+        layer.compile("sgd", "mse")
+        losses.append(fit(layer, X, Y, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+
+
 def my_step(model, batch):
     return loop.train_step(model, (tf.constant(X[:8]), tf.constant(Y[:8])))
 
