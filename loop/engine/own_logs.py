@@ -104,6 +104,7 @@ def _is_of_the_batch(log: Any, captures: dict[int, int], weights: set[int]) -> b
             continue
         met.add(id(tensor))
         is_argument = tensor.op.type == "Placeholder" and id(tensor) not in captures
+        is_argument &= tensor.dtype != tf.resource  # a variable, in a graph that models share
         if is_argument or captures.get(id(tensor)) in weights or "Random" in tensor.op.type:
             return True
         queue.extend(tensor.op.inputs)
