@@ -12,6 +12,7 @@ from loop.evaluate import evaluate
 from loop.explain import explain
 from loop.fit import fit
 from loop.install import install, installed, uninstall
+from loop.logs import last, mean, total
 from loop.on_batch import predict_on_batch, test_on_batch, train_on_batch
 from loop.predict import predict
 from loop.step import predict_step, test_step, train_step
@@ -25,12 +26,15 @@ __all__ = [
     "fit",
     "install",
     "installed",
+    "last",
+    "mean",
     "predict",
     "predict_on_batch",
     "predict_step",
     "strict",
     "test_on_batch",
     "test_step",
+    "total",
     "train_on_batch",
     "train_step",
     "uninstall",

@@ -19,7 +19,7 @@ from loop.distribute import source_for
 from loop.engine.compiled_step import TEST, ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.run import Runner
-from loop.metrics import epoch_logs, in_metric_order
+from loop.metrics import in_metric_order
 from loop.schedule import Schedule, capped_steps
 from loop.types import Logs, StepFunction, Structure
 
@@ -91,7 +91,7 @@ def run_evaluation(
     """
     model.stop_evaluating = False
     callbacks.on_test_begin()
-    model.reset_metrics()
+    runner.step.reset_metrics()
     hooks = callbacks.testing
     logs: Logs = {}
     horizon = runner.horizon_of(hooks, lambda: model.stop_evaluating)
@@ -103,7 +103,7 @@ def run_evaluation(
             logs = recorded[-1]
             if model.stop_evaluating:
                 break
-    logs = python_logs(epoch_logs(model, logs))
+    logs = python_logs(runner.step.epoch_logs(logs))
     callbacks.on_test_end(logs)
     return logs
 
@@ -144,6 +144,7 @@ class Validation:
         test_step: StepFunction | None,
         plan: str,
         report: Callable[[str], None],
+        strict: bool = False,
     ):
         check_compiled(model, test_step)
         check_inherited(model.evaluate, keras.Model.evaluate)
@@ -153,7 +154,7 @@ class Validation:
         self.frequency = frequency
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.source = source_for(model, x, y, sample_weight, batch_size, self.steps)
-        step = ModelStep(model, TEST, test_step)
+        step = ModelStep(model, TEST, test_step, strict)
         one_pass = OnePass(
             self._steps_of_whole_pass(),
             "validation_steps is more than the batches of the validation data",

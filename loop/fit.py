@@ -8,7 +8,6 @@ import keras
 
 from loop._keras import first_epoch
 from loop.advice import advised
-from loop.metrics import epoch_logs
 from loop.setup import Training, set_up
 from loop.types import FitArguments, Logs, StepFunction, Structure
 
@@ -105,7 +104,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
     logs: Logs | None = None
     epoch = first_epoch(model, initial_epoch)
     while epoch < epochs:
-        model.reset_metrics()
+        runner.step.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         if ahead := runner.epochs_ahead(callbacks, validation, epoch, epochs):
             # No callback needs control within the next epochs: one call runs all of them.
@@ -113,7 +112,9 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         else:
             # Matches Keras: after an epoch without batches, these are the logs of the last step.
             step_logs = run_steps(training) or step_logs
-            finished = [epoch_logs(model, step_logs)]  # before validation, which resets metrics
+            finished = [
+                runner.step.epoch_logs(step_logs)
+            ]  # before validation, which resets metrics
             if validation is not None and validation.is_due(epoch):
                 finished[0] |= validation.run(callbacks)
         for logs in finished:

@@ -25,10 +25,15 @@ def track_loss(model: keras.Model, loss: tf.Tensor, x: Structure) -> None:
 
     Mirrors: keras.Model.train_step
     """
-    first = next(leaf for leaf in keras.tree.flatten(x) if leaf is not None)
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     loss = loss if replicas == 1 else keras.ops.multiply(loss, replicas)
-    loss_tracker(model).update_state(loss, sample_weight=tf.shape(first)[0])
+    loss_tracker(model).update_state(loss, sample_weight=batch_size_of(x))
+
+
+def batch_size_of(batch: Structure) -> tf.Tensor:
+    """Return the number of samples in a batch: the length of its first leaf; 1 if it has none."""
+    first = next((leaf for leaf in keras.tree.flatten(batch) if leaf is not None), None)
+    return tf.constant(1) if first is None else tf.shape(first)[0]
 
 
 def update_metrics(

@@ -1,5 +1,6 @@
 """Prepares a training from the arguments of fit."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import keras
@@ -47,13 +48,14 @@ def set_up(arguments: FitArguments) -> Training:
 
     Mirrors: keras.Model.fit
     """
+    arguments = replace(arguments, strict=arguments.strict or is_strict())
     model = arguments.model
     check_arguments(arguments)
     epochs = capped_epochs(arguments.epochs)
     arrays, validation_data = split_arrays(arguments)
     source = source_of(arguments, arrays)
     callbacks_given = arguments.callbacks
-    if arguments.strict or is_strict():
+    if arguments.strict:
         check_strictly(arguments, source)
         callbacks_given = with_finite_loss(callbacks_given)
     source.end_epoch()  # once before the first epoch, as Keras does
@@ -124,6 +126,7 @@ def validation_of(arguments: FitArguments, data: Structure) -> Validation | None
         arguments.test_step,
         arguments.plan,
         print if arguments.verbose else _silent,
+        arguments.strict,
     )
     validation.expect(arguments.epochs - arguments.initial_epoch)
     return validation
@@ -132,7 +135,7 @@ def validation_of(arguments: FitArguments, data: Structure) -> Validation | None
 def runner_of(arguments: FitArguments, schedule: Schedule, validation: Validation | None) -> Runner:
     """Return the runner of the training steps."""
     return Runner(
-        ModelStep(arguments.model, TRAIN, arguments.train_step),
+        ModelStep(arguments.model, TRAIN, arguments.train_step, arguments.strict),
         schedule.source,
         arguments.plan,
         OnePass(schedule.steps_of_whole_pass, "an epoch is not one pass over the data"),

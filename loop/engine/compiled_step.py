@@ -33,7 +33,9 @@ from loop.engine.graphs import (
     why_not_in_a_loop,
     why_regrouped,
 )
+from loop.engine.own_logs import check_logs, check_overwritten, check_plain_logs
 from loop.engine.reuse import make_variables, shared
+from loop.logs import RunningLogs
 from loop.types import Batch, Logs, StepFunction, Structure
 
 
@@ -118,18 +120,25 @@ class CompiledStep:
         spec: A `tf.TensorSpec` for each leaf of a batch.
         on_batch: Runs the step on a batch: a concrete function, or Python if it runs eagerly.
         on_pass: See `StepFunctions`.
+        running: The running values of the logs that the step marks by `loop.mean`, `loop.total`.
         programs: The cache of programs that run this step, by `loop.engine.program.ProgramKey`.
         measured: The measurements of plan "fastest" for this step, or None.
         single_steps: The measurements of plan "auto".
     """
 
     def __init__(
-        self, model: keras.Model, spec: Structure, on_batch: Any, on_pass: Callable[..., Logs]
+        self,
+        model: keras.Model,
+        spec: Structure,
+        on_batch: Any,
+        on_pass: Callable[..., Logs],
+        running: RunningLogs,
     ):
         self.model = model
         self.spec = spec
         self.on_batch = on_batch
         self.on_pass = on_pass
+        self.running = running
         self.programs: dict[Any, Any] = {}
         self.measured: Any = None
         self.single_steps = _single_steps_of(on_batch)
@@ -248,12 +257,14 @@ class Cache:
         step_of_model: The step function for the model, looked up once.
         functions: Steps that are traced for each new shape, by step function.
         compiled: Steps compiled for one spec.
+        running: The running values of the logs of each step function.
         predictions: The `loop.engine.predictions.PredictFunction` of each step function.
     """
 
     step_of_model: StepFunction | None = None
     functions: dict[StepFunction, StepFunctions] = field(default_factory=dict)
     compiled: dict[StepKey, CompiledStep] = field(default_factory=dict)
+    running: dict[StepFunction, RunningLogs] = field(default_factory=dict)
     predictions: dict[StepFunction, Any] = field(default_factory=dict)
 
 
@@ -270,6 +281,7 @@ class ModelStep:
         model: The model.
         kind: `TRAIN` or `TEST`.
         given: The step function passed in place of the model's step, or None.
+        strict: Whether to refuse a given step whose logs are values of the last batch.
 
     Raises:
         NotImplementedError: The model overrides the method that makes Keras's compiled function.
@@ -277,11 +289,18 @@ class ModelStep:
     Mirrors: keras.Model.make_train_function
     """
 
-    def __init__(self, model: keras.Model, kind: StepKind, given: StepFunction | None = None):
+    def __init__(
+        self,
+        model: keras.Model,
+        kind: StepKind,
+        given: StepFunction | None = None,
+        strict: bool = False,
+    ):
         kind.check(model)
         self.model = model
         self.kind = kind
         self.given = given
+        self.strict = strict
 
     @property
     def keras_function(self) -> Any:
@@ -297,9 +316,14 @@ class ModelStep:
             with self._warning_as_often_as_keras(cache, step):
                 functions = self.for_any_shape()
                 on_batch = self._shared_or_traced(step, functions, spec)
-            compiled = CompiledStep(self.model, spec, on_batch, functions.on_pass)
+            compiled = CompiledStep(
+                self.model, spec, on_batch, functions.on_pass, self.running_logs()
+            )
             if self.kind is TRAIN:
-                check_logs(compiled.on_batch)
+                check_logs(on_batch)
+            if self.given is not None:
+                check_overwritten(on_batch, compiled.running)
+                check_plain_logs(on_batch, compiled.running, self.given, self.strict)
             cache.compiled[key] = compiled
         return cache.compiled[key]
 
@@ -343,8 +367,25 @@ class ModelStep:
         if step not in cache.functions:
             if step is steps.train_step:
                 build_optimizer(self.model)
-            cache.functions[step] = _functions(self.model, step)
+            cache.functions[step] = _functions(self.model, step, self.running_logs())
         return cache.functions[step]
+
+    def running_logs(self) -> RunningLogs:
+        """Return the running values of the logs that the step marks by `loop.mean`, `loop.total`.
+
+        They outlast a fit, as the graphs do that update them.
+        """
+        cache = cache_on(self.keras_function)
+        return cache.running.setdefault(self._step(cache), RunningLogs(self.model))
+
+    def reset_metrics(self) -> None:
+        """Reset the metrics of the model, and the running values of the logs of the step."""
+        self.model.reset_metrics()
+        self.running_logs().reset()
+
+    def epoch_logs(self, logs: Logs) -> Logs:
+        """Return the logs of an epoch, given those of its last step."""
+        return self.running_logs().of_epoch(logs)
 
     def _step(self, cache: Cache) -> StepFunction:
         """Return the step function; the model's is looked up once per cache, as in Keras."""
@@ -355,29 +396,11 @@ class ModelStep:
         return cache.step_of_model
 
 
-def check_logs(step: Any) -> None:
-    """Raise if a traced training step returns no dict, in Keras's class, before a weight moves.
-
-    Raises:
-        ValueError: It returns None.
-        AttributeError: It returns a tensor, a tuple or a list.
-    """
-    logs = step.structured_outputs if is_graph(step) else {}
-    if logs is None or isinstance(logs, tf.Tensor | tf.TensorSpec | list | tuple):
-        kind = "None" if logs is None else f"a {type(logs).__name__}"
-        error = ValueError if logs is None else AttributeError
-        raise error(
-            f"Expected the training step to return a dict of logs, got {kind}. End it with "
-            "`return update_metrics(model, x, y, y_pred, sample_weight)`, or return a dict like "
-            '{"loss": loss}.'
-        )
-
-
-def _functions(model: keras.Model, step: StepFunction) -> StepFunctions:
+def _functions(model: keras.Model, step: StepFunction, running: RunningLogs) -> StepFunctions:
     """Return a step as functions, compiled by the model's `run_eagerly` and `jit_compile`."""
 
     def on_batch(batch: Batch) -> Logs:
-        return on_replicas(model, step, batch)
+        return running.update(on_replicas(model, step, batch), batch)
 
     compiled = on_batch if model.run_eagerly else graph(on_batch, model.jit_compile)
 

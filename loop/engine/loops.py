@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from loop.metrics import epoch_logs
+from loop.logs import RunningLogs
 from loop.types import Logs, Structure
 
 MAX_RECORDED = 1024
@@ -39,6 +39,9 @@ class SourcedStep(NamedTuple):
 
     source: Any
     """A `loop.types.Source`; an ArraySource where a graph is compiled with XLA."""
+
+    running: RunningLogs
+    """The running values of the logs that the step marks."""
 
 
 def many_steps(
@@ -64,7 +67,7 @@ def many_steps(
         The place after the last step that ran; its logs; and the logs after every step,
         `[MAX_RECORDED]` for each log, or {} without `record`.
     """
-    function, source = sourced
+    function, source, _ = sourced
     in_xla = deadline is None
     short = in_xla and source.last_is_short
     full = tf.minimum(end, source.num_samples // source.batch_size) if short else end
@@ -120,7 +123,7 @@ def drawn_steps(
     Returns:
         As `many_steps`. The place is `start` if the iterator has no more batches.
     """
-    function, source = sourced
+    function, source, _ = sourced
     logs = no_logs(function)
     recorded = rows_for(logs, MAX_RECORDED) if record else {}
 
@@ -298,9 +301,9 @@ class ManyEpochs(NamedTuple):
         """Run one epoch and its validation; continue the epoch if an earlier call has begun it."""
         is_first = tf.equal(loop.epoch, 0)
         start = tf.where(is_first, requested.first, 0)
-        tf.cond(tf.equal(start, 0), self._reset, _nothing)
+        tf.cond(tf.equal(start, 0), lambda: self._reset(self.train), _nothing)
         place, logs, _ = many_steps(self.train, inputs, start, requested.end, deadline)
-        trained = with_row(loop.trained, loop.epoch, epoch_logs(self.model, logs))
+        trained = with_row(loop.trained, loop.epoch, self.train.running.of_epoch(logs))
         test_place, tested = requested.test_steps, loop.tested
         if self.test is not None:
             start = tf.where(is_first, requested.first_test, 0)
@@ -319,14 +322,15 @@ class ManyEpochs(NamedTuple):
         test = self.test
 
         def validate() -> tuple[tf.Tensor, Logs]:
-            tf.cond(tf.equal(start, 0), self._reset, _nothing)
+            tf.cond(tf.equal(start, 0), lambda: self._reset(test), _nothing)
             place, logs, _ = many_steps(test, inputs, start, end, deadline)
-            return place, epoch_logs(self.model, logs)
+            return place, test.running.of_epoch(logs)
 
         return tf.cond(start < end, validate, lambda: (start, no_logs(test.function)))
 
-    def _reset(self) -> tf.Tensor:
+    def _reset(self, step: SourcedStep) -> tf.Tensor:
         self.model.reset_metrics()
+        step.running.reset()
         return _nothing()
 
 

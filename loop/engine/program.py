@@ -124,7 +124,7 @@ class Programs:
         """The step function that the loops of this compilation call, and the source."""
         compiled = self.compiled
         in_loop = compiled.in_xla if self.compilation == XLA_STEPS else compiled.on_batch
-        return SourcedStep(in_loop, self.source)
+        return SourcedStep(in_loop, self.source, compiled.running)
 
     def run_step(self, inputs: Structure, place: int) -> Logs:
         """Run the step at a place of a pass, without a loop, which would take longer for one step.

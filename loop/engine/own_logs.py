@@ -1,0 +1,106 @@
+"""Checks the logs of a training step, and of steps that are passed to fit, as they are traced."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from loop.advice.notices import say_once
+from loop.engine.graphs import is_graph
+from loop.logs import RunningLogs
+from loop.types import StepFunction
+
+
+def check_logs(step: Any) -> None:
+    """Raise if a traced training step returns no dict, in Keras's class, before a weight moves.
+
+    Raises:
+        ValueError: It returns None.
+        AttributeError: It returns a tensor, a tuple or a list.
+    """
+    logs = step.structured_outputs if is_graph(step) else {}
+    if logs is None or isinstance(logs, tf.Tensor | tf.TensorSpec | list | tuple):
+        kind = "None" if logs is None else f"a {type(logs).__name__}"
+        error = ValueError if logs is None else AttributeError
+        raise error(
+            f"Expected the training step to return a dict of logs, got {kind}. End it with "
+            "`return update_metrics(model, x, y, y_pred, sample_weight)`, or return a dict like "
+            '{"loss": loss}.'
+        )
+
+
+def check_overwritten(step: Any, running: RunningLogs) -> None:
+    """Raise if a metric that the step leaves as it is would stand in History for a log of the step.
+
+    Keras prefers the results of metrics to logs of the same names.
+
+    Raises:
+        ValueError: The message names the log.
+    """
+    if running.marked or not is_graph(step):
+        return
+    results = running.model.get_metrics_result()
+    if set(results) != set(step.structured_outputs):
+        return
+    used = {id(tensor) for tensor in step.captured_inputs}
+    metrics = {metric.name: metric for metric in running.model.metrics}
+    for name in plain_logs(step, running):
+        variables = metrics[name].variables if name in metrics else []
+        if variables and used.isdisjoint(id(variable.value.handle) for variable in variables):
+            raise ValueError(
+                f"The log {name!r} of the step would not be seen: the compiled metric {name!r}, "
+                "which the step does not update, stands in History for it, as under Keras. Return "
+                "loop.mean(...) for it, or update the metric and return its result."
+            )
+
+
+def check_plain_logs(step: Any, running: RunningLogs, given: StepFunction, strict: bool) -> None:
+    """Say once for a step that a log of it is the value of the last batch; raise under `strict`.
+
+    Raises:
+        ValueError: Under `strict`.
+    """
+    names = plain_logs(step, running)
+    if not names:
+        return
+    message = (
+        f"In History and for callbacks, {', '.join(map(repr, names))} of the step "
+        f"{getattr(given, '__name__', type(given).__name__)} is the value of the last batch. "
+        f"Return {{{names[0]!r}: loop.mean(value)}} for the mean over the epoch, or "
+        "loop.last(value) if the last batch is meant."
+    )
+    if strict:
+        raise ValueError(message)
+    say_once(given, "plain logs", message)
+
+
+def plain_logs(step: Any, running: RunningLogs) -> list[str]:
+    """Return the names of logs without a mark whose values are those of the last batch only.
+
+    A value that comes from the batch, from random numbers or from the weights themselves is one of
+    the batch; the result of a metric comes from the variables of the metric alone.
+    """
+    if not is_graph(step):
+        return []
+    logs = step.graph.structured_outputs
+    weights = {id(weight.value.handle) for weight in running.model.trainable_variables}
+    captures = {id(inside): id(outside) for outside, inside in step.graph.captures}
+    return [
+        name
+        for name, log in (logs.items() if isinstance(logs, dict) else ())
+        if name not in running.marked and _is_of_the_batch(log, captures, weights)
+    ]
+
+
+def _is_of_the_batch(log: Any, captures: dict[int, int], weights: set[int]) -> bool:
+    """Return whether a log is computed from arguments, random numbers or weights of a graph."""
+    queue, met = [log] if tf.is_tensor(log) else [], set()
+    while queue:
+        tensor = queue.pop()
+        if id(tensor) in met:
+            continue
+        met.add(id(tensor))
+        is_argument = tensor.op.type == "Placeholder" and id(tensor) not in captures
+        if is_argument or captures.get(id(tensor)) in weights or "Random" in tensor.op.type:
+            return True
+        queue.extend(tensor.op.inputs)
+    return False

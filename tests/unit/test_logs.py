@@ -1,0 +1,270 @@
+"""Logs of one's own: `loop.mean`, `loop.total` and `loop.last`, under every plan."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import loop
+
+PLANS = ("step", "fused", "auto", "xla")
+SAMPLES, BATCH = 70, 32  # the last batch is short
+
+
+def data(samples=SAMPLES):
+    numbers = np.random.default_rng(0)
+    return (
+        numbers.normal(size=(samples, 3)).astype("float32"),
+        numbers.normal(size=(samples, 1)).astype("float32"),
+    )
+
+
+def network():
+    keras.utils.set_random_seed(1)
+    return keras.Sequential([keras.Input([3]), keras.layers.Dense(1)])
+
+
+def values_of(model, batch):
+    """Return the loss of a batch, a weight and a count: what the logs below are made of."""
+    x, y = batch
+    loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
+    return loss, tf.reduce_sum(tf.abs(x)), tf.cast(tf.shape(x)[0], tf.float32)
+
+
+def update(model, batch, optimizer):
+    with tf.GradientTape() as tape:
+        loss, weight, count = values_of(model, batch)
+    weights = model.trainable_weights
+    optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+    return loss, weight, count
+
+
+def marked(loss, weight, count):
+    return {
+        "loss": loop.mean(loss),
+        "weighted": loop.mean(loss, weight=weight),
+        "seen": loop.total(count),
+        "latest": loop.last(loss),
+    }
+
+
+def training_step():
+    optimizer = keras.optimizers.SGD(0.1)
+    return lambda model, batch: marked(*update(model, batch, optimizer))
+
+
+def judge(model, batch):
+    return marked(*values_of(model, batch))
+
+
+class WithMetrics(keras.Model):
+    """The same under Keras: metrics of one's own, held as attributes of the model."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self.sgd = keras.optimizers.SGD(0.1)
+        self.means = [keras.metrics.Mean("loss"), keras.metrics.Mean("weighted")]
+        self.seen = keras.metrics.Sum("seen")
+
+    def call(self, x, training=None):
+        return self.net(x, training=training)
+
+    def logs(self, loss, weight, count):
+        self.means[0].update_state(loss, sample_weight=tf.cast(count, tf.int32))
+        self.means[1].update_state(loss, sample_weight=weight)
+        self.seen.update_state(count)
+        results = {metric.name: metric.result() for metric in [*self.means, self.seen]}
+        return results | {"latest": loss}
+
+    def train_step(self, batch):
+        return self.logs(*update(self.net, batch, self.sgd))
+
+    def test_step(self, batch):
+        return self.logs(*values_of(self.net, batch))
+
+
+@pytest.fixture(scope="module")
+def under_keras():
+    model = WithMetrics(network())
+    model.compile(optimizer="sgd")
+    history = model.fit(
+        *data(), epochs=3, validation_data=data(20), batch_size=BATCH, shuffle=False, verbose=0
+    )
+    return history.history, model.evaluate(*data(20), verbose=0, return_dict=True)
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("plan", PLANS)
+def test_marked_logs_are_metrics_of_keras_of_training_validation_and_evaluate(plan, under_keras):
+    model = network()
+    histories = [
+        loop.fit(
+            model, *data(), epochs=epochs, validation_data=data(20), batch_size=BATCH,
+            shuffle=False, verbose=0, plan=plan, train_step=step, test_step=judge,
+            initial_epoch=epochs - count,
+        ).history
+        for step in [training_step()]
+        for epochs, count in [(1, 1), (3, 2)]  # the second fit begins anew
+    ]  # fmt: skip
+    history = {name: histories[0][name] + histories[1][name] for name in histories[0]}
+    evaluated = loop.evaluate(
+        model, *data(20), verbose=0, return_dict=True, test_step=judge, plan=plan
+    )
+    if plan == "xla":
+        assert history.keys() == under_keras[0].keys()
+        for name, values in under_keras[0].items():
+            np.testing.assert_allclose(history[name], values, rtol=1e-5)
+    else:
+        assert (history, evaluated) == under_keras
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_mean_is_numpys_mean_weighted_by_the_samples_of_each_batch(plan):
+    model, recorded = network(), []
+
+    def step(model, batch):
+        loss, *_ = values_of(model, batch)
+        return {"mean": loop.mean(loss), "last": loop.last(loss)}
+
+    class Record(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            recorded.append(logs)
+
+    callbacks = [loop.callbacks.logs_only(Record())]
+    arguments = {"batch_size": BATCH, "verbose": 0, "callbacks": callbacks}
+    history = loop.fit(model, *data(), train_step=step, plan=plan, **arguments).history
+    losses, sizes = [logs["last"] for logs in recorded], [32, 32, 6]
+    assert len(set(losses)) == 3
+    np.testing.assert_allclose(history["mean"], [np.average(losses, weights=sizes)], rtol=1e-6)
+    for so_far in (1, 2, 3):  # the logs of a step are running values
+        mean = np.average(losses[:so_far], weights=sizes[:so_far])
+        np.testing.assert_allclose(recorded[so_far - 1]["mean"], mean, rtol=1e-6)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_values_of_samples_count_alike_and_may_have_weights(plan):
+    def step(model, batch):
+        x, _ = batch
+        return {
+            "mean": loop.mean(x),
+            "rows": loop.mean(x[:, 0]),
+            "weighted": loop.mean(x[:, 0], weight=tf.abs(x[:, 1])),
+            "total": loop.total(x),
+        }
+
+    x, y = data()
+    history = loop.fit(network(), x, y, train_step=step, plan=plan, verbose=0).history
+    expected = {
+        "mean": x.mean(),
+        "rows": x[:, 0].mean(),
+        "weighted": np.average(x[:, 0], weights=abs(x[:, 1])),
+        "total": x.sum(),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(history[name], [value], rtol=2e-5)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_marked_log_is_not_replaced_by_the_compiled_metric_of_its_name(plan):
+    def step(model, batch):
+        return {"loss": loop.mean(values_of(model, batch)[0])}
+
+    model = network()
+    model.compile("sgd", "mse")
+    history = loop.fit(model, *data(), train_step=step, plan=plan, verbose=0, epochs=2).history
+    expected = network().predict(data()[0], verbose=0) - data()[1]
+    np.testing.assert_allclose(history["loss"], 2 * [np.mean(expected**2)], rtol=1e-5)
+
+
+def test_marks_pass_through_a_tf_function_and_run_eagerly():
+    step = tf.function(judge)
+    compiled = loop.fit(network(), *data(), train_step=step, verbose=0).history
+    eager = network()
+    eager.run_eagerly = True
+    eagerly = loop.fit(eager, *data(), train_step=judge, verbose=0).history
+    assert compiled.keys() == eagerly.keys() == {"loss", "weighted", "seen", "latest"}
+    for name in compiled:
+        np.testing.assert_allclose(compiled[name], eagerly[name], rtol=1e-6)
+
+
+def test_marks_are_refused_on_replicas():
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = network()
+        model.compile("sgd", "mse")
+    with pytest.raises(NotImplementedError, match=r"'loss' is marked by loop\.mean, which is not"):
+        loop.fit(model, *data(), train_step=judge, verbose=0)
+
+
+def plain_step(model, batch):
+    loss, _, count = values_of(model, batch)
+    return {"mean": loop.mean(loss), "plain": loss, "rate": model.scale.value, "seen": count}
+
+
+def scaled():
+    model = network()
+    model.scale = keras.Variable(0.5, trainable=False)
+    return model
+
+
+PLAIN = (
+    r"In History and for callbacks, 'plain', 'seen' of the step {} is the value of the last "
+    r"batch\. Return \{{'plain': loop\.mean\(value\)\}} for the mean over the epoch, or "
+    r"loop\.last\(value\) if the last batch is meant\."
+)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_values_of_the_last_batch_are_named_once_and_stay_as_under_keras(plan):
+    def step(model, batch):
+        return plain_step(model, batch)
+
+    model = scaled()
+    with pytest.warns(UserWarning, match=PLAIN.format("step")) as caught:
+        history = loop.fit(model, *data(), train_step=step, plan=plan, verbose=0, shuffle=False)
+    assert [warning.filename for warning in caught] == [__file__]
+    x, y = data()
+    last = network().predict(x[-6:], verbose=0) - y[-6:]
+    np.testing.assert_allclose(history.history["plain"], [np.mean(last**2)], rtol=1e-5)
+    loop.fit(model, *data(), train_step=step, plan=plan, verbose=0)  # says no more
+
+
+def test_values_of_the_last_batch_are_named_in_validation_too():
+    def judge_plainly(model, batch):
+        return plain_step(model, batch)
+
+    with pytest.warns(UserWarning, match=PLAIN.format("judge_plainly")):
+        loop.evaluate(scaled(), *data(), test_step=judge_plainly, verbose=0)
+
+
+@pytest.mark.parametrize("within", [contextlib.nullcontext(), loop.strict()])
+def test_strict_refuses_values_of_the_last_batch_before_a_weight_moves(within):
+    model = scaled()
+    before = [weight.numpy() for weight in model.weights]
+    strict = isinstance(within, contextlib.nullcontext)
+    with within, pytest.raises(ValueError, match=PLAIN.format("plain_step")):
+        loop.fit(model, *data(), train_step=plain_step, verbose=0, strict=strict)
+    np.testing.assert_equal([weight.numpy() for weight in model.weights], before)
+
+
+def test_results_of_metrics_and_rates_are_no_values_of_the_last_batch():
+    def step(model, batch):
+        rate = tf.convert_to_tensor(model.optimizer.learning_rate)
+        return loop.train_step(model, batch) | {"rate": rate}
+
+    model = network()
+    model.compile("sgd", "mse", metrics=["mae"])
+    loop.fit(model, *data(), train_step=step, verbose=0, strict=True)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_log_that_a_metric_would_replace_is_an_error_that_names_it(plan):
+    def step(model, batch):
+        return {"loss": values_of(model, batch)[0]}
+
+    model = network()
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=r"The log 'loss' of the step would not be seen: the comp"):
+        loop.fit(model, *data(), train_step=step, plan=plan, verbose=0)
