@@ -15,7 +15,9 @@ from sklearn.datasets import load_digits
 import loop
 
 TEMPERATURE, SHARE, UNSEEN = 4.0, 0.9, 3
-CLAIM = "a student that never saw a 3 knows {distilled:.0%} of them (without a teacher: {plain:.0%})"
+CLAIM = (
+    "a student that never saw a 3 knows {distilled:.0%} of them (without a teacher: {plain:.0%})"
+)
 HOLDS = {"distilled": (0.5, 1.0), "plain": (0.0, 0.0), "rest": (0.9, 1.0)}
 
 

@@ -97,6 +97,21 @@ def plan_of(decisions) -> str:
     return "fused" if decisions else "-"
 
 
+def runs_as_said(name: str, trained: Trained) -> bool:
+    """Return whether the plan is the fused one, or a recipe says that and why it is not."""
+    return trained.plan.startswith("step") == hasattr(recipe(name), "STEP_BY_STEP")
+
+
+def broken(name: str, numbers: dict) -> list[str]:
+    """Return which numbers of a claim are out of the bounds of `HOLDS`."""
+    bounds = recipe(name).HOLDS.items()
+    return [
+        f"{key} is {numbers[key]:.4g}, expected {low:g} to {high:g}"
+        for key, (low, high) in bounds
+        if not low <= numbers[key] <= high
+    ]
+
+
 def compared(ours: Trained, theirs: Trained) -> tuple[int, list[Difference]]:
     """Return how many values of History and variables were compared, and those that differ."""
     left = [
