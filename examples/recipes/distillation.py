@@ -67,7 +67,7 @@ def step(model, batch):
 
 
 def claim(plot=None):
-    """Train a teacher on all digits, and students on all but the 3s; print what they take 3s for."""
+    """Train a teacher on all digits, students on all but the 3s; print what these take 3s for."""
     found = {}
     for name, own_step in {"plain": loop.train_step, "distilled": step}.items():
         keras.utils.set_random_seed(0)

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 import loop
 
-CLAIM = "a classifier is sure of {sure:.0%} of its digits (of real ones: {real:.0%}), of {kinds:.0f} kinds"
+CLAIM = "a classifier is sure of {sure:.0%} of its digits (real ones: {real:.0%}), of {kinds} kinds"
 HOLDS = {"sure": (0.6, 1.0), "kinds": (8, 10)}
 
 

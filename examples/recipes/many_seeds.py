@@ -36,7 +36,7 @@ def data():
     return {"x": x[:1000], "y": y[:1000], "epochs": 2, "validation_data": held_out}
 
 
-def fit(model, verbose=0, **arguments):
+def fit(_, verbose=0, **arguments):
     """Train all seeds; return each log of the last epoch, a value for each seed."""
     histories = loop.fit_seeds(build, SEEDS, **arguments, verbose=verbose)
     return {name: list(histories.values(name)[:, -1]) for name in histories.names}

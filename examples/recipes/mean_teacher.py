@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 import loop
 
 LABELS, NOISE, WEIGHT, DECAY = 50, 0.2, 1.0, 0.98
-CLAIM = "with {labels} labels the test accuracy is {teacher:.3f} (without the other digits: {plain:.3f})"
+CLAIM = "with {labels} labels, the test accuracy is {teacher:.3f} (of these alone: {plain:.3f})"
 HOLDS = {"teacher": (0.85, 1.0), "gained": (0.03, 1.0)}
 
 

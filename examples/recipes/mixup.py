@@ -1,7 +1,7 @@
 """Train on mixtures of two samples and of their labels (mixup).
 
-Use it for a classifier that learns its data by heart, or one that is too sure where it is wrong: between two
-classes it learns to say so. The training accuracy is that on mixtures; read the validation.
+Use it for a classifier that learns its data by heart, or is too sure where it is wrong: between
+two classes it learns to say so. The training accuracy is that on mixtures; read the validation.
 Zhang et al. (2018), "mixup: Beyond Empirical Risk Minimization".
 """
 

@@ -16,7 +16,9 @@ from sklearn.datasets import load_digits
 import loop
 
 CODES = 4
-CLAIM = "a test digit takes {loss:.2f} nats, {code:.1f} of them in its code (pixels alone: {pixels:.2f})"
+CLAIM = (
+    "a test digit takes {loss:.2f} nats, {code:.1f} of them for its code (no code: {pixels:.2f})"
+)
 HOLDS = {"saved": (3.0, 20.0), "code": (3.0, 15.0)}
 
 

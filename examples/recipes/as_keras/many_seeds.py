@@ -5,7 +5,7 @@ import keras
 from examples.recipes import many_seeds
 
 
-def fit(model, **arguments):
+def fit(_, **arguments):
     """Train all seeds; return each log of the last epoch, a value for each seed."""
     histories = []
     for seed in many_seeds.SEEDS:
