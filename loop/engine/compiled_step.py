@@ -214,6 +214,8 @@ class CompiledStep:
                 and is_inherited(metric.reset_state, keras.metrics.Mean.reset_state)
             ):
                 return f"the metric {metric.name!r} is not a mean"
+        if self.running.marked:  # then results of metrics are not asked for: see `of_epoch`
+            return None
         for name, result in model.get_metrics_result().items():
             log = self.on_batch.structured_outputs.get(name, result)
             if (log.dtype, log.shape) != (result.dtype, result.shape):

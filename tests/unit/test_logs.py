@@ -180,6 +180,14 @@ def test_a_marked_log_is_not_replaced_by_the_compiled_metric_of_its_name(plan):
     np.testing.assert_allclose(history["loss"], 2 * [np.mean(expected**2)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_compiled_metrics_that_the_step_does_not_update_may_stay_unbuilt(plan):
+    model = network()
+    model.compile("sgd", "mse", metrics=["mae"])
+    history = loop.fit(model, *data(), train_step=training_step(), plan=plan, verbose=0).history
+    assert history.keys() == {"loss", "weighted", "seen", "latest"}
+
+
 def test_marks_pass_through_a_tf_function_and_run_eagerly():
     step = tf.function(judge)
     compiled = loop.fit(network(), *data(), train_step=step, verbose=0).history
