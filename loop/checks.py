@@ -30,6 +30,11 @@ def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
             f"Expected a Keras model as the first argument, got a {type(model).__name__}: "
             "loop.fit(model, x, y)."
         )
+    if given_step is not None and not callable(given_step):
+        raise TypeError(
+            f"Expected a step to be a function of a model and a batch, got {given_step!r}. Pass "
+            "train_step=my_step."
+        )
     if not model.compiled and given_step is None:
         raise ValueError(
             "You must call `compile()` before using the model: expected a compiled model or a "

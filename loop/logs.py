@@ -41,9 +41,10 @@ def mean(value: Any, weight: Any = None) -> Mean:
 
     Args:
         value: A scalar, or values `[batch, ...]`, of which each counts alike.
-        weight: How much the value counts: a scalar, or for values `[batch, ...]` a tensor of that
-            shape or `[batch]`. By default a scalar counts as many times as the batch has samples,
-            as fit's own `loss` does.
+        weight: How much the value counts: a scalar, which is the weight of the whole batch, or for
+            values `[batch, ...]` a tensor of that shape or `[batch]`. By default a scalar counts as
+            many times as the batch has samples, as fit's own `loss` does. Where all weights of an
+            epoch are 0, the mean is 0.0, as in Keras.
 
     Mirrors: keras.metrics.Mean.update_state
     """
@@ -76,6 +77,26 @@ def last(value: Any) -> Last:
     return Last(value)
 
 
+def _check_unmarked(name: str, log: Any) -> None:
+    """Raise ValueError if a log has a mark inside: in a dict or list, or after arithmetic."""
+    parts = log.values() if isinstance(log, dict) else log if isinstance(log, tuple | list) else ()
+    if any(isinstance(part, Mean | Total | Last) for part in parts):
+        raise ValueError(
+            f"The log {name!r} is a {type(log).__name__} with a marked value inside: expected the "
+            "mark outermost, for a single log. Return "
+            f"{{{name!r}: loop.mean(value), ...}}."
+        )
+
+
+def _no_arithmetic(*_: Any) -> Any:
+    raise TypeError("A marked log is no number: compute first, then mark, loop.mean(2 * value).")
+
+
+for _mark in (Mean, Total, Last):
+    for _operation in ("add", "radd", "mul", "rmul", "sub", "rsub", "truediv", "rtruediv", "neg"):
+        setattr(_mark, f"__{_operation}__", _no_arithmetic)
+
+
 class RunningLogs:
     """The running means and totals of the logs of one step, since the last reset.
 
@@ -106,6 +127,7 @@ class RunningLogs:
 
     def _running(self, name: str, log: Any, batch: Batch) -> Any:
         if not isinstance(log, Mean | Total | Last):
+            _check_unmarked(name, log)
             return log
         if is_distributed(self.model):
             raise NotImplementedError(

@@ -103,9 +103,10 @@ class Schedule:
 
     def advance(self, steps: int) -> int:
         """Move the position past the steps that ran; return the last of them, in its epoch."""
+        left = max(0, self._size - self._drawn) if self._size else steps
+        self.ran += min(steps, left)  # an execution may be longer than what is left of the data
         self._drawn += steps
         self._step += steps
-        self.ran += steps
         return self._step - 1
 
     @contextlib.contextmanager

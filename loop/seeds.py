@@ -4,6 +4,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import keras
@@ -80,6 +81,8 @@ class Histories(list[History]):
         width = max(map(len, self.names), default=0)
         for name in self.names:
             last = [history.history[name][-1] for history in self if name in history.history]
+            if not all(isinstance(value, Real) for value in last):
+                continue  # a log that is no scalar has no mean over seeds
             spread = f" ± {number(float(np.std(last, ddof=1)))}" if len(last) > 1 else ""
             lines.append(f"{name:{width}}  {number(float(np.mean(last)))}{spread}")
         return "\n".join(lines)

@@ -285,7 +285,7 @@ def check_stackable(arguments: FitArguments, callbacks: Any) -> None:
     }
     if any(given.values()):
         names = ", ".join(name for name in given if given[name])
-        raise _refusal(f"it has a step and a loop of its own, without {names}")
+        raise _refusal(f"it has a loop of its own, which takes no {names}")
 
 
 def stackable_source(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from keras.callbacks import Callback
 
 from loop.callbacks.cadence import register_cadence
+from loop.checks import check_positive
 from loop.metrics import kept_metrics
 from loop.types import Logs, StepFunction, Structure
 
@@ -66,8 +67,8 @@ class Throughput(Callback):
 
     def __init__(self, samples: int | None = None):
         super().__init__()
-        if samples is not None and samples < 1:
-            raise ValueError(f"Expected `samples` to be 1 or more, got {samples}: pass len(x).")
+        if samples is not None:
+            check_positive(samples=samples)
         self._samples = samples
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -85,7 +86,7 @@ class Throughput(Callback):
         steps = planned if is_whole else self._updates() - self._before
         speed = {"steps_per_second": steps / seconds, "compiling": float(self._is_first)}
         if self._samples:
-            speed["samples_per_second"] = self._samples * steps / (planned or steps) / seconds
+            speed["samples_per_second"] = self._samples * steps / (planned or steps or 1) / seconds
         ({} if logs is None else logs).update(speed)
         self._is_first = False
 
@@ -135,8 +136,7 @@ class EvaluateEvery(Callback):
         test_step: StepFunction | None = None,
     ):
         super().__init__()
-        if every < 1:
-            raise ValueError(f"Expected `every` to be 1 step or more, got {every}.")
+        check_positive(every=every)
         self.every = every
         self._data = x, y, batch_size, 0, sample_weight, steps
         self._test_step = test_step
@@ -152,7 +152,8 @@ class EvaluateEvery(Callback):
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Evaluate if so many steps were done since the last time."""
-        previous, self._done = self._done, self._before + batch + 1
+        in_epoch = min(batch + 1, self.params["steps"] or batch + 1)  # of an execution cut short
+        previous, self._done = self._done, self._before + in_epoch
         if self._done // self.every == previous // self.every:
             return
         with kept_metrics(self.model, and_seeds=True):

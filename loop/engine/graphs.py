@@ -48,7 +48,9 @@ def flat_call(function: Any) -> Callable[..., Any]:
     structure, dtypes and shapes of the concrete function's signature.
     """
     places = itertools.count()
-    template = tf.nest.map_structure(lambda _: next(places), function.structured_outputs)
+    template = tf.nest.map_structure(
+        lambda output: None if output is None else next(places), function.structured_outputs
+    )
 
     def call(*arguments: Structure) -> Structure:
         leaves = tf.nest.flatten(arguments, expand_composites=True)
@@ -65,7 +67,7 @@ def _filled(template: Structure, values: list) -> Structure:
         return {name: _filled(part, values) for name, part in template.items()}
     if isinstance(template, tuple | list):
         return tuple(_filled(part, values) for part in template)
-    return values[template]
+    return None if template is None else values[template]
 
 
 class FlatFunction:

@@ -268,6 +268,11 @@ def test_a_forgotten_model_is_named():
         loop.fit(X, Y)
 
 
+def test_a_step_that_is_no_function_is_named():
+    with pytest.raises(TypeError, match=r"Expected a step to be a function .*, got 100"):
+        loop.steps(model(), (X, Y), 100)
+
+
 def test_a_layer_with_the_trainer_of_keras_is_a_model():
     trainer = next(base for base in keras.Model.__mro__ if base.__name__ == "TensorFlowTrainer")
 

@@ -188,6 +188,44 @@ def test_compiled_metrics_that_the_step_does_not_update_may_stay_unbuilt(plan):
     assert history.keys() == {"loss", "weighted", "seen", "latest"}
 
 
+@pytest.mark.parametrize(
+    "inside",
+    [lambda mark: {"a": mark}, lambda mark: [mark, 1.0], lambda mark: (mark, mark)],
+)
+def test_a_mark_inside_of_a_log_is_refused_by_name(inside):
+    def step(model, batch):
+        return {"nested": inside(loop.mean(values_of(model, batch)[0]))}
+
+    with pytest.raises(ValueError, match=r"The log 'nested' is a .*expected the mark outermost"):
+        loop.fit(network(), *data(), train_step=step, verbose=0)
+
+
+@pytest.mark.parametrize("mark", [loop.mean, loop.total, loop.last])
+def test_marked_logs_are_no_numbers(mark):
+    for compute in (lambda log: log * 2, lambda log: 1 + log, lambda log: log / log):
+        with pytest.raises(TypeError, match="compute first, then mark"):
+            compute(mark(1.0))
+
+
+@pytest.mark.parametrize("plan", ["step", "auto"])
+def test_a_log_that_is_none_stays_none_as_under_keras(plan):
+    class Silent(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def train_step(self, batch):
+            return {"a": tf.reduce_mean(batch[0]), "nothing": None}
+
+    histories = []
+    for fit in (keras.Model.fit, lambda *a, **k: loop.fit(*a, **k, plan=plan)):
+        model = Silent()
+        model.compile("sgd", "mse")
+        histories.append(fit(model, *data(), verbose=0, shuffle=False).history)
+    assert histories[0] == histories[1]
+    assert histories[0]["nothing"] == [None]
+
+
 def test_marks_pass_through_a_tf_function_and_run_eagerly():
     step = tf.function(judge)
     compiled = loop.fit(network(), *data(), train_step=step, verbose=0).history

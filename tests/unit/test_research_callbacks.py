@@ -527,7 +527,7 @@ def test_what_the_finder_cannot_sweep_is_refused_before_training():
         (lambda: LearningRateFinder(0.1, float("nan")), "0 < start < end"),
         (lambda: LearningRateFinder(steps=0), "2 or more, got 0"),
         (lambda: LearningRateFinder(steps=2.5), "an integer"),
-        (lambda: EvaluateEvery(X, Y, every=0), "1 step or more, got 0"),
+        (lambda: EvaluateEvery(X, Y, every=0), "`every` to be 1 or more, got 0"),
         (lambda: Throughput(samples=0), "1 or more, got 0"),
     ],
 )

@@ -457,3 +457,24 @@ def test_copies_are_kept_only_for_readers_that_may_stop(tmp_path):
 
     assert not may_stop(board)
     assert may_stop(board, logs_only(Stops(1)))
+
+
+def test_steps_are_counted_as_they_run_where_an_execution_is_longer_than_the_data():
+    def model_of_executions():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input([3]), keras.layers.Dense(1)])
+        model.compile("sgd", "mse", steps_per_execution=4)
+        return model
+
+    x, y = np.ones([100, 3], "float32"), np.ones([100, 1], "float32")
+    fit = {"batch_size": 20, "epochs": 2}  # 5 steps an epoch: an execution of 4, and one of 1
+    model, seen = model_of_executions(), []
+    for step, _ in loop.steps(model, (x, y), every=4, **fit):
+        seen.append((step, int(model.optimizer.iterations)))
+    assert seen == [(4, 4), (9, 9), (10, 10)]
+    callback = loop.callbacks.EvaluateEvery(x, y, every=4)
+    evaluated = loop.fit(
+        model_of_executions(), x, y, **fit, validation_data=(x, y), eval_every=4, verbose=0,
+        callbacks=[callback],
+    ).evaluations  # fmt: skip
+    assert evaluated["step"] == callback.history["step"] == [4, 9]
