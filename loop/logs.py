@@ -37,7 +37,10 @@ class Last(NamedTuple):
 def mean(value: Any, weight: Any = None) -> Mean:
     """Mark a log of a step to be averaged over the epoch, in training, validation and `evaluate`.
 
-        return {"loss": loop.mean(loss), "kl": loop.mean(kl, weight=tf.reduce_sum(mask))}
+        def step(model, batch):
+            x, y = batch
+            return {"error": loop.mean(tf.abs(model(x) - y))}
+        loop.evaluate(model, x, y, test_step=step)
 
     Args:
         value: A scalar, or values `[batch, ...]`, of which each counts alike.
@@ -54,7 +57,9 @@ def mean(value: Any, weight: Any = None) -> Mean:
 def total(value: Any) -> Total:
     """Mark a log of a step to be added up over the epoch.
 
-        return {"loss": loop.mean(loss), "tokens": loop.total(tf.reduce_sum(mask))}
+        def step(model, batch):
+            return loop.train_step(model, batch) | {"samples": loop.total(tf.shape(batch[0])[0])}
+        loop.fit(model, x, y, train_step=step)
 
     Args:
         value: A scalar, or values `[batch, ...]`, which are added up.
@@ -67,7 +72,9 @@ def total(value: Any) -> Total:
 def last(value: Any) -> Last:
     """Mark a log of a step to be the value of the last batch, as a value without a mark is.
 
-        return {"loss": loop.mean(loss), "temperature": loop.last(temperature)}
+        def step(model, batch):
+            return loop.train_step(model, batch) | {"largest": loop.last(tf.reduce_max(batch[0]))}
+        loop.fit(model, x, y, train_step=step)
 
     Args:
         value: A scalar.

@@ -121,8 +121,8 @@ def fit_seeds(
 
     By default the members train in sequence. Each has the bits of `model.fit` on its own:
 
-        keras.utils.set_random_seed(seed)
-        build().fit(x, y, ...)
+        keras.utils.set_random_seed(0)
+        build().fit(x, y, epochs=10, validation_split=0.2)
 
     Graphs are traced for the first and shared by the others if the models are built alike; those
     of a `train_step` too, if it reads nothing but the model and plain values. Afterwards the random

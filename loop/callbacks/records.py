@@ -52,7 +52,7 @@ class BatchHistory(Callback):
 class Throughput(Callback):
     """Adds steps per second to the logs of every epoch, and samples per second if told how many.
 
-        loop.fit(model, x, y, callbacks=[Throughput(samples=len(x))])
+        loop.fit(model, x, y, callbacks=[loop.callbacks.Throughput(samples=len(x))])
 
     The log `compiling` is 1.0 in the first epoch, whose seconds contain tracing and compiling, and
     0.0 in others; in a long fit a later one may build a larger program. Validation counts as well.
@@ -98,7 +98,7 @@ class Throughput(Callback):
 class EvaluateEvery(Callback):
     """Evaluates the model every so many steps, counted over all epochs, and trains on undisturbed.
 
-        evaluations = EvaluateEvery(x_test, y_test, every=500)
+        evaluations = EvaluateEvery(x[:20], y[:20], every=500)
         loop.fit(model, x, y, epochs=20, callbacks=[evaluations])
         evaluations.history  # {"step": [500, 1000, ...], "val_loss": [...]}
 

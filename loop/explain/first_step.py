@@ -20,6 +20,7 @@ from loop.explain.prepared import Prepared
 from loop.explain.terms import Term, term_of
 from loop.explain.untouched import untouched, variables_of
 from loop.explain.update import Moved, Update, largest_update, settings_of
+from loop.logs import RunningLogs
 from loop.metrics import reset_metrics
 from loop.step import forward, train_step
 from loop.types import FitArguments, Logs, Structure
@@ -93,7 +94,8 @@ def first_step(arguments: FitArguments, prepared: Prepared) -> FirstStep:
             observed = _as_numpy(functions.observed(drawn.batch))
         optimizer = settings_of(getattr(model, "optimizer", None))
         before = [np.array(variable) for variable in model.trainable_weights], _states(model)
-        logs = _as_numpy(functions.step(drawn.batch))
+        logs = RunningLogs(model).update(functions.step(drawn.batch), drawn.batch)
+        logs = _as_numpy(logs)
         after = [np.array(variable) for variable in model.trainable_weights], _states(model)
     drawn = drawn._replace(batch=_as_numpy(drawn.batch))
     if own or observed is None:

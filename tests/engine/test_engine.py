@@ -385,7 +385,7 @@ def test_a_step_that_writes_summaries_runs_step_by_step(tmp_path, model):
 
 def test_logs_of_no_fixed_shape_run_step_by_step(model):
     def my_step(model, batch):
-        return {**loop.train_step(model, batch), "each": batch[0][:, 0]}
+        return {**loop.train_step(model, batch), "each": loop.last(batch[0][:, 0])}
 
     found = loop.explain(model, **SMALL, train_step=my_step)
     assert found.plan == "step"

