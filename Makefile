@@ -16,7 +16,7 @@ PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_IS
 # A process more than processors: some tests wait for processes of their own.
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
-.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
+.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -61,6 +61,9 @@ drift: setup  ## what another release changes: make drift KERAS=3.15.0
 
 map: setup  ## docs/map.md, and the lines that links in docs/questions.md lead to
 	$(BIN)/python -m compare.release.map
+
+examples: setup  ## run the recipes, each against the same in Keras, and write their table into docs/research.md
+	$(BIN)/python -m examples.recipes.table --page docs/research.md
 
 check: setup  ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check .
