@@ -17,7 +17,9 @@ from keras.src.backend.common.masking import get_keras_mask
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 from keras.src.trainers.compile_utils import CompileMetrics
 from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
+from keras.src.trainers.trainer import Trainer
 from tensorflow.python.framework.config import is_op_determinism_enabled
+from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as conversions
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -32,6 +34,11 @@ if keras.backend.backend() != "tensorflow":
 def is_inherited(method: Callable, original: Callable) -> bool:
     """Return whether a bound method is Keras's original, overridden by no class or instance."""
     return isinstance(method, types.MethodType) and method.__func__ is original
+
+
+def is_trainer(model: Any) -> bool:
+    """Return whether an object can be fit: a model, or a layer with the private class `Trainer`."""
+    return isinstance(model, Trainer)
 
 
 def passes_training(model: keras.Model) -> bool:
@@ -107,6 +114,16 @@ def build_optimizer(model: keras.Model) -> None:
     with keras.name_scope(optimizer.name, caller=optimizer):
         optimizer.build(model.trainable_weights)
     optimizer.built = True
+
+
+def weights_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the weights that a built optimizer trains; its public `variables` are its own."""
+    return list(optimizer._trainable_variables)
+
+
+def every_layer(model: keras.Model) -> list[keras.layers.Layer]:
+    """Return a model and all layers in it, at every depth. `model.layers` has the first only."""
+    return model._flatten_layers()
 
 
 def count_variables(model: keras.Model) -> int:
@@ -282,3 +299,21 @@ def global_seed_state() -> keras.Variable | None:
     """
     generator = get_global_attribute(GLOBAL_SEED_GENERATOR)
     return None if generator is None else generator.state
+
+
+def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Return whether `exclude_from_weight_decay` was called; no public name tells."""
+    return "_exclude_from_weight_decay" in vars(optimizer)
+
+
+def vectorize_draws() -> None:
+    """Let `tf.vectorized_map` convert the ops that `keras.random` draws with.
+
+    TensorFlow registers a conversion for the former version of each of these ops only. It draws for
+    one element after the other, so the numbers are those of an element on its own.
+    """
+    for op in (
+        "StatelessRandomGetKeyCounter", "StatelessRandomNormalV2", "StatelessRandomUniformV2",
+        "StatelessRandomUniformIntV2", "StatelessTruncatedNormalV2",
+    ):  # fmt: skip
+        conversions.setdefault(op, conversions["StatelessRandomUniform"])

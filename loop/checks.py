@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from loop._keras import is_distributed, is_inherited
+from loop._keras import is_distributed, is_inherited, is_trainer
 from loop.types import PLANS, StepFunction
 
 
@@ -25,7 +25,7 @@ def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
         TypeError: It is not a Keras model.
         ValueError: It is neither compiled nor given a step.
     """
-    if not isinstance(model, keras.Model):
+    if not is_trainer(model):
         raise TypeError(
             f"Expected a Keras model as the first argument, got a {type(model).__name__}: "
             "loop.fit(model, x, y)."
@@ -38,6 +38,16 @@ def check_compiled(model: keras.Model, given_step: StepFunction | None) -> None:
         )
 
 
+def check_compiled_for_validation(model: keras.Model, test_step: StepFunction | None) -> None:
+    """Raise ValueError if there are validation data, but no step that takes them."""
+    if not model.compiled and test_step is None:
+        raise ValueError(
+            "validation_data needs a compiled model or a `test_step`, got neither: expected "
+            "a function (model, batch) -> logs that trains nothing. Pass test_step=my_test_step, "
+            'which may `return {"loss": loop.mean(loss)}`.'
+        )
+
+
 def check_integers(**arguments: int | None) -> None:
     """Raise TypeError, as Keras does, if an argument is neither None nor an integer."""
     for name, value in arguments.items():
@@ -45,6 +55,14 @@ def check_integers(**arguments: int | None) -> None:
             raise TypeError(
                 f"Expected `{name}` to be an integer, got {value!r} of type {type(value).__name__}."
             )
+
+
+def check_positive(**arguments: int) -> None:
+    """Raise TypeError or ValueError if an argument is not an integer of 1 or more."""
+    check_integers(**arguments)
+    for name, value in arguments.items():
+        if value < 1:
+            raise ValueError(f"Expected `{name}` to be 1 or more, got {value}.")
 
 
 def check_frequency(validation_freq: int | list[int]) -> None:

@@ -48,14 +48,16 @@ def source_for(
     steps: int | None = None,
     shuffle: bool | str = False,
     class_weight: dict[int, float] | None = None,
+    drop_remainder: bool = False,
 ) -> Source:
     """Return the source that `loop.data.make_source` returns, sharded over a model's replicas.
 
     Mirrors: keras.src.backend.tensorflow.trainer.TFEpochIterator
     """
     sharded = is_distributed(model)
+    data = x, y, sample_weight
     source = make_source(
-        x, y, sample_weight, batch_size, steps, shuffle, class_weight, as_dataset=sharded
+        *data, batch_size, steps, shuffle, class_weight, sharded, drop_remainder=drop_remainder
     )
     return _shard(model, source) if isinstance(source, DatasetSource) and sharded else source
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import keras
 
 from loop.advice import advised
-from loop.callbacks import Callbacks, python_logs, with_defaults
+from loop.callbacks import Callbacks, EvaluateEvery, python_logs, with_defaults
 from loop.checks import (
     check_compiled,
+    check_compiled_for_validation,
     check_frequency,
     check_inherited,
     check_integers,
@@ -82,6 +83,9 @@ def evaluate(
     return logs if return_dict else in_metric_order(model, logs)
 
 
+EvaluateEvery.evaluate = staticmethod(evaluate)
+
+
 def run_evaluation(
     model: keras.Model, runner: Runner, schedule: Schedule, callbacks: Callbacks
 ) -> Logs:
@@ -146,7 +150,7 @@ class Validation:
         report: Callable[[str], None],
         strict: bool = False,
     ):
-        check_compiled(model, test_step)
+        check_compiled_for_validation(model, test_step)
         check_inherited(model.evaluate, keras.Model.evaluate)
         check_frequency(frequency)
         self.model = model

@@ -9,6 +9,7 @@ import keras
 from loop._keras import first_epoch
 from loop.advice import advised
 from loop.setup import Training, set_up
+from loop.state import finalize_weights
 from loop.types import FitArguments, Logs, StepFunction, Structure
 
 
@@ -36,12 +37,12 @@ def fit(
     train_step: StepFunction | None = None,
     test_step: StepFunction | None = None,
     strict: bool = False,
+    drop_remainder: bool = False,
+    eval_every: int | None = None,
 ) -> keras.callbacks.History:
     """Train a model exactly as `model.fit` does, to the last bit.
 
         history = loop.fit(model, x, y, epochs=10, validation_split=0.2)
-
-    The arguments of `keras.Model.fit`, and `plan`, `train_step`, `test_step` and `strict`.
 
     Args:
         model: A compiled Keras model, or any Keras model with `train_step` given.
@@ -65,9 +66,11 @@ def fit(
         plan: How steps are compiled and called. "step": one call per batch; "fused": as many steps
             per call as callbacks allow; "auto": fused if it can be, else step; "xla": fused, with
             XLA; "fastest": what a few timed steps show. The first three give Keras's bits.
-        train_step: The step to use, `train_step(model, batch) -> logs`; traced once per object.
+        train_step: `train_step(model, batch) -> logs`, traced once; without `x`, batch is None.
         test_step: Replaces the model's step of validation.
         strict: Whether to refuse arguments and data that fit silently accepts: docs/quirks.md.
+        drop_remainder: Whether to leave out the last batch of a pass over arrays if it is short.
+        eval_every: Validate every so many steps, too; `evaluations` of the History has the results.
 
     Returns:
         The History: `.history` maps the name of each log to a list of floats, one per epoch.
@@ -81,11 +84,11 @@ def fit(
     arguments = FitArguments(
         model=model, x=x, y=y, batch_size=batch_size, epochs=epochs, verbose=verbose,
         callbacks=callbacks, validation_split=validation_split, validation_data=validation_data,
-        shuffle=shuffle, class_weight=class_weight, sample_weight=sample_weight,
-        initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch,
+        shuffle=shuffle, class_weight=class_weight, sample_weight=sample_weight, plan=plan,
+        initial_epoch=initial_epoch, steps_per_epoch=steps_per_epoch, eval_every=eval_every,
         validation_steps=validation_steps, validation_batch_size=validation_batch_size,
-        validation_freq=validation_freq, plan=plan, train_step=train_step, test_step=test_step,
-        strict=strict,
+        validation_freq=validation_freq, train_step=train_step, test_step=test_step, strict=strict,
+        drop_remainder=drop_remainder,
     )  # fmt: skip
     training = set_up(arguments)
     with training.callbacks.closing_bars():
@@ -112,9 +115,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         else:
             # Matches Keras: after an epoch without batches, these are the logs of the last step.
             step_logs = run_steps(training) or step_logs
-            finished = [
-                runner.step.epoch_logs(step_logs)
-            ]  # before validation, which resets metrics
+            finished = [runner.step.epoch_logs(step_logs)]  # before validation resets metrics
             if validation is not None and validation.is_due(epoch):
                 finished[0] |= validation.run(callbacks)
         for logs in finished:
@@ -122,9 +123,8 @@ def run_epochs(training: Training) -> keras.callbacks.History:
             epoch += 1
         if model.stop_training:
             break
-    if epochs > 0 and isinstance(getattr(model, "optimizer", None), keras.optimizers.Optimizer):
-        # Optimizers with `use_ema` overwrite the weights by their averages, before the last hook.
-        model.optimizer.finalize_variable_values(model.trainable_weights)
+    if epochs > 0:  # before the last hook, as in Keras
+        finalize_weights(model)
     callbacks.on_train_end(logs)
     return model.history  # set before training, because callbacks may read it
 
@@ -133,8 +133,6 @@ def run_steps(training: Training) -> Logs:
     """Run the loop over the batches of an epoch; return the logs after the last step.
 
     Each call of the runner runs steps until a callback needs control or a second has passed.
-
-    Mirrors: keras.Model.fit
     """
     model, runner, schedule, _, callbacks, *_ = training
     hooks = callbacks.training
@@ -144,8 +142,9 @@ def run_steps(training: Training) -> Logs:
         for segment in schedule.segments(horizon):
             hooks.begin(segment.first)
             steps, recorded = runner.run_steps(segment)
-            hooks.end(schedule.advance(steps), recorded)
-            logs = recorded[-1]
+            undone = hooks.end(schedule.advance(steps), recorded, runner.go_back)
+            schedule.advance(-undone)  # a callback that reads logs has stopped at an earlier step
+            logs = recorded[-1 - undone]
             if model.stop_training:
                 break
     return logs

@@ -70,6 +70,8 @@ def last(value: Any) -> Last:
 
     Args:
         value: A scalar.
+
+    Mirrors: keras.src.trainers.trainer.Trainer._get_metrics_result_or_logs
     """
     return Last(value)
 

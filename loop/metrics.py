@@ -4,6 +4,8 @@ Metrics are updated with the predictions of the training forward pass, made befo
 updated. The log `loss` is a mean over samples: the objective of each batch is weighted by its size.
 """
 
+import contextlib
+from collections.abc import Iterator
 from functools import lru_cache
 
 import keras
@@ -23,8 +25,23 @@ from loop.types import Logs, Structure
 def track_loss(model: keras.Model, loss: tf.Tensor, x: Structure) -> None:
     """Add the objective of a batch, a scalar, to the log `loss`, weighted by the batch size.
 
+        loop.track_loss(model, loop.objective(model, x, y, model(x)), x)
+
+    Args:
+        model: A compiled model.
+        loss: The objective, a scalar.
+        x: Inputs, leaves `[batch, ...]`.
+
+    Raises:
+        ValueError: The model is not compiled.
+
     Mirrors: keras.Model.train_step
     """
+    if not model.compiled:
+        raise ValueError(
+            "The model is not compiled, so there is no log `loss` to add to: return "
+            '{"loss": loop.mean(loss)} from the step, or call model.compile(...).'
+        )
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     loss = loss if replicas == 1 else keras.ops.multiply(loss, replicas)
     loss_tracker(model).update_state(loss, sample_weight=batch_size_of(x))
@@ -44,6 +61,8 @@ def update_metrics(
     sample_weight: Structure = None,
 ) -> Logs:
     """Update the metrics with a batch, by the model's own `compute_metrics` if it has one.
+
+        logs = loop.update_metrics(model, x, y, loop.forward(model, x, training=False))
 
     Args:
         model: A compiled model.
@@ -93,6 +112,32 @@ def reset_metrics(model: keras.Model) -> None:
             _set_to_zero(metric.variables)
         else:
             metric.reset_state()
+
+
+@contextlib.contextmanager
+def kept_metrics(model: keras.Model, and_seeds: bool = False) -> Iterator[None]:
+    """Restore the metrics of a model after the block: an evaluation within a training resets them.
+
+        with kept_metrics(model):
+            loop.evaluate(model, x_val, y_val)
+
+    Logs by `loop.mean` are not concerned: training and evaluation have running values of their own.
+
+    Args:
+        model: The model.
+        and_seeds: Whether to restore seeds as well: a recurrent layer with dropout draws from its
+            seed even in an evaluation.
+    """
+    kept = [variable for metric in every_metric(model) for variable in metric.variables]
+    if and_seeds:
+        weights = {id(weight) for weight in model.weights}
+        kept += [variable for variable in model.variables if id(variable) not in weights]
+    values = [tf.identity(variable) for variable in kept]
+    try:
+        yield
+    finally:
+        for variable, value in zip(kept, values, strict=True):
+            variable.assign(value)
 
 
 def _set_to_zero(variables: list[keras.Variable]) -> None:

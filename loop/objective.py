@@ -26,6 +26,8 @@ def objective(
 ) -> tf.Tensor:
     """Return the weighted objective of one batch, by the model's own `compute_loss` if it has one.
 
+        loss = loop.objective(model, x, y, loop.forward(model, x, training=True))
+
     Args:
         model: A compiled model.
         x: Inputs, leaves `[batch, ...]`.

@@ -35,6 +35,7 @@ class Schedule:
         source: Where the batches come from.
         steps: Steps per epoch; None for one pass over the data.
         steps_per_execution: The model's `steps_per_execution`; calls run multiples of it.
+        ran: How many steps ran so far, in all epochs.
 
     Mirrors: keras.src.trainers.epoch_iterator.EpochIterator
     """
@@ -43,6 +44,7 @@ class Schedule:
         self.source = source
         self.steps = steps
         self.steps_per_execution = steps_per_execution
+        self.ran = 0
         self._size = source.num_batches  # of a pass; None until the first unsized pass has ended
         self._pass: Pass | None = None
         self._drawn = 0  # batches drawn from the current pass
@@ -95,12 +97,15 @@ class Schedule:
         orders = source.orders(epochs)
         if not source.repeats_its_order:
             epochs = len(orders)  # fewer if the orders of all epochs need too much memory
-        return WholeEpochs(epochs, self._size or 0, test_steps, orders)
+        whole = WholeEpochs(epochs, self._size or 0, test_steps, orders)
+        self.ran += whole.epochs * whole.steps
+        return whole
 
     def advance(self, steps: int) -> int:
         """Move the position past the steps that ran; return the last of them, in its epoch."""
         self._drawn += steps
         self._step += steps
+        self.ran += steps
         return self._step - 1
 
     @contextlib.contextmanager

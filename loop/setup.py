@@ -6,16 +6,26 @@ from typing import NamedTuple
 import keras
 
 from loop.callbacks import Callbacks, with_defaults
-from loop.checks import check_compiled, check_integers, check_one_process, check_plan
-from loop.data import split_validation
+from loop.checks import (
+    check_compiled,
+    check_integers,
+    check_one_process,
+    check_plan,
+    check_positive,
+)
+from loop.data import no_data, split_validation
 from loop.distribute import source_for
 from loop.engine.compiled_step import TRAIN, ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.evaluate import Validation
+from loop.evaluations import evaluations_of
 from loop.schedule import Schedule, capped_epochs, capped_steps
 from loop.strict import check_strictly, is_strict, with_finite_loss
 from loop.types import Arrays, FitArguments, Source, Structure
+
+ABOUT_DATA = ("batch_size", "class_weight", "drop_remainder", "validation_split")
+"""Arguments of fit that mean nothing without data."""
 
 
 class Training(NamedTuple):
@@ -69,6 +79,7 @@ def set_up(arguments: FitArguments) -> Training:
         schedule.num_batches,
         history=True,
     )
+    callbacks.callbacks.extend(evaluations_of(arguments, schedule, validation))
     runner = runner_of(arguments, schedule, validation)
     model.make_train_function()  # before training, because callbacks may read `train_function`
     return Training(model, runner, schedule, validation, callbacks, arguments.initial_epoch, epochs)
@@ -79,6 +90,13 @@ def check_arguments(arguments: FitArguments) -> None:
     check_plan(arguments.plan)
     check_compiled(arguments.model, arguments.train_step)
     check_one_process(arguments.model)
+    if arguments.eval_every is not None:
+        check_positive(eval_every=arguments.eval_every)
+        if arguments.validation_data is None and not arguments.validation_split:
+            raise ValueError(
+                f"eval_every={arguments.eval_every} has no data to evaluate on. Pass "
+                "validation_data=(x_val, y_val) or validation_split=0.2."
+            )
     check_integers(
         epochs=arguments.epochs,
         initial_epoch=arguments.initial_epoch,
@@ -96,15 +114,44 @@ def split_arrays(arguments: FitArguments) -> tuple[Arrays, Structure]:
 
 
 def source_of(arguments: FitArguments, arrays: Arrays) -> Source:
-    """Return the source of the training batches."""
+    """Return the source of the training batches.
+
+    Raises:
+        ValueError: Data are missing or contradict the arguments.
+        KeyError: There are no data, and no step of one's own that could do without.
+    """
+    steps = capped_steps(arguments.steps_per_epoch)
+    if arguments.train_step is not None and all(part is None for part in arrays):
+        return source_without_data(arguments, steps)
     return source_for(
         arguments.model,
         *arrays,
         arguments.batch_size,
-        capped_steps(arguments.steps_per_epoch),
+        steps,
         arguments.shuffle,
         arguments.class_weight,
+        arguments.drop_remainder,
     )
+
+
+def source_without_data(arguments: FitArguments, steps: int | None) -> Source:
+    """Return the source for a step of one's own that gets None in place of a batch.
+
+    Raises:
+        ValueError: The steps of an epoch are not given, or an argument is about data.
+    """
+    if not steps or steps < 0:
+        raise ValueError(
+            "Without data nothing says where an epoch ends: expected `steps_per_epoch` to be 1 or "
+            f"more, got {steps}. Pass steps_per_epoch=100 beside `train_step`, or data as `x`."
+        )
+    given = {name: getattr(arguments, name) for name in ABOUT_DATA}
+    if unused := [f"{name}={value!r}" for name, value in given.items() if value]:
+        raise ValueError(
+            f"There are no data for {', '.join(unused)}: the step gets None in place of a batch. "
+            "Leave them out, or pass data as `x`."
+        )
+    return no_data(steps)
 
 
 def schedule_of(arguments: FitArguments, source: Source) -> Schedule:

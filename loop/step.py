@@ -83,8 +83,17 @@ def predict_step(model: keras.Model, batch: Batch) -> Structure:
 def forward(model: keras.Model, x: Structure, training: bool) -> Structure:
     """Run the forward pass; return predictions, leaves `[batch, ...]`.
 
+        y_pred = loop.forward(model, x[:32], training=False)
+
     Call it once per step: in training, a pass advances the seeds of dropout and updates the moving
     averages of BatchNormalization.
+
+    Args:
+        model: Any Keras model.
+        x: Inputs, leaves `[batch, ...]`.
+        training: Passed to a model whose `call` takes it.
+
+    Mirrors: keras.Model.__call__
     """
     return model(x, training=training) if passes_training(model) else model(x)
 

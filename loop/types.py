@@ -109,6 +109,9 @@ class Horizon(NamedTuple):
     every_step: bool = False
     """Whether a callback needs control after every step of the epoch."""
 
+    may_stop: bool = False
+    """Whether a callback that reads the recorded logs may stop the training at any of the steps."""
+
 
 class Segment(NamedTuple):
     """Steps of one epoch that one call runs."""
@@ -179,26 +182,28 @@ class OutputMetrics(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FitArguments:
-    """The arguments of `loop.fit`, described in its docstring."""
+    """The arguments of `loop.fit`, described in its docstring, and their defaults."""
 
     model: keras.Model
-    x: Structure
-    y: Structure
-    batch_size: int | None
-    epochs: int
-    verbose: str | int
-    callbacks: Structure
-    validation_split: float
-    validation_data: Structure
-    shuffle: bool | str
-    class_weight: dict[int, float] | None
-    sample_weight: Structure
-    initial_epoch: int
-    steps_per_epoch: int | None
-    validation_steps: int | None
-    validation_batch_size: int | None
-    validation_freq: int | list[int]
-    plan: str
-    train_step: StepFunction | None
-    test_step: StepFunction | None
-    strict: bool
+    x: Structure = None
+    y: Structure = None
+    batch_size: int | None = None
+    epochs: int = 1
+    verbose: str | int = "auto"
+    callbacks: Structure = None
+    validation_split: float = 0.0
+    validation_data: Structure = None
+    shuffle: bool | str = True
+    class_weight: dict[int, float] | None = None
+    sample_weight: Structure = None
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation_steps: int | None = None
+    validation_batch_size: int | None = None
+    validation_freq: int | list[int] = 1
+    plan: str = "auto"
+    train_step: StepFunction | None = None
+    test_step: StepFunction | None = None
+    strict: bool = False
+    drop_remainder: bool = False
+    eval_every: int | None = None

@@ -1,8 +1,9 @@
 """The hooks around batches: which callbacks have them, how far calls may run, and their calls."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from keras.callbacks import Callback
+from keras.callbacks import Callback, TensorBoard
 
 from loop.callbacks.cadence import (
     Hooks,
@@ -57,17 +58,18 @@ class BatchHooks(NamedTuple):
         if record and steps_per_execution > 1:
             return Horizon(step, MAX_SECONDS)
         last, seconds = next_control(listeners, step, MAX_SECONDS)
+        may_stop = any(type(callback) is not TensorBoard for callback in self.readers)
         every_step = any(
             cadence_of(callback) is every_batch and not reads_logs_only(callback)
             for callback in listeners
         )
-        return Horizon(last, seconds, record, every_step)
+        return Horizon(last, seconds, record, every_step, may_stop)
 
     def begin(self, step: int) -> None:
         """Call the begin hooks before a compiled call; `step` is the first step that it runs."""
         self._begin(self.listeners, step)
 
-    def end(self, step: int, logs: list[Logs]) -> None:
+    def end(self, step: int, logs: list[Logs], go_back: Callable[[int], bool] | None = None) -> int:
         """Call the end hooks after a compiled call.
 
         If the logs of every step were recorded, callbacks that only read logs get the begin and end
@@ -76,13 +78,25 @@ class BatchHooks(NamedTuple):
         Args:
             step: The last step that the call ran.
             logs: The logs after that step, or after every step of the call.
+            go_back: Takes the model back to its state after so many steps of the call, and returns
+                whether it could: called if a callback that only reads logs stops the training.
+
+        Returns:
+            How many of the last steps were taken back: those after the step of the stop.
         """
         *earlier, last = logs
         readers = self.readers if earlier else []
         for place, step_logs in enumerate(earlier, step - len(earlier)):
             self._end(readers, place, step_logs)
+            if go_back and any(reader.model.stop_training for reader in readers):
+                if go_back(len(logs) - (step - place)):
+                    others = [each for each in self.listeners if not reads_logs_only(each)]
+                    self._end(others, place, step_logs)
+                    return step - place
+                go_back = None
             self._begin(readers, place + 1)
         self._end(self.listeners, step, last)
+        return 0
 
     def _begin(self, listeners: list[Callback], step: int) -> None:
         begin, _, *_ = self.hooks

@@ -87,6 +87,11 @@ def logs_only(callback: AnyCallback) -> AnyCallback:
     Its hooks are called with the exact logs of each batch, in order, after the compiled call that
     ran the batches. A class may declare the same with the attribute `logs_only = True`.
 
+    If such a hook sets `model.stop_training`, the training ends at that very batch: the model is
+    put back to where the call began, and the steps up to the batch run again, to the same bits.
+    For that, each call keeps a copy of all variables that the step uses. A dataset or generator
+    cannot be drawn twice: over such data the call stays as it ran, and fit warns.
+
     Returns:
         The callback.
     """

@@ -12,9 +12,15 @@ from keras.callbacks import Callback, CallbackList, History, ProgbarLogger
 
 from loop.callbacks.batches import BatchHooks
 from loop.callbacks.cadence import PREDICTING, TESTING, TRAINING, Hooks, has_hooks
+from loop.callbacks.finder import LearningRateFinder
 from loop.callbacks.logs import python_logs
+from loop.callbacks.nans import NanHunter
+from loop.callbacks.norms import GradientNorms, UpdateRatios
 from loop.callbacks.progress import ProgressBar
 from loop.types import Logs, Structure
+
+CLOSED = (ProgressBar, GradientNorms, UpdateRatios, NanHunter, LearningRateFinder)
+"""Callbacks that hold something open while a model trains; no hook ends a fit that raises."""
 
 
 class Callbacks:
@@ -40,12 +46,15 @@ class Callbacks:
 
     @contextlib.contextmanager
     def closing_bars(self) -> Iterator[None]:
-        """Close the progress bar if an exception ends the block, so that a message has its line."""
+        """Close what callbacks hold open if an exception ends the block.
+
+        A message gets a line below the progress bar, and a model its own methods back.
+        """
         try:
             yield
         except BaseException:
             for callback in self.callbacks:
-                if isinstance(callback, ProgressBar):
+                if isinstance(callback, CLOSED):
                     callback.close()
             raise
 

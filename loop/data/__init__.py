@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from loop.data.arrays import ArraySource, prepare_arrays
+from loop.data.arrays import ArraySource, no_data, prepare_arrays
 from loop.data.convert import is_array
 from loop.data.datasets import DatasetSource, dataset_source, without_optionals
 from loop.data.pydataset import pydataset_source
@@ -27,6 +27,7 @@ __all__ = [
     "is_array",
     "kind_of",
     "make_source",
+    "no_data",
     "split_validation",
     "without_optionals",
 ]
@@ -41,6 +42,7 @@ def make_source(
     shuffle: bool | str = False,
     class_weight: dict[int, float] | None = None,
     as_dataset: bool = False,
+    drop_remainder: bool = False,
 ) -> Source:
     """Return the source of batches for the data arguments of fit.
 
@@ -54,6 +56,7 @@ def make_source(
         shuffle: True, False or "batch".
         class_weight: Weights by integer class.
         as_dataset: Whether to make a dataset of arrays as well, for distribution over replicas.
+        drop_remainder: Whether to leave out a short last batch; only if `x` holds arrays.
 
     Raises:
         ValueError: `x` is of a type that fit does not support, or the arguments contradict it.
@@ -63,7 +66,9 @@ def make_source(
     """
     arrays = keras.tree.flatten((x, y, sample_weight))
     if all(leaf is None or is_array(leaf) for leaf in arrays):
-        samples = prepare_arrays(x, y, sample_weight, batch_size, steps, class_weight)
+        samples = prepare_arrays(
+            x, y, sample_weight, batch_size, steps, class_weight, drop_remainder
+        )
         if as_dataset or any(is_composite(leaf) for leaf in arrays):
             return DatasetSource(dataset_of_rows(*samples, shuffle), samples.num_batches)
         return ArraySource(samples, shuffle)
@@ -72,6 +77,18 @@ def make_source(
         raise _unsupported_type(x, y, sample_weight)
     _raise_if_given(kind, "y", "the targets", y)
     _raise_if_given(kind, "sample_weights", "the sample weights", sample_weight)
+    if drop_remainder:
+        raise ValueError(
+            f"`drop_remainder=True` is for arrays, which fit divides into batches; a {kind} makes "
+            f"its own. {_DROPS.get(kind, 'Let it leave out the short last batch')} instead."
+        )
+    return _source_of_batches(kind, x, shuffle, class_weight)
+
+
+def _source_of_batches(
+    kind: str, x: Any, shuffle: bool | str, class_weight: dict[int, float] | None
+) -> Source:
+    """Return the source for an object that yields batches."""
     if class_weight is not None and kind not in ("tf.data.Dataset", "PyDataset"):
         raise ValueError(
             f"Argument `class_weight` is not supported for {kind} inputs. Let it yield "
@@ -81,7 +98,7 @@ def make_source(
         warnings.warn(
             "`shuffle=True` was passed, but will be ignored since the data `x` was provided as "
             f"{_SHUFFLE_IGNORED_FOR[kind]}.",
-            stacklevel=3,
+            stacklevel=4,
         )
     if kind == "tf.data.Dataset":
         return dataset_source(x, class_weight)
@@ -94,6 +111,13 @@ _PYTHON_SOURCES = {
     "generator": generator_source,
     "torch DataLoader": loader_source,
     "grain dataset": grain_source,
+}
+
+
+_DROPS = {
+    "tf.data.Dataset": "Pass ds.batch(n, drop_remainder=True)",
+    "torch DataLoader": "Pass DataLoader(..., drop_last=True)",
+    "grain dataset": "Pass ds.batch(n, drop_remainder=True)",
 }
 
 

@@ -1,7 +1,7 @@
 """Arrays in memory: a pass over them is a permutation of the samples, divided into batches.
 
 order   = permutation(n)            [samples] int64, drawn once for each pass
-batch k = rows order[k*b : (k+1)*b] of every array; the last batch may be short and is not dropped
+batch k = rows order[k*b : (k+1)*b] of every array; a short last batch is dropped only on demand
 """
 
 import math
@@ -27,16 +27,19 @@ class Samples(NamedTuple):
         arrays: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, leaves `[samples, ...]` or None.
         num_samples: Number of samples.
         batch_size: Samples per batch.
+        drop_remainder: Whether to leave out the last batch of a pass if it is short.
     """
 
     arrays: Structure
     num_samples: int
     batch_size: int
+    drop_remainder: bool = False
 
     @property
     def num_batches(self) -> int:
         """Batches in one pass; the last may be short."""
-        return math.ceil(self.num_samples / self.batch_size)
+        full = self.num_samples // self.batch_size
+        return full if self.drop_remainder else math.ceil(self.num_samples / self.batch_size)
 
 
 def prepare_arrays(
@@ -46,11 +49,13 @@ def prepare_arrays(
     batch_size: int | None,
     steps: int | None,
     class_weight: dict[int, float] | None,
+    drop_remainder: bool = False,
 ) -> Samples:
     """Return the arrays given to fit as tensors, with class weights turned into sample weights.
 
     Raises:
-        ValueError: The arguments contradict each other, or the arrays differ in length.
+        ValueError: The arguments contradict each other, the arrays differ in length, or
+            `drop_remainder` leaves no batch.
         KeyError: No array was given.
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
@@ -71,7 +76,13 @@ def prepare_arrays(
     # Matches Keras: without a batch size, steps_per_epoch=k divides the data into k batches.
     default_size = math.ceil(num_samples / steps) if steps else 32
     arrays = keras.tree.lists_to_tuples(keras.tree.map_structure(to_tensor, data))
-    return Samples(arrays, num_samples, batch_size or default_size)
+    samples = Samples(arrays, num_samples, batch_size or default_size, drop_remainder)
+    if drop_remainder and not samples.num_batches:
+        raise ValueError(
+            f"`drop_remainder=True` leaves no batch: {num_samples} samples are fewer than the "
+            f"{samples.batch_size} of a batch. Pass batch_size={max(1, num_samples)} or less."
+        )
+    return samples
 
 
 class ArraySource:
@@ -83,10 +94,12 @@ class ArraySource:
     is_endless = False
 
     def __init__(self, samples: Samples, shuffle: bool | str = False):
-        self.arrays, self.num_samples, self.batch_size = samples
+        self.arrays, given, self.batch_size, drops = samples
         self.num_batches = samples.num_batches
+        self.num_samples = kept = self.num_batches * self.batch_size if drops else given
         # Depends on the global seed at this point: a callback that sets another has no effect.
-        self._draw_order = orders(self.num_samples, self.batch_size, shuffle)
+        draw = orders(given, self.batch_size, shuffle)
+        self._draw_order = (lambda: draw()[:kept]) if drops else draw
         self.repeats_its_order = not shuffle or global_seed() is not None
         self._order = self._draw_order() if self.repeats_its_order else None
         self.flat = [array for array in keras.tree.flatten(self.arrays) if array is not None]
@@ -127,9 +140,11 @@ class ArraySource:
 
     def signature(self, static: bool = False) -> Structure:
         """Return the specs of `ArrayPass.inputs`; the number of samples is None unless `static`."""
-        samples = self.num_samples if static else None
-        arrays = [tf.TensorSpec([samples, *array.shape[1:]], array.dtype) for array in self.flat]
-        return arrays, tf.TensorSpec([samples], tf.int64)
+        arrays = [
+            tf.TensorSpec([len(array) if static else None, *array.shape[1:]], array.dtype)
+            for array in self.flat
+        ]
+        return arrays, tf.TensorSpec([self.num_samples if static else None], tf.int64)
 
     def draw(self, inputs: Structure, place: tf.Tensor) -> Batch:
         """Return the batch at `place` of a pass, leaves `[batch, ...]`. Call it inside a graph.
@@ -159,6 +174,11 @@ class ArraySource:
         """Return some rows, `[batch]` int64, of every array, in the structure given to fit."""
         taken = iter([tf.gather(array, rows) for array in arrays])
         return keras.tree.map_structure(lambda a: None if a is None else next(taken), self.arrays)
+
+
+def no_data(steps: int) -> ArraySource:
+    """Return the source for a step that makes its own data: a pass has `steps` times None."""
+    return ArraySource(Samples(None, steps, 1))
 
 
 class ArrayPass:

@@ -88,7 +88,10 @@ def common_length(data: Structure) -> int:
     """
     lengths = {int(a.shape[0]) for a in keras.tree.flatten(data) if a is not None}
     if not lengths:
-        raise KeyError("No data: expected arrays or a tf.data.Dataset as `x`, got None.")
+        raise KeyError(
+            "No data: expected arrays or a tf.data.Dataset as `x`, got None. Pass loop.fit(model, "
+            "x, y), or loop.fit(model, dataset)."
+        )
     if len(lengths) > 1:
         sizes = {
             name: [int(a.shape[0]) for a in keras.tree.flatten(part) if a is not None]

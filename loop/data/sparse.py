@@ -59,7 +59,11 @@ def rows_of(array: Any, start: int, stop: int) -> Any:
 
 
 def dataset_of_rows(
-    arrays: Structure, num_samples: int, batch_size: int, shuffle: bool | str
+    arrays: Structure,
+    num_samples: int,
+    batch_size: int,
+    drop_remainder: bool,
+    shuffle: bool | str,
 ) -> tf.data.Dataset:
     """Return a dataset of batches of arrays, which may be sparse or ragged.
 
@@ -70,6 +74,7 @@ def dataset_of_rows(
         arrays: Leaves `[samples, ...]`: dense, sparse or ragged tensors, or None.
         num_samples: Samples in each array.
         batch_size: Samples per batch.
+        drop_remainder: Whether to leave out the last batch of a pass if it is short.
         shuffle: True, False or "batch".
 
     Mirrors: keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset
@@ -81,7 +86,7 @@ def dataset_of_rows(
 
     def batched(order: tf.Tensor) -> tf.data.Dataset:
         # Matches Keras's graphs: the batch size is static only if all batches have it.
-        whole = num_samples % batch_size == 0
+        whole = drop_remainder or num_samples % batch_size == 0
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=whole)
 
     def take(order: tf.Tensor, leaves: tuple) -> Structure:

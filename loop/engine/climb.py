@@ -95,8 +95,8 @@ class SingleSteps:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
-        _, place, _, count, (_, seconds, record, _) = segment
-        deadline = time.perf_counter() + seconds
+        _, place, _, count, horizon = segment
+        deadline = time.perf_counter() + horizon.seconds
         recorded: list[Logs] = []
         for ran in range(1, count + 1):
             started = time.perf_counter()
@@ -109,7 +109,7 @@ class SingleSteps:
             called = time.perf_counter()
             logs = call(argument)
             self._measure(started, called)
-            recorded = [*recorded, logs] if record else [logs]
+            recorded = [*recorded, logs] if horizon.record else [logs]
             if ran % per_execution == 0 and (time.perf_counter() > deadline or is_over(ran)):
                 break
         return SegmentResult(ran, recorded)

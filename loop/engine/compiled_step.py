@@ -18,10 +18,13 @@ import tensorflow as tf
 
 from loop import step as steps
 from loop._keras import build_optimizer, count_variables, every_metric, is_distributed, is_inherited
+from loop.advice.notices import Frozen, say_of_metrics, say_of_new_function
+from loop.advice.reads import read_by
 from loop.checks import check_inherited
 from loop.data import without_optionals
 from loop.distribute import on_replicas
 from loop.engine.climb import SingleSteps
+from loop.engine.given import make, reads_of, repeatable
 from loop.engine.graphs import (
     FlatFunction,
     concrete,
@@ -121,6 +124,7 @@ class CompiledStep:
         on_batch: Runs the step on a batch: a concrete function, or Python if it runs eagerly.
         on_pass: See `StepFunctions`.
         running: The running values of the logs that the step marks by `loop.mean`, `loop.total`.
+        frozen: The values of Python that the graph keeps.
         programs: The cache of programs that run this step, by `loop.engine.program.ProgramKey`.
         measured: The measurements of plan "fastest" for this step, or None.
         single_steps: The measurements of plan "auto".
@@ -133,12 +137,14 @@ class CompiledStep:
         on_batch: Any,
         on_pass: Callable[..., Logs],
         running: RunningLogs,
+        frozen: Frozen,
     ):
         self.model = model
         self.spec = spec
         self.on_batch = on_batch
         self.on_pass = on_pass
         self.running = running
+        self.frozen = frozen
         self.programs: dict[Any, Any] = {}
         self.measured: Any = None
         self.single_steps = _single_steps_of(on_batch)
@@ -186,7 +192,8 @@ class CompiledStep:
     @cached_property
     def why_regrouped(self) -> str | None:
         """Why a sum in the step would have other bits in a loop; None if none would."""
-        return why_regrouped(self.on_batch, self.model.jit_compile)
+        in_loops = self.model.steps_per_execution > 1
+        return why_regrouped(self.on_batch, self.model.jit_compile, in_loops)
 
     @cached_property
     def why_metrics_stay_outside(self) -> str | None:
@@ -207,6 +214,8 @@ class CompiledStep:
                 and is_inherited(metric.reset_state, keras.metrics.Mean.reset_state)
             ):
                 return f"the metric {metric.name!r} is not a mean"
+        if self.running.marked:  # then results of metrics are not asked for: see `of_epoch`
+            return None
         for name, result in model.get_metrics_result().items():
             log = self.on_batch.structured_outputs.get(name, result)
             if (log.dtype, log.shape) != (result.dtype, result.shape):
@@ -231,7 +240,8 @@ def _traced(model: keras.Model, functions: StepFunctions, spec: Structure) -> An
     """Return the concrete function of a step for batches of a spec; Python if it runs eagerly."""
     # Under a strategy replicas get parts of a batch, which may be empty: no single graph fits.
     step = functions.on_batch if is_distributed(model) else concrete(functions.on_batch, spec)
-    if model.steps_per_execution > 1 and why_regrouped(step, model.jit_compile):
+    alone, in_loops = (why_regrouped(step, model.jit_compile, where) for where in (False, True))
+    if model.steps_per_execution > 1 and alone and not in_loops:
         step = concrete(in_a_loop(step), spec)
     return step
 
@@ -266,6 +276,20 @@ class Cache:
     compiled: dict[StepKey, CompiledStep] = field(default_factory=dict)
     running: dict[StepFunction, RunningLogs] = field(default_factory=dict)
     predictions: dict[StepFunction, Any] = field(default_factory=dict)
+
+    def use(self, step: StepFunction) -> None:
+        """Note that a step is used; forget the steps that were passed and used least recently."""
+        if step in self.functions:
+            self.functions[step] = self.functions.pop(step)  # the last of the dict
+        passed = [function for function in self.functions if function is not self.step_of_model]
+        for old in passed[:-MOST_STEPS]:
+            del self.functions[old]
+            self.running.pop(old, None)
+            self.compiled = {key: one for key, one in self.compiled.items() if key.function != old}
+
+
+MOST_STEPS = 8
+"""The most steps passed to fit that a model keeps compiled: closures keep what they hold alive."""
 
 
 def cache_on(function: Any) -> Cache:
@@ -311,21 +335,42 @@ class ModelStep:
         """Return the step compiled for batches of a spec, tracing it on first use."""
         cache = cache_on(self.keras_function)
         step = self._step(cache)
+        cache.use(step)
         key = StepKey(step, repr(spec), tf.config.functions_run_eagerly())
         if key not in cache.compiled:
             with self._warning_as_often_as_keras(cache, step):
                 functions = self.for_any_shape()
                 on_batch = self._shared_or_traced(step, functions, spec)
-            compiled = CompiledStep(
-                self.model, spec, on_batch, functions.on_pass, self.running_logs()
-            )
-            if self.kind is TRAIN:
-                check_logs(on_batch)
+            running, frozen = self.running_logs(), self._frozen(is_graph(on_batch))
+            compiled = CompiledStep(self.model, spec, on_batch, functions.on_pass, running, frozen)
+            if self.kind is TRAIN or self.given is not None:
+                check_logs(on_batch, "training step" if self.kind is TRAIN else "test step")
             if self.given is not None:
                 check_overwritten(on_batch, compiled.running)
                 check_plain_logs(on_batch, compiled.running, self.given, self.strict)
             cache.compiled[key] = compiled
+        cache.compiled[key].frozen.say_of_changes()
         return cache.compiled[key]
+
+    @property
+    def own(self) -> Any:
+        """The step function that was passed, or the model's if it overrides Keras's, or None."""
+        step = self._step(cache_on(self.keras_function))
+        if step is self.kind.overridden:
+            step = getattr(self.model, self.kind.step)
+            return getattr(step, "__func__", step)
+        return None if step is self.kind.ours else step
+
+    def _frozen(self, is_traced: bool) -> Frozen:
+        """Return the values of Python that a trace of the step keeps; say what is wrong with it."""
+        own = self.own
+        if own is None:
+            return Frozen({}, self.kind.make)
+        reads = read_by(own, self.model)
+        say_of_metrics(own, reads, every_metric(self.model))
+        if self.given is not None and is_traced:
+            say_of_new_function(self.given, cache_on(self.keras_function).functions, self.model)
+        return Frozen(reads if is_traced else {}, self.kind.make)
 
     @contextlib.contextmanager
     def _warning_as_often_as_keras(self, cache: Cache, step: StepFunction) -> Iterator[None]:
@@ -355,10 +400,18 @@ class ModelStep:
         def trace() -> Any:
             return _traced(model, functions, spec)
 
-        if step is not self.kind.ours:
+        if step is self.kind.ours:
+            return shared(model, (step, repr(spec)), trace, lambda: make_variables(model, spec))
+        reads = reads_of(step, model)
+        if reads is None:
             return trace()
-        runs = step, repr(spec)
-        return shared(model, runs, trace, lambda: make_variables(model, spec))
+        runs = step, repr(spec), reads
+        is_repeatable = repeatable(step, model, spec, reads)
+
+        def may_keep(function: Any) -> bool:  # marked logs have running values for each model
+            return not self.running_logs().marked and is_repeatable(function)
+
+        return shared(model, runs, trace, lambda: make(model, spec), may_keep=may_keep)
 
     def for_any_shape(self) -> StepFunctions:
         """Return the step as functions that are traced for each new shape of their arguments."""
@@ -368,6 +421,7 @@ class ModelStep:
             if step is steps.train_step:
                 build_optimizer(self.model)
             cache.functions[step] = _functions(self.model, step, self.running_logs())
+            cache.use(step)
         return cache.functions[step]
 
     def running_logs(self) -> RunningLogs:
@@ -390,10 +444,21 @@ class ModelStep:
     def _step(self, cache: Cache) -> StepFunction:
         """Return the step function; the model's is looked up once per cache, as in Keras."""
         if self.given is not None:
-            return self.given
+            return hashable(self.given)
         if cache.step_of_model is None:
             cache.step_of_model = self.kind.step_of(self.model)
         return cache.step_of_model
+
+
+def hashable(step: Any) -> StepFunction:
+    """Return a step, or the method that calls it, whose hash is the identity of its object."""
+    try:
+        hash(step)
+    except TypeError:
+        call: StepFunction = step.__call__
+        return call
+    function: StepFunction = step
+    return function
 
 
 def _functions(model: keras.Model, step: StepFunction, running: RunningLogs) -> StepFunctions:

@@ -192,33 +192,62 @@ def why_alone(function: Any) -> str | None:
     return None
 
 
-def why_regrouped(step: Any, in_xla: bool) -> str | None:
+def why_regrouped(step: Any, in_xla: bool, in_loops: bool) -> str | None:
     """Return why a sum in a step, a concrete function, has other bits in a loop; None if none has.
 
-    TensorFlow rewrites `total + (a + b)` to `(total + a) + b` if the shape of `total` is static. In
-    a loop it is not, so the last bit of the sum may differ between a step alone and a step in a
-    loop. The log `loss` is such a total if there are several losses and every batch is one sample,
-    because then no multiplication by the batch size is in between. XLA does not regroup.
+    TensorFlow rewrites `total + (a + b)` to `(total + a) + b`, in loops as well. In
+    `total + 1 * (a + b)` it removes the factor first, but not in a loop: the last bit of the sum
+    may then differ between a step alone and a step in a loop. The factor is the batch size in the
+    log `loss` if there are several losses and every batch is one sample. XLA does not regroup.
+
+    Args:
+        step: The step.
+        in_xla: Whether it is compiled with XLA.
+        in_loops: Whether Keras runs it in loops as well. They keep the batch size as a factor, as
+            ours do, but remove a constant 1, which ours do not.
     """
     if in_xla or not is_graph(step) or why_not_in_a_loop(step):
         return None
     specs = tf.nest.flatten(step.structured_input_signature)
     one_sample = all(spec is None or (spec.shape.rank and spec.shape[0] == 1) for spec in specs)
-    through = {"Identity", "Sum", "Mul"} if one_sample else {"Identity", "Sum"}
-
-    def is_sum(tensor: tf.Tensor) -> bool:
-        while tensor.op.type in through and tensor.op.inputs[0].shape == tensor.shape:
-            tensor = tensor.op.inputs[0]
-        return tensor.op.type in SUMS
-
     found = any(
-        total.op.type == "ReadVariableOp" and total.shape == term.shape and is_sum(term)
+        total.op.type == "ReadVariableOp"
+        and total.shape == term.shape
+        and _is_sum_times_one(term, one_sample, in_loops)
         for op in step.graph.get_operations()
         if op.type in SUMS and len(op.inputs) == 2
         for total, term in itertools.permutations(op.inputs)
     )
-    reason = "the step adds a sum to a total, which TensorFlow regroups outside of loops"
+    reason = "the step adds 1 * (a + b) to a total, which TensorFlow regroups outside of loops"
     return reason if found else None
+
+
+def _is_sum_times_one(tensor: tf.Tensor, one_sample: bool, in_loops: bool) -> bool:
+    """Return whether a tensor is a sum multiplied by a constant 1.
+
+    Args:
+        tensor: A tensor of the graph of a step.
+        one_sample: Whether every batch is one sample: any factor may then be the batch size.
+        in_loops: Whether to count constants only.
+    """
+    has_factor = False
+    while (
+        tensor.op.type in ("Identity", "Sum", "Mul") and tensor.op.inputs[0].shape == tensor.shape
+    ):
+        if tensor.op.type == "Mul":
+            if not any(map(_is_one, tensor.op.inputs)) and (in_loops or not one_sample):
+                return False
+            has_factor = True
+        tensor = tensor.op.inputs[0]
+    return has_factor and tensor.op.type in SUMS
+
+
+def _is_one(tensor: tf.Tensor) -> bool:
+    """Return whether a tensor of a graph is known to be 1, as a constant `sample_weight` is."""
+    if tensor.op.type == "BroadcastTo":
+        tensor = tensor.op.inputs[0]
+    value = tf.get_static_value(tensor)
+    return value is not None and bool(np.all(value == 1))
 
 
 def in_a_loop(step: Any) -> Callable[[Structure], Structure]:

@@ -77,19 +77,27 @@ class IncomparableError(Exception):
 class Likeness:
     """All that tracing reads of an object and of the objects it leads to.
 
+    Args:
+        root: The object.
+        of_user: Whether it may lead to functions of the user. What they read are their defaults,
+            the variables they close over, and the globals that they name.
+
     Attributes:
         parts: What there is to read, in the order of meeting.
         variables: The variables, in the same order.
         texts: All strings, other than the names of attributes.
+        code_names: All names in the code of functions of the user.
 
     Raises:
         IncomparableError: The object leads to something that cannot be compared.
     """
 
-    def __init__(self, root: Any):
+    def __init__(self, root: Any, of_user: bool = False):
         self.parts: list[Any] = []
         self.variables: list[keras.Variable] = []
         self.texts: set[str] = set()
+        self.code_names: set[str] = set()
+        self._of_user = of_user
         self._numbers: dict[int, int] = {}
         self._met: list[Any] = []
         self._add(root)
@@ -171,8 +179,14 @@ class Likeness:
                 self._add(attribute)
 
     def _read_function(self, function: types.FunctionType) -> None:
-        """Add the code of a function of Keras, its defaults, and what it closes over."""
-        _known(function, function.__globals__.get("__name__"))
+        """Add the code of a function, its defaults, and what it closes over."""
+        module = function.__globals__.get("__name__")
+        if self._of_user and not _is_known(module):
+            names = sorted(_names_in(function.__code__))
+            self.code_names.update(names)
+            self._add(*(function.__globals__[n] for n in names if n in function.__globals__))
+        else:  # what it reads of its module is compared apart: `reuse.current_code`
+            _known(function, module)
         cells = [cell.cell_contents for cell in function.__closure__ or ()]
         self._add(function.__code__, function.__defaults__, function.__kwdefaults__, cells)
 
@@ -181,13 +195,24 @@ def _is_keras(value: Any) -> bool:
     return hasattr(value, "__dict__") and type(value).__module__.startswith("keras.")
 
 
+def _names_in(code: types.CodeType) -> set[str]:
+    """Return the globals and attributes that code names, that of functions within it included."""
+    inner = [_names_in(part) for part in code.co_consts if isinstance(part, types.CodeType)]
+    return {*code.co_names}.union(*inner)
+
+
+def _is_known(module: str | None) -> bool:
+    """Return whether a module is Keras's, `loop`'s or one that Keras is made from."""
+    root = (module or "").partition(".")[0]
+    return root in ("keras", "builtins", "collections", "tensorflow", "numpy", "math", "loop")
+
+
 def _known(value: Any, module: str | None) -> Any:
     """Return a value if its module is Keras's or one that Keras is made from.
 
     Raises:
         IncomparableError: It is not: the value is the user's.
     """
-    root = (module or "").partition(".")[0]
-    if root in ("keras", "builtins", "collections", "tensorflow", "numpy"):
+    if _is_known(module):
         return value
     raise IncomparableError(f"it leads to a {type(value).__qualname__} of module {module}")

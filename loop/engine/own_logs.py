@@ -10,8 +10,12 @@ from loop.logs import RunningLogs
 from loop.types import StepFunction
 
 
-def check_logs(step: Any) -> None:
-    """Raise if a traced training step returns no dict, in Keras's class, before a weight moves.
+def check_logs(step: Any, name: str) -> None:
+    """Raise if a traced step returns no dict, in Keras's class, before a weight moves.
+
+    Args:
+        step: The step as a concrete function; nothing is known of others.
+        name: "training step" or "test step".
 
     Raises:
         ValueError: It returns None.
@@ -22,7 +26,7 @@ def check_logs(step: Any) -> None:
         kind = "None" if logs is None else f"a {type(logs).__name__}"
         error = ValueError if logs is None else AttributeError
         raise error(
-            f"Expected the training step to return a dict of logs, got {kind}. End it with "
+            f"Expected the {name} to return a dict of logs, got {kind}. End it with "
             "`return update_metrics(model, x, y, y_pred, sample_weight)`, or return a dict like "
             '{"loss": loss}.'
         )
@@ -100,6 +104,7 @@ def _is_of_the_batch(log: Any, captures: dict[int, int], weights: set[int]) -> b
             continue
         met.add(id(tensor))
         is_argument = tensor.op.type == "Placeholder" and id(tensor) not in captures
+        is_argument &= tensor.dtype != tf.resource  # a variable, in a graph that models share
         if is_argument or captures.get(id(tensor)) in weights or "Random" in tensor.op.type:
             return True
         queue.extend(tensor.op.inputs)

@@ -123,10 +123,7 @@ def _why_step_by_step(compiled: CompiledStep, keeps_bits: bool) -> str | None:
         compiled: The step.
         keeps_bits: Whether the plan promises Keras's bits.
     """
-    reason = compiled.why_not_in_a_loop
-    if reason or not keeps_bits or compiled.model.steps_per_execution > 1:
-        return reason  # Keras runs a loop as well, so its sums are grouped as in our loop
-    return compiled.why_regrouped
+    return compiled.why_not_in_a_loop or (compiled.why_regrouped if keeps_bits else None)
 
 
 def _limits_on_epochs(compiled: CompiledStep, source: Source, one_pass: OnePass) -> list[Limit]:

@@ -83,6 +83,7 @@ def shared(
     trace: Callable[[], Any],
     make_variables: Callable[[], None] | None = None,
     steps: tuple[Any, ...] = (),
+    may_keep: Callable[[Any], bool] = is_graph,
 ) -> Any:
     """Return the concrete function of an equal model, on this model's variables, or trace it.
 
@@ -94,6 +95,7 @@ def shared(
         trace: Returns the concrete function, traced; or a Python function if it runs eagerly.
         make_variables: Makes the variables that tracing would make; None if there are none.
         steps: The concrete functions that the function calls.
+        may_keep: Returns whether what was traced may be kept.
     """
     graphs = tuple(step.graph for step in steps)
     if not may_share(model) or not all(map(_is_kept, graphs)):
@@ -106,7 +108,7 @@ def shared(
         if function is not None:
             return function
     function, has_warned = _traced(trace)
-    if is_graph(function) and not has_warned:
+    if is_graph(function) and not has_warned and may_keep(function):
         _keep(rough, model, function)
     return function
 

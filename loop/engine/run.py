@@ -2,13 +2,16 @@
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from loop.advice.notices import say_of_single_steps
 from loop.callbacks import BatchHooks, Callbacks
+from loop.data import ArraySource
 from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
 from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
@@ -26,6 +29,9 @@ from loop.types import (
     Source,
     WholeEpochs,
 )
+
+FEW_STEPS = 100
+"""So many steps take no noticeable time longer in calls of their own."""
 
 
 class Runner:
@@ -61,10 +67,12 @@ class Runner:
         self.expects_whole_epochs = False
         self._steps_of_epoch = 0
         self._report = report
+        self._before: tuple[Segment, list[tf.Tensor]] | None = None
         self._decided_for: Any = None
         self._decision: Decision | None = None
         self._programs: Programs | None = None
         self._test_programs: Programs | None = None
+        self._names: set[str] = set()
 
     def decide(self) -> Decision:
         """Return which programs may run; decide again if a callback has compiled the model.
@@ -130,7 +138,10 @@ class Runner:
             self.steps_left = self._steps_of_epoch * (epochs - epoch)
         self._steps_of_epoch = 0
         self._expect(False)
-        if self.step.model.stop_training or self.decide().reach is not Reach.EPOCHS:
+        if self.step.model.stop_training:
+            return None
+        self._say_what_to_change()
+        if self.decide().reach is not Reach.EPOCHS:
             return None
         if why_control_within_epoch(callbacks, validation is not None) or self.limits():
             return None
@@ -141,6 +152,15 @@ class Runner:
         if self._climbs and not self._whole_epochs_pay(epochs - epoch):
             return None
         return epochs_ahead(callbacks, validation, epoch, epochs), test_steps
+
+    def _say_what_to_change(self) -> None:
+        """Say once why steps of one's own run one by one, and what they read that has changed."""
+        limits = self.decide().limits
+        is_alone = limits and limits[0].reach is Reach.STEP
+        if is_alone and self.plan == "auto" and self.steps_left > FEW_STEPS and self.step.own:
+            say_of_single_steps(self.step.own, limits[0].reason)
+        if self._programs is not None:
+            self._programs.compiled.frozen.say_of_changes()
 
     def _expect(self, whole_epochs: bool) -> None:
         for runner in filter(None, [self, self.validation]):
@@ -181,6 +201,7 @@ class Runner:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
+        self._before = (segment, self._values()) if self._may_go_back(segment) else None
         if self.decide().reach is Reach.STEP or not self._is_larger_ready(segment, 0):
             result = self._run_alone(segment)
         elif _is_watched(segment):
@@ -188,9 +209,62 @@ class Runner:
             result = SegmentResult(1, [logs])
         else:
             result = self._run_together(segment)
+        self._check_names(result.logs[-1])
         self.steps_left = max(0, self.steps_left - result.steps)
         self._steps_of_epoch += result.steps
         return result
+
+    def _check_names(self, logs: Logs) -> None:
+        """Raise if a step that was passed returns other logs than before, as only Python can.
+
+        Raises:
+            ValueError: The message names the logs that are new or missing.
+        """
+        if self.step.given is None or not isinstance(logs, dict):
+            return
+        self._names = self._names or set(logs)
+        if changing := sorted(self._names ^ set(logs)):
+            raise ValueError(
+                f"The step returned the logs {sorted(self._names)}, and for a later batch "
+                f"{sorted(logs)}: expected the same for every batch. Return {changing} always, or "
+                "never."
+            )
+
+    def _may_go_back(self, segment: Segment) -> bool:
+        """Return whether a callback may stop within the call and its data can be drawn again."""
+        may_stop = segment.horizon.may_stop and segment.steps > 1
+        return may_stop and isinstance(self.source, ArraySource)
+
+    def _values(self) -> list[tf.Tensor]:
+        """Return the values of all variables of the step."""
+        return [tf.identity(variable) for variable in self.programs().compiled.variables]
+
+    def go_back(self, steps: int) -> bool:
+        """Take the model back to its state after the first `steps` steps of the last call.
+
+        The variables get the values that they had before the call, and the steps run again, by the
+        same program. Over data that cannot be drawn twice, warn and change nothing.
+
+        Returns:
+            Whether the model was taken back.
+        """
+        if self._before is None:
+            warnings.warn(
+                "A callback marked `logs_only` stopped the training within a call. Its data cannot "
+                "be drawn twice, so the model keeps the steps of the whole call. To stop at the "
+                "very step, remove `logs_only` or pass arrays.",
+                stacklevel=2,
+            )
+            return False
+        segment, values = self._before
+        for variable, value in zip(self.programs().compiled.variables, values, strict=True):
+            variable.assign(value)
+        again = segment._replace(horizon=segment.horizon._replace(may_stop=False))
+        ran = 0
+        while ran < steps:
+            part = again._replace(place=segment.place + ran, steps=steps - ran)
+            ran += self.run_steps(part).steps
+        return True
 
     def _is_larger_ready(self, segment: Segment, ran: int) -> bool:
         """Return whether a program larger than a step is built, or pays for being built.
@@ -237,7 +311,7 @@ class Runner:
         Raises:
             StopIteration, OutOfRangeError: The pass has no more batches.
         """
-        batches, place, _, steps, (_, seconds, record, _) = segment
+        batches, place, _, steps, (_, seconds, record, *_) = segment
         run_steps = self.programs().run_steps
         per_execution = self.step.model.steps_per_execution
         size = self.source.num_batches

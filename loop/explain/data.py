@@ -77,6 +77,8 @@ def _leaves(arguments: FitArguments) -> Iterator[tuple[str, str]]:
 def _source(arguments: FitArguments, prepared: Prepared) -> str:
     """Return the kind of source, and why it was chosen."""
     kind, source = kind_of(arguments.x), prepared.source
+    if arguments.x is None:
+        return "none: the step gets None in place of a batch"
     if kind:
         article = "an" if kind[0] in "aeiou" else "a"
         if kind == "tf.data.Dataset":
@@ -96,8 +98,10 @@ def _batches(prepared: Prepared) -> str | None:
     if schedule.num_batches is None:
         return "their number is known after the first epoch"
     count = plural(schedule.num_batches, "batch", "batches") + " an epoch"
-    if isinstance(source, ArraySource):
+    if isinstance(source, ArraySource) and source.flat:
         count = f"{count}: {_sizes(source)}"
+        if dropped := len(source.flat[0]) - source.num_samples:
+            count += f"; {plural(dropped, 'sample')} left out by drop_remainder"
     if schedule.steps and schedule.steps != source.num_batches:
         count += ", cut by steps_per_epoch; a pass over the data goes on in the next epoch"
     return count
@@ -119,6 +123,8 @@ def _sizes(source: ArraySource) -> str:
 def _order(arguments: FitArguments) -> str | None:
     """Return in which order the samples come."""
     kind, shuffle = kind_of(arguments.x), arguments.shuffle
+    if arguments.x is None:
+        return None
     if kind == "PyDataset" and arguments.x.num_batches is not None:
         return "batches in random order, by Python's `random`" if shuffle else "as indexed"
     if kind:
@@ -142,7 +148,7 @@ def _weights(arguments: FitArguments) -> str | None:
         return f"class_weight becomes sample weights ({weights}; any other class: 1)"
     if arguments.sample_weight is not None:
         return "sample_weight: for losses and weighted_metrics; metrics= do not see it"
-    return None if kind_of(arguments.x) else "none: every sample weighs 1"
+    return None if arguments.x is None or kind_of(arguments.x) else "none: every sample weighs 1"
 
 
 def _epochs(arguments: FitArguments, prepared: Prepared) -> str:
@@ -171,16 +177,20 @@ def _validation(arguments: FitArguments, prepared: Prepared) -> str:
         batches = validation.steps or source.num_batches
         origin += f", {plural(batches, 'batch', 'batches')}" if batches else ""
     frequency = arguments.validation_freq
+    steps = f", and every {plural(arguments.eval_every, 'step')}" if arguments.eval_every else ""
     if isinstance(frequency, list):
-        return f"{origin}, after epochs {', '.join(map(str, frequency))} counted from 1"
-    return origin + (", after each epoch" if frequency == 1 else f", every {frequency} epochs")
+        return f"{origin}, after epochs {', '.join(map(str, frequency))} counted from 1{steps}"
+    each = ", after each epoch" if frequency == 1 else f", every {frequency} epochs"
+    return origin + each + steps
 
 
-def _batch_size(prepared: Prepared) -> str:
+def _batch_size(prepared: Prepared) -> str | None:
     """Return whether the number of rows is part of the graph, and why."""
     source: Any = prepared.source
     leaves = keras.tree.flatten(source.spec)
     sizes = {leaf.shape[0] for leaf in leaves if leaf is not None and leaf.shape.rank}
+    if not sizes:
+        return None
     if None not in sizes:
         return f"{', '.join(map(str, sorted(sizes)))}, part of the graph: all batches have it"
     if isinstance(source, ArraySource):

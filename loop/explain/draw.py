@@ -58,7 +58,7 @@ def draw(arguments: FitArguments, prepared: Prepared) -> Drawn:
         return Drawn(_as_tensors(next(passes.batches()), source.spec), None)
     one_pass = source.new_pass()
     rows = None
-    if isinstance(source, ArraySource):
+    if isinstance(source, ArraySource) and source.flat:
         rows = one_pass.inputs[1].numpy()[: source.batch_size]
     return Drawn(one_pass.batch(0), rows)
 

@@ -166,7 +166,7 @@ def _extent(hooks: BatchHooks, calls: Calls, first: int) -> tuple[int | None, st
     together = calls.plan not in ("step", "unknown")
     last: int | None = first
     if together:
-        last, seconds, records, _ = hooks.horizon(first, calls.per_execution)
+        last, seconds, records, *_ = hooks.horizon(first, calls.per_execution)
     if end is not None:
         last = end if last is None else min(last, end)
     if last is not None:  # whole executions, which may exceed the data, as in Keras

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from loop.callbacks import Callbacks, complete
+from loop.evaluations import evaluations_of
 from loop.explain.compiled import compiled_section
 from loop.explain.data import data_section, static_section
 from loop.explain.epoch import timeline_of
@@ -67,8 +68,10 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
 
 def _explained(fit_arguments: FitArguments, step: bool) -> Explanation:
     """Return the explanation of a call of fit, with its first step or without."""
-    callbacks = Callbacks(complete(fit_arguments.callbacks, fit_arguments.verbose, history=True))
     prepared = prepare(fit_arguments)
+    evaluations = evaluations_of(fit_arguments, prepared.schedule, prepared.validation)
+    completed = complete(fit_arguments.callbacks, fit_arguments.verbose, history=True)
+    callbacks = Callbacks([*completed, *evaluations])
     plan = explained_plan(fit_arguments, prepared, callbacks)
     described = plan._replace(
         sections=(

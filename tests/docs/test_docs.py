@@ -51,7 +51,9 @@ def test_the_use_of_the_readme_trains_in_at_most_twelve_lines():
     assert 0.4 < names["history"].history["val_accuracy"][-1] <= 1
 
 
-@pytest.mark.parametrize("page", ["docs/learn.md", "docs/build.md", "docs/compare.md"])
+@pytest.mark.parametrize(
+    "page", [f"docs/{name}.md" for name in ("learn", "build", "research", "compare")]
+)
 def test_the_code_of_a_page_runs_and_prints_what_it_shows(page, capsys):
     run_page(TEXT[page], capsys)
 

@@ -3,6 +3,7 @@
 import functools
 import gc
 import weakref
+from importlib import import_module
 
 import keras
 import numpy as np
@@ -199,7 +200,8 @@ def test_layers_that_share_a_weight_are_told_from_layers_that_have_equal_ones():
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(loop.objective, "added_losses"), (layers.Dense, "call"), (tf, "stack")]
+    ("owner", "name"),
+    [(import_module("loop.objective"), "added_losses"), (layers.Dense, "call"), (tf, "stack")],
 )
 def test_a_model_is_traced_if_somebody_has_patched_code_that_tracing_runs(
     owner, name, traced, monkeypatch

@@ -266,3 +266,120 @@ def test_a_training_step_that_returns_no_dict_is_refused_before_a_weight_moves(p
 def test_a_forgotten_model_is_named():
     with pytest.raises(TypeError, match=r"got a ndarray: loop.fit\(model, x, y\)"):
         loop.fit(X, Y)
+
+
+def test_a_layer_with_the_trainer_of_keras_is_a_model():
+    trainer = next(base for base in keras.Model.__mro__ if base.__name__ == "TensorFlowTrainer")
+
+    class Trained(trainer, keras.layers.Dense):
+        """As in Keras's own tests: a layer that can be fit and is no keras.Model."""
+
+        def __init__(self):
+            keras.layers.Dense.__init__(self, 1)
+            trainer.__init__(self)
+
+    losses = []
+    for fit in (keras.Model.fit, loop.fit):
+        keras.utils.set_random_seed(0)
+        layer = Trained()
+        layer.compile("sgd", "mse")
+        losses.append(fit(layer, X, Y, verbose=0).history["loss"])
+    assert losses[0] == losses[1]
+
+
+def my_step(model, batch):
+    return loop.train_step(model, (tf.constant(X[:8]), tf.constant(Y[:8])))
+
+
+REFUSED = {
+    "no end of an epoch without data": (
+        {"train_step": my_step},
+        ["Without data", "steps_per_epoch=100"],
+    ),
+    "steps of epochs that are none": (
+        {"train_step": my_step, "steps_per_epoch": -1},
+        ["1 or more, got -1"],
+    ),
+    "a batch size without data": (
+        {"train_step": my_step, "steps_per_epoch": 3, "batch_size": 8},
+        ["no data for batch_size=8", "Leave them out"],
+    ),
+    "a split without data": (
+        {"train_step": my_step, "steps_per_epoch": 3, "validation_split": 0.2},
+        ["no data for validation_split=0.2"],
+    ),
+    "a remainder without data": (
+        {"train_step": my_step, "steps_per_epoch": 3, "drop_remainder": True},
+        ["no data for drop_remainder=True"],
+    ),
+    "the remainder of a dataset": (
+        {"x": BATCHES, "drop_remainder": True},
+        ["tf.data.Dataset makes its own", "ds.batch(n, drop_remainder=True)"],
+    ),
+    "the remainder of a generator": (
+        {"x": ((X[:8], Y[:8]) for _ in range(2)), "drop_remainder": True},
+        ["generator makes its own", "leave out the short last batch"],
+    ),
+    "nothing but a remainder": (
+        {"x": X, "y": Y, "batch_size": 64, "drop_remainder": True},
+        ["40 samples are fewer than the 64", "batch_size=40 or less"],
+    ),
+    "evaluations without data": (
+        {"x": X, "y": Y, "eval_every": 5},
+        ["eval_every=5 has no data", "validation_data=(x_val, y_val)"],
+    ),
+    "evaluations every 0 steps": (
+        {"x": X, "y": Y, "eval_every": 0, "validation_split": 0.2},
+        ["`eval_every` to be 1 or more, got 0"],
+    ),
+}
+"""Arguments that Keras does not have."""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_arguments_of_our_own_are_refused_before_a_weight_moves(case):
+    arguments, words = REFUSED[case]
+    error, moved = attempt(loop.fit, model, arguments)
+    assert type(error) is ValueError, error
+    for word in words:
+        assert word in str(error)
+    assert not moved
+
+
+def test_evaluations_every_half_step_are_refused():
+    with pytest.raises(TypeError, match=r"`eval_every` to be an integer, got 1\.5"):
+        loop.fit(model(), X, Y, validation_split=0.2, eval_every=1.5)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"steps_per_epoch": 3}, {"epochs": 2}])
+def test_without_data_and_without_a_step_fit_says_what_keras_says(arguments):
+    for fit in (keras.Model.fit, loop.fit):
+        with pytest.raises(KeyError):
+            fit(model(), verbose=0, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"every": 0}, ValueError, "`every` to be 1 or more, got 0"),
+        ({"every": 2.5}, TypeError, "`every` to be an integer, got 2.5"),
+        ({"data": None}, ValueError, "no step that makes its own"),
+        ({"data": None, "train_step": my_step}, ValueError, "steps_per_epoch=100"),
+        ({"data": (X, Y[:3])}, ValueError, "same number of samples"),
+        ({"data": (X, Y, Y, Y)}, ValueError, r"\(x, y, sample_weight\)"),
+        ({"data": BATCHES, "drop_remainder": True}, ValueError, "ds.batch"),
+        ({"plan": "warp"}, ValueError, "got 'warp'"),
+        ({"epochs": 1.5}, TypeError, "`epochs` to be an integer"),
+    ],
+)
+def test_steps_refuses_at_the_call_and_not_at_the_first_step(arguments, error, match):
+    trained = model()
+    before = trained.get_weights()
+    with pytest.raises(error, match=match):
+        loop.steps(trained, **{"data": (X, Y), **arguments})
+    assert all(map(np.array_equal, before, trained.get_weights()))
+
+
+def test_steps_of_an_uncompiled_model_are_refused_at_the_call():
+    with pytest.raises(ValueError, match=r"compile\(\)"):
+        loop.steps(model(compiled=False), (X, Y))

@@ -376,7 +376,8 @@ def _rules_note_their_use(monkeypatch):
 
 @functools.cache
 def raised(fit, mistake):
-    """The error of a mistake."""
+    """The error of a mistake, with the names of layers of a new process."""
+    keras.backend.clear_session()
     with pytest.raises(Exception) as info:  # noqa: PT011 - which error is what the tests ask
         MISTAKES[mistake].call(lambda model, *a, **k: fit(model, *a, **{"verbose": 0, **k}))
     return Raised(info.type, str(info.value), "\n".join(getattr(info.value, "__notes__", [])))

@@ -1,6 +1,7 @@
 """Logs of one's own: `loop.mean`, `loop.total` and `loop.last`, under every plan."""
 
 import contextlib
+import warnings
 
 import keras
 import numpy as np
@@ -179,6 +180,14 @@ def test_a_marked_log_is_not_replaced_by_the_compiled_metric_of_its_name(plan):
     np.testing.assert_allclose(history["loss"], 2 * [np.mean(expected**2)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_compiled_metrics_that_the_step_does_not_update_may_stay_unbuilt(plan):
+    model = network()
+    model.compile("sgd", "mse", metrics=["mae"])
+    history = loop.fit(model, *data(), train_step=training_step(), plan=plan, verbose=0).history
+    assert history.keys() == {"loss", "weighted", "seen", "latest"}
+
+
 def test_marks_pass_through_a_tf_function_and_run_eagerly():
     step = tf.function(judge)
     compiled = loop.fit(network(), *data(), train_step=step, verbose=0).history
@@ -268,3 +277,22 @@ def test_a_log_that_a_metric_would_replace_is_an_error_that_names_it(plan):
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"The log 'loss' of the step would not be seen: the comp"):
         loop.fit(model, *data(), train_step=step, plan=plan, verbose=0)
+
+
+def compiled():
+    model = network()
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+def step_of_metrics(model, batch):
+    return loop.train_step(model, batch)
+
+
+@pytest.mark.parametrize("step", [loop.train_step, step_of_metrics])
+def test_nothing_is_said_of_metrics_in_graphs_that_models_share(step):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        loop.fit(compiled(), *data(), verbose=0, train_step=step)
+        loop.fit_seeds(compiled, [1, 2], *data(), verbose=0, train_step=step)
+    assert not said

@@ -1,0 +1,141 @@
+"""Norms of gradients and of updates for each layer, computed in the graph of the step."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras.callbacks import Callback
+
+from loop._keras import weights_of
+from loop.callbacks.watch import Watch, apart, optimizers_of
+from loop.types import Logs
+
+
+class GradientNorms(Callback):
+    """Adds the norm of each layer's gradient, averaged over the updates of an epoch, to the logs.
+
+        history = loop.fit(model, x, y, callbacks=[GradientNorms()])
+        history.history["grad_norm/dense"]
+
+    The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
+    Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
+
+    A call runs an epoch. Every step reads all gradients once more, and the step of every such fit
+    is traced anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = LayerMeans("grad_norm", lambda gradients, *_: _norm(gradients))
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Watch the updates of all optimizers that the model holds."""
+        self._means.begin(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Add the means of the epoch to the logs."""
+        self._means.move_to({} if logs is None else logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Watch no longer."""
+        self._means.watch.close()
+
+    close = on_train_end
+
+
+class UpdateRatios(Callback):
+    """Adds the norm of each layer's update, relative to that of its weights, to the logs.
+
+        history = loop.fit(model, x, y, callbacks=[UpdateRatios()])
+        history.history["update_ratio/dense"]  # 1e-3 is a usual size
+
+    The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
+    Callbacks that read its logs come after it.
+
+    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, and the
+    step of every such fit is traced anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._means = LayerMeans("update_ratio", _ratio)
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Watch the updates of all optimizers that the model holds."""
+        self._means.begin(self.model)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Add the means of the epoch to the logs."""
+        self._means.move_to({} if logs is None else logs)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Watch no longer."""
+        self._means.watch.close()
+
+    close = on_train_end
+
+
+class LayerMeans:
+    """Means over updates of a number for each layer, summed up in variables by the graph.
+
+    Attributes:
+        watch: The watch on the optimizers.
+    """
+
+    def __init__(self, name: str, measure: Callable[..., tf.Tensor]):
+        self.watch = Watch()
+        self._name = name
+        self._measure = measure  # of a layer's gradients, its variables before and after
+
+    def begin(self, model: keras.Model) -> None:
+        """Watch the updates of all optimizers that a model holds."""
+        self._root = f"{model.name}/"
+        self._sums: dict[tuple[str, ...], tf.Variable] = {}  # by layers; the last is the count
+        self.watch.begin(model)
+        for optimizer in optimizers_of(model):
+            inner = getattr(optimizer, "inner_optimizer", optimizer)  # gets unscaled gradients
+            self.watch.around(inner, "apply", partial(self._around_apply, inner))
+
+    def move_to(self, logs: Logs) -> None:
+        """Add the means to the logs, and begin anew."""
+        for layers, sums in self._sums.items():
+            *totals, count = sums.numpy().tolist()  # waits for the device
+            sums.assign(tf.zeros_like(sums))
+            for layer, total in zip(layers, totals, strict=True) if count else ():
+                logs[f"{self._name}/{layer.removeprefix(self._root)}"] = total / count
+
+    def _around_apply(
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        apply: Callable[..., Any],
+        grads: Sequence[Any],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
+        scale = optimizer.loss_scale_factor
+        layers: dict[str, list[tuple]] = {}
+        variables = trainable_variables or weights_of(optimizer)
+        for variable, gradient in zip(variables, grads, strict=True):
+            if gradient is not None:
+                gradient = tf.convert_to_tensor(apart(gradient))
+                unscaled = gradient if scale is None else gradient / scale
+                parts = unscaled, tf.convert_to_tensor(variable), variable
+                layers.setdefault(variable.path.rpartition("/")[0], []).append(parts)
+        apply(grads, trainable_variables)
+        values = [self._measure(*zip(*parts, strict=True)) for parts in layers.values()]
+        if tuple(layers) not in self._sums:
+            with tf.init_scope():  # outside of the graph that is traced
+                self._sums[tuple(layers)] = tf.Variable(tf.zeros([len(layers) + 1]))
+        self._sums[tuple(layers)].assign_add(tf.stack([*values, 1.0]))
+
+
+def _norm(tensors: Sequence[Any]) -> tf.Tensor:
+    """Return the norm of all elements; equal indices of a sparse gradient are added up before."""
+    return tf.linalg.global_norm([tf.cast(tensor, tf.float32) for tensor in tensors])
+
+
+def _ratio(_: Any, before: Sequence[tf.Tensor], after: Sequence[keras.Variable]) -> tf.Tensor:
+    """Return the norm of an update by the norm of what it updated."""
+    moved = [new - old for new, old in zip(after, before, strict=True)]
+    return tf.math.divide_no_nan(_norm(moved), _norm(before))
