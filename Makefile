@@ -62,7 +62,7 @@ drift: setup  ## what another release changes: make drift KERAS=3.15.0
 map: setup  ## docs/map.md, and the lines that links in docs/questions.md lead to
 	$(BIN)/python -m compare.release.map
 
-examples: setup  ## run the recipes for research, and write their table into docs/research.md
+examples: setup  ## run the recipes, each against the same in Keras, and write their table into docs/research.md
 	$(BIN)/python -m examples.recipes.table --page docs/research.md
 
 check: setup  ## format, lint, types, direction of imports

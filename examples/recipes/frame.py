@@ -77,8 +77,14 @@ def train(name: str, **arguments) -> Trained:
     run_decide = run.decide
     with mock.patch.object(run, "decide", decide):
         scenario = Scenario(name, changes(name), module.build, module.data)
-        trace, model = record(scenario, functools.partial(fit_of(name), **arguments), "nothing")
+        fit = functools.partial(without_callbacks, fit_of(name), **arguments)
+        trace, model = record(scenario, fit, "nothing")
     return Trained(trace, model, plan_of(decisions))
+
+
+def without_callbacks(fit, model, callbacks=(), **arguments):
+    """Call a fit, with `callbacks` only if there are some: a recipe's own fit may have no such."""
+    return fit(model, **({"callbacks": callbacks} if callbacks else {}), **arguments)
 
 
 def train_twin(name: str) -> Trained:

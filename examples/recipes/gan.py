@@ -84,9 +84,10 @@ def claim(plot=None):
 
 
 def tiled(images):
-    """Return 100 images `[100, 64]` as one of ten by ten, each pixel four by four."""
-    rows = images.reshape(10, 10, 8, 8).transpose(0, 2, 1, 3).reshape(80, 80, 1)
-    return np.kron(rows, np.ones((4, 4, 1)))
+    """Return 100 images `[100, 64]` as one of ten by ten in frames, each pixel four by four."""
+    framed = np.pad(images.reshape(10, 10, 8, 8), [(0, 0), (0, 0), (1, 1), (1, 1)], "edge")
+    framed[:, :, [0, -1]] = framed[:, :, :, [0, -1]] = 0.4
+    return np.kron(framed.transpose(0, 2, 1, 3).reshape(100, 100, 1), np.ones((4, 4, 1)))
 
 
 if __name__ == "__main__":

@@ -29,29 +29,30 @@ def build():
 
 
 def data():
-    """Return 1,000 digits, and 797 to validate on."""
+    """Return a few seeds, 1,000 digits, and 797 to validate on."""
     digits = load_digits()
     x, y = digits.data.astype("float32") / 16, digits.target
     held_out = x[1000:], y[1000:]
-    return {"x": x[:1000], "y": y[:1000], "epochs": 2, "validation_data": held_out}
+    return {"seeds": SEEDS[:3], "x": x[:1000], "y": y[:1000], "epochs": 2,
+            "validation_data": held_out}  # fmt: skip
 
 
-def fit(_, verbose=0, **arguments):
+def fit(_, seeds, **arguments):
     """Train all seeds; return each log of the last epoch, a value for each seed."""
-    histories = loop.fit_seeds(build, SEEDS, **arguments, verbose=verbose)
-    return {name: list(histories.values(name)[:, -1]) for name in histories.names}
+    histories = loop.fit_seeds(build, seeds, **arguments)
+    return {name: histories.values(name)[:, -1].tolist() for name in histories.names}
 
 
 def claim(plot=None):
     """Train all seeds at once, and some in sequence; print the spread by epoch."""
-    arguments = {**data(), "epochs": 20, "verbose": 0}
+    arguments = {**data(), "seeds": SEEDS, "epochs": 20, "verbose": 0}
     begun = time.perf_counter()
-    histories = loop.fit_seeds(build, SEEDS, **arguments, vectorized=True)
+    histories = loop.fit_seeds(build, **arguments, vectorized=True)
     seconds = time.perf_counter() - begun
     for name in ("accuracy", "val_accuracy"):
         pairs = zip(histories.mean(name)[4::5], histories.spread(name)[4::5])
         print(f"{name:>12}: " + ", ".join(f"{mean:.3f} ± {spread:.3f}" for mean, spread in pairs))
-    one = loop.fit_seeds(build, SEEDS[:2], **arguments)
+    one = loop.fit_seeds(build, **{**arguments, "seeds": SEEDS[:2]})
     apart = np.abs(one.values("val_accuracy") - histories.values("val_accuracy")[:2]).max()
     if plot:
         draw(histories, plot)

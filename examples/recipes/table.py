@@ -16,6 +16,7 @@ import_tensorflow_quietly()  # before anything else imports TensorFlow
 
 # isort: split
 import keras
+import tensorflow as tf
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -76,6 +77,7 @@ def main(
     page: Annotated[Path | None, typer.Option(help="The page to write the table into.")] = None,
 ) -> None:
     """Run recipes, print the table, and exit with 1 if anything does not hold."""
+    tf.get_logger().setLevel("ERROR")  # each training traces graphs of its own
     console, rows = Console(), []
     table = new_table("recipes, and the same as a train_step of Keras", *HEADS)
     for name in names or frame.NAMES:

@@ -5,10 +5,10 @@ import keras
 from examples.recipes import many_seeds
 
 
-def fit(_, **arguments):
+def fit(_, seeds, **arguments):
     """Train all seeds; return each log of the last epoch, a value for each seed."""
     histories = []
-    for seed in many_seeds.SEEDS:
+    for seed in seeds:
         keras.utils.set_random_seed(seed)
         histories.append(many_seeds.build().fit(**arguments).history)
     return {name: [history[name][-1] for history in histories] for name in histories[0]}
