@@ -325,3 +325,5 @@ def vectorize_ops() -> None:
         "StatelessRandomUniformIntV2", "StatelessTruncatedNormalV2",
     ):  # fmt: skip
         conversions.setdefault(op, conversions["StatelessRandomUniform"])
+    # `keras.ops.argmax` looks at the bits of its argument: an op of each element, such as "Abs".
+    conversions.setdefault("Bitcast", conversions["Abs"])

@@ -441,3 +441,17 @@ def test_what_cannot_be_stacked_is_refused_with_the_reason_before_anything_train
         loop.fit_seeds(**arguments, vectorized=True)
     assert str(refused.value).startswith("vectorized=True cannot train this: ")
     assert "Leave out vectorized=True" in str(refused.value)
+
+
+def test_classes_are_counted_right_where_all_seeds_train_at_once():
+    def classifier():
+        model = keras.Sequential([keras.Input([8]), layers.Dense(4, "softmax")], name="classes")
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    numbers = np.random.default_rng(0)
+    x, y = numbers.normal(size=(100, 8)).astype("float32"), numbers.integers(0, 4, 100)
+    fit = {"epochs": 2, "verbose": 0}
+    together = loop.fit_seeds(classifier, [1, 2], x, y, **fit, vectorized=True)
+    in_turn = loop.fit_seeds(classifier, [1, 2], x, y, **fit)
+    np.testing.assert_allclose(together.values("accuracy"), in_turn.values("accuracy"), atol=0.011)
