@@ -20,7 +20,6 @@ from keras.src.trainers.data_adapters.py_dataset_adapter import OrderedEnqueuer
 from keras.src.trainers.trainer import Trainer
 from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow.python.ops.parallel_for.pfor import _pfor_converter_registry as conversions
-from tensorflow.python.ops.parallel_for.pfor import wrap
 
 from loop.types import LossTerm, OutputMetrics, Structure
 
@@ -307,19 +306,12 @@ def excludes_from_weight_decay(optimizer: keras.optimizers.Optimizer) -> bool:
     return "_exclude_from_weight_decay" in vars(optimizer)
 
 
-def _bitcast_stack(inputs: Any) -> Any:
-    """Return the conversion of a Bitcast, as `tf.vectorized_map` calls it."""
-    return wrap(tf.bitcast(inputs.stacked_input(0), inputs.get_attr("type")), True)
+def vectorize_draws() -> None:
+    """Let `tf.vectorized_map` convert the ops that `keras.random` draws with.
 
-
-def vectorize_ops() -> None:
-    """Let `tf.vectorized_map` convert ops for which TensorFlow registers no conversion.
-
-    Those that `keras.random` draws with are registered in their former version, which draws for one
-    element after the other: the numbers are those of an element on its own. `keras.ops.argmax`, and
-    so the accuracy of classes, reads the sign of zeros by Bitcast, which acts on each number.
+    TensorFlow registers a conversion for the former version of each of these ops only. It draws for
+    one element after the other, so the numbers are those of an element on its own.
     """
-    conversions.setdefault("Bitcast", _bitcast_stack)
     for op in (
         "StatelessRandomGetKeyCounter", "StatelessRandomNormalV2", "StatelessRandomUniformV2",
         "StatelessRandomUniformIntV2", "StatelessTruncatedNormalV2",

@@ -23,7 +23,7 @@ from loop._keras import (
     is_distributed,
     is_inherited,
     symbolic_build,
-    vectorize_ops,
+    vectorize_draws,
 )
 from loop.checks import check_frequency
 from loop.data import ArraySource, make_source
@@ -104,7 +104,7 @@ class Stack:
             tf.Variable(stacked(same)) for same in zip(*map(other_variables, models), strict=True)
         ]
         optimizer.build(self.weights)
-        vectorize_ops()
+        vectorize_draws()
         with refusing():
             self._train = program(models[0], self._train_step, source, orders)
             if tested is not None:

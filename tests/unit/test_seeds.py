@@ -335,16 +335,9 @@ def unbuilt():
     return model
 
 
-def of_classes():
-    model = keras.Sequential([keras.Input((6,)), layers.Dense(2, "softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
-
-
 STACKED = {
     "dropout and regularization": (build, {}),
     "batch normalization and full batches": (normalized, {"batch_size": 8}),
-    "the accuracy of classes": (of_classes, {}),
     "noise and weights of classes": (noisy, {"class_weight": {0: 2.0}, "shuffle": "batch"}),
     "averages of weights, validated now and then": (averaged, {"validation_freq": 2}),
     "an unbuilt model and a loss of the user's": (
