@@ -413,9 +413,9 @@ UNSTACKABLE = {
     "own train_step": ({"build": own}, "overrides train_step"),
     "eager": ({"build": lambda: build(run_eagerly=True)}, "runs eagerly"),
     "models that differ": ({"build": differing}, "differ in more than their weights"),
-    "train_step": ({"train_step": penalized}, "without train_step"),
-    "callbacks": ({"callbacks": lambda seed: []}, "without callbacks"),
-    "plan": ({"plan": "xla"}, "without plan"),
+    "train_step": ({"train_step": penalized}, "takes no train_step"),
+    "callbacks": ({"callbacks": lambda seed: []}, "takes no callbacks"),
+    "plan": ({"plan": "xla"}, "takes no plan"),
     "a dataset": (
         {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(8), "y": None},
         "`x` must be dense arrays",
