@@ -124,4 +124,5 @@ def _on_batch(step: ModelStep, batch: Batch) -> Logs:
     check_one_process(step.model)
     on_batch = step.for_any_shape().flat
     reset_metrics(step.model)
+    step.running_logs().reset()
     return python_logs(on_batch(batch))  # waits for the device

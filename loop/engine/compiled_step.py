@@ -325,6 +325,9 @@ class ModelStep:
         self.kind = kind
         self.given = given
         self.strict = strict
+        # Held here, too: a callback may train with so many other steps that the cache forgets this.
+        self._running: RunningLogs | None = None
+        self._running_of: Any = None
 
     @property
     def keras_function(self) -> Any:
@@ -429,8 +432,12 @@ class ModelStep:
 
         They outlast a fit, as the graphs do that update them.
         """
-        cache = cache_on(self.keras_function)
-        return cache.running.setdefault(self._step(cache), RunningLogs(self.model))
+        function = self.keras_function
+        if self._running is None or self._running_of is not function:
+            cache = cache_on(function)
+            self._running = cache.running.setdefault(self._step(cache), RunningLogs(self.model))
+            self._running_of = function
+        return self._running
 
     def reset_metrics(self) -> None:
         """Reset the metrics of the model, and the running values of the logs of the step."""

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import loop
+from loop.engine.compiled_step import MOST_STEPS
 
 PLANS = ("step", "fused", "auto", "xla")
 SAMPLES, BATCH = 70, 32  # the last batch is short
@@ -29,7 +30,7 @@ def network():
 
 def values_of(model, batch):
     """Return the loss of a batch, a weight and a count: what the logs below are made of."""
-    x, y = batch
+    x, y, *_ = batch  # a batch of its own has a sample weight, None
     loss = tf.reduce_mean(tf.square(model(x, training=True) - y))
     return loss, tf.reduce_sum(tf.abs(x)), tf.cast(tf.shape(x)[0], tf.float32)
 
@@ -235,6 +236,38 @@ def test_marks_pass_through_a_tf_function_and_run_eagerly():
     assert compiled.keys() == eagerly.keys() == {"loss", "weighted", "seen", "latest"}
     for name in compiled:
         np.testing.assert_allclose(compiled[name], eagerly[name], rtol=1e-6)
+
+
+def test_marked_logs_of_a_single_batch_are_those_of_the_batch():
+    model, (x, y) = network(), data()
+    for rows in (slice(0, 32), slice(32, 64)):
+        logs = loop.test_on_batch(model, x[rows], y[rows], return_dict=True, test_step=judge)
+        assert logs["seen"] == 32
+        assert logs["loss"] == logs["weighted"] == logs["latest"]
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_marked_logs_are_reduced_over_executions_of_several_steps(plan):
+    model = network()
+    model.steps_per_execution = 2
+    history = loop.fit(model, *data(), train_step=training_step(), plan=plan, verbose=0, epochs=2)
+    assert history.history["seen"] == [SAMPLES, SAMPLES]
+
+
+def test_marked_logs_are_reset_though_a_callback_trains_with_many_other_steps():
+    class TrainsWithOthers(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            for _ in range(MOST_STEPS + 1):
+                loop.train_on_batch(
+                    self.model, *data(8), train_step=lambda model, batch: judge(model, batch)
+                )
+
+    model = network()
+    others = [TrainsWithOthers()]
+    history = loop.fit(
+        model, *data(), train_step=training_step(), verbose=0, epochs=3, callbacks=others
+    )
+    assert history.history["seen"] == 3 * [SAMPLES]
 
 
 def test_marks_are_refused_on_replicas():
