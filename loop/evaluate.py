@@ -6,7 +6,13 @@ from collections.abc import Callable
 import keras
 
 from loop.advice import advised
-from loop.callbacks import Callbacks, EvaluateEvery, python_logs, with_defaults
+from loop.callbacks import (
+    Callbacks,
+    EvaluateEvery,
+    python_logs,
+    register_cadence,
+    with_defaults,
+)
 from loop.checks import (
     check_compiled,
     check_compiled_for_validation,
@@ -22,7 +28,7 @@ from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.metrics import in_metric_order
 from loop.schedule import Schedule, capped_steps
-from loop.types import Logs, StepFunction, Structure
+from loop.types import FitArguments, Logs, StepFunction, Structure
 
 
 @advised
@@ -191,3 +197,44 @@ class Validation:
         schedule = Schedule(self.source, self.steps, self.model.steps_per_execution)
         logs = run_evaluation(self.model, self.runner, schedule, callbacks)
         return {f"val_{name}": value for name, value in logs.items()}
+
+
+class EvaluateValidation(EvaluateEvery):
+    """Evaluates on the validation data of a fit every so many steps: `eval_every=100`.
+
+    The results are `evaluations` of the History that fit returns. No hook of a callback is called.
+    """
+
+    def __init__(self, every: int, validation: Validation | None):
+        super().__init__(None, every=every)
+        self._validation = validation
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Begin anew."""
+        super().on_train_begin()
+        self.model.history.evaluations = self.history
+
+    def evaluated(self) -> Logs:
+        """Validate; return the logs, with the prefix `val_`."""
+        return {} if self._validation is None else self._validation.run(Callbacks([]))
+
+
+register_cadence(EvaluateValidation, EvaluateValidation.next_evaluation)
+
+
+def evaluations_of(
+    arguments: FitArguments, steps: int | None, validation: Validation | None
+) -> list[EvaluateValidation]:
+    """Return the callback that `eval_every` adds to those of a fit, in a list; [] without it.
+
+    Args:
+        arguments: The arguments of fit.
+        steps: Steps per epoch; None while unknown.
+        validation: The validation pass of the fit; None if it is only to be described.
+    """
+    if arguments.eval_every is None:
+        return []
+    callback = EvaluateValidation(arguments.eval_every, validation)
+    callback.set_model(arguments.model)
+    callback.set_params({"steps": steps})
+    return [callback]

@@ -18,8 +18,7 @@ from loop.distribute import source_for
 from loop.engine.compiled_step import TRAIN, ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.run import Runner
-from loop.evaluate import Validation
-from loop.evaluations import evaluations_of
+from loop.evaluate import Validation, evaluations_of
 from loop.schedule import Schedule, capped_epochs, capped_steps
 from loop.strict import check_strictly, is_strict, with_finite_loss
 from loop.types import Arrays, FitArguments, Source, Structure
@@ -79,7 +78,7 @@ def set_up(arguments: FitArguments) -> Training:
         schedule.num_batches,
         history=True,
     )
-    callbacks.callbacks.extend(evaluations_of(arguments, schedule, validation))
+    callbacks.callbacks.extend(evaluations_of(arguments, schedule.num_batches, validation))
     runner = runner_of(arguments, schedule, validation)
     model.make_train_function()  # before training, because callbacks may read `train_function`
     return Training(model, runner, schedule, validation, callbacks, arguments.initial_epoch, epochs)

@@ -138,16 +138,19 @@ class EvaluateEvery(Callback):
         super().__init__()
         check_positive(every=every)
         self.every = every
+        self.params = {"steps": None}  # until fit sets them
+        self.history: dict[str, list[float]] = {}
+        self._before = self._done = 0  # steps before this epoch, and until now
         self._data = x, y, batch_size, 0, sample_weight, steps
         self._test_step = test_step
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begin anew."""
-        self.history: dict[str, list[float]] = {"step": []}
-        self._before = self._done = 0  # steps before this epoch, and until now
+        self.history = {"step": []}
+        self._before = self._done = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Count on."""
+        """Note how many steps were done before."""
         self._before = self._done
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
@@ -157,16 +160,24 @@ class EvaluateEvery(Callback):
         if self._done // self.every == previous // self.every:
             return
         with kept_metrics(self.model, and_seeds=True):
-            found = self.evaluate(
-                self.model, *self._data, return_dict=True, test_step=self._test_step
-            )
-        self.history["step"].append(self._done)
-        for name, value in found.items():
-            self.history.setdefault(f"val_{name}", []).append(value)
+            logs = self.evaluated()
+        for name, value in {"step": self._done, **logs}.items():
+            self.history.setdefault(name, []).append(value)
 
-    def next_evaluation(self, batch: int) -> int:
-        """Return the first batch of this epoch, from `batch` on, after which to evaluate."""
-        return batch + -(self._before + batch + 1) % self.every
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Count the steps of an epoch that ran in a single call, without hooks of batches."""
+        if self._done == self._before:
+            self._done += self.params["steps"] or 0
+
+    def evaluated(self) -> Logs:
+        """Evaluate; return the logs, with the prefix `val_`."""
+        logs = self.evaluate(self.model, *self._data, return_dict=True, test_step=self._test_step)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def next_evaluation(self, batch: int) -> int | None:
+        """Return the batch after which to evaluate next; None if not in this epoch."""
+        last, steps = batch + -(self._before + batch + 1) % self.every, self.params["steps"]
+        return last if steps is None or last < steps else None
 
 
 register_cadence(EvaluateEvery, EvaluateEvery.next_evaluation)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from loop.callbacks import Callbacks, complete
-from loop.evaluations import evaluations_of
+from loop.evaluate import evaluations_of
 from loop.explain.compiled import compiled_section
 from loop.explain.data import data_section, static_section
 from loop.explain.epoch import timeline_of
@@ -69,7 +69,8 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
 def _explained(fit_arguments: FitArguments, step: bool) -> Explanation:
     """Return the explanation of a call of fit, with its first step or without."""
     prepared = prepare(fit_arguments)
-    evaluations = evaluations_of(fit_arguments, prepared.schedule, prepared.validation)
+    steps = prepared.schedule.num_batches if prepared.schedule else None
+    evaluations = evaluations_of(fit_arguments, steps, prepared.validation)
     completed = complete(fit_arguments.callbacks, fit_arguments.verbose, history=True)
     callbacks = Callbacks([*completed, *evaluations])
     plan = explained_plan(fit_arguments, prepared, callbacks)

@@ -541,3 +541,14 @@ def test_a_model_on_replicas_is_refused():
         model = mlp()
     with pytest.raises(NotImplementedError, match="replicas"):
         loop.fit(model, X, Y, verbose=0, callbacks=[GradientNorms()])
+
+
+def test_an_evaluation_every_few_steps_is_explained_before_any_fit():
+    found = loop.explain(mlp(), X, Y, **FIT, callbacks=[EvaluateEvery(X, Y, every=4)])
+    assert "EvaluateEvery looks at some batches" in " ".join(str(found).split())
+
+
+def test_steps_of_epochs_without_an_evaluation_are_counted():
+    every = EvaluateEvery(X, Y, every=STEPS + 2)
+    loop.fit(mlp(), X, Y, **{**FIT, "epochs": 4}, callbacks=[every])
+    assert every.history["step"] == [STEPS + 2, 2 * (STEPS + 2)]

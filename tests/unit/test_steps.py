@@ -384,7 +384,7 @@ def test_explain_takes_what_fit_takes():
     )
     assert "after each epoch, and every 3 steps" in str(described)
     assert "3 samples left out by drop_remainder" in " ".join(str(described).split())
-    assert "Evaluations looks at some batches" in str(described)
+    assert "EvaluateValidation looks at some batches" in str(described)
 
 
 # Callbacks that read logs and stop.
