@@ -91,7 +91,7 @@ def fit(
         drop_remainder=drop_remainder,
     )  # fmt: skip
     training = set_up(arguments)
-    with training.callbacks.closing_bars():
+    with training.callbacks.closing_on_error():
         return run_epochs(training)
 
 

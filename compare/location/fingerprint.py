@@ -1,7 +1,4 @@
-"""What taps compute inside a graph: hashes of tensors, and gradients for the tap only."""
-
-from collections.abc import Sequence
-from typing import Any
+"""What taps compute inside a graph: hashes of tensors."""
 
 import tensorflow as tf
 
@@ -33,41 +30,3 @@ def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
 _of_bits = tf.function(
     _sum_of_bits, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False
 )
-
-
-def recomputed(tensor: Any, op: str) -> Any:
-    """Return the tensor, computed a second time if it is the result of `op` in a graph.
-
-    Grappler computes `learning_rate * (a * b)` as `(learning_rate * a) * b` where that saves a
-    broadcast, but only if `a * b` has one consumer (`MinimizeBroadcasts` in its arithmetic
-    optimizer). A tap on `a * b` would be a second consumer, and the update would round otherwise.
-    So the tap reads `a` and `b` and multiplies them in a function that grappler does not inline.
-    Sums are regrouped under the same condition (`AddOpsRewrite`), an objective of many losses too.
-
-    Args:
-        tensor: A gradient or an objective.
-        op: "Mul" for a product, "AddV2" for a sum.
-    """
-    if not (tf.is_symbolic_tensor(tensor) and tensor.op.type == op):
-        return tensor
-    operands: list[tf.Tensor] = []
-
-    def collect(node: tf.Tensor) -> Any:
-        if node.op.type == op:
-            return tuple(collect(operand) for operand in node.op.inputs)
-        operands.append(node)
-        return len(operands) - 1
-
-    tree = collect(tensor)
-    combine = {"Mul": tf.multiply, "AddV2": tf.add}[op]
-
-    def compute(node: Any, values: Sequence[tf.Tensor]) -> tf.Tensor:
-        if isinstance(node, int):
-            return values[node]
-        return combine(compute(node[0], values), compute(node[1], values))
-
-    def again(*values: tf.Tensor) -> tf.Tensor:
-        return compute(tree, values)
-
-    not_inlined = {"_noinline": True}
-    return tf.function(again, autograph=False, experimental_attributes=not_inlined)(*operands)

@@ -22,8 +22,9 @@ import tensorflow as tf
 
 from compare.errors import CannotCompareError
 from compare.location.capture import Capture
-from compare.location.fingerprint import fingerprint, recomputed
+from compare.location.fingerprint import fingerprint
 from compare.recording.recorder import variables_by_name
+from loop.callbacks.watch import apart
 
 ROWS, COLUMNS = 1024, 8192
 """How many steps are recorded in one run, and at most how many tensors in each."""
@@ -181,12 +182,10 @@ class Taps:
     def _around_gradient(self, gradient: Any) -> Any:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
-            self.see("loss/objective", [recomputed(t, "AddV2") for t in keras.tree.flatten(target)])
+            self.see("loss/objective", [apart(t) for t in keras.tree.flatten(target)])
             gradients = gradient(tape, target, *sources, **more)
             if self.ends == "gradient":
-                self.see(
-                    "gradients", [recomputed(leaf, "Mul") for leaf in keras.tree.flatten(gradients)]
-                )
+                self.see("gradients", [apart(leaf) for leaf in keras.tree.flatten(gradients)])
                 self._steps.assign_add(1)
             return gradients
 
@@ -200,7 +199,7 @@ class Taps:
             )
             if self._depth or not counts:
                 return apply(optimizer, grads, trainable_variables)
-            self.see("gradients", [recomputed(gradient, "Mul") for gradient in grads])
+            self.see("gradients", [apart(gradient) for gradient in grads])
             self._depth += 1
             try:
                 done = apply(optimizer, grads, trainable_variables)

@@ -12,15 +12,10 @@ from keras.callbacks import Callback, CallbackList, History, ProgbarLogger
 
 from loop.callbacks.batches import BatchHooks
 from loop.callbacks.cadence import PREDICTING, TESTING, TRAINING, Hooks, has_hooks
-from loop.callbacks.finder import LearningRateFinder
 from loop.callbacks.logs import python_logs
-from loop.callbacks.nans import NanHunter
-from loop.callbacks.norms import GradientNorms, UpdateRatios
 from loop.callbacks.progress import ProgressBar
+from loop.callbacks.watch import Watching
 from loop.types import Logs, Structure
-
-CLOSED = (ProgressBar, GradientNorms, UpdateRatios, NanHunter, LearningRateFinder)
-"""Callbacks that hold something open while a model trains; no hook ends a fit that raises."""
 
 
 class Callbacks:
@@ -45,7 +40,7 @@ class Callbacks:
         self.predicting = BatchHooks(callbacks, PREDICTING)
 
     @contextlib.contextmanager
-    def closing_bars(self) -> Iterator[None]:
+    def closing_on_error(self) -> Iterator[None]:
         """Close what callbacks hold open if an exception ends the block.
 
         A message gets a line below the progress bar, and a model its own methods back.
@@ -54,7 +49,7 @@ class Callbacks:
             yield
         except BaseException:
             for callback in self.callbacks:
-                if isinstance(callback, CLOSED):
+                if isinstance(callback, ProgressBar | Watching):
                     callback.close()
             raise
 

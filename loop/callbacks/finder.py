@@ -8,15 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.callbacks import Callback
 
 from loop._keras import build_optimizer
 from loop.callbacks.cadence import register_cadence
-from loop.callbacks.watch import Watch, apart
+from loop.callbacks.watch import Watching, apart
 from loop.types import Logs
 
 
-class LearningRateFinder(Callback):
+class LearningRateFinder(Watching):
     """Trains for some steps at rates that grow by one factor, records the losses, undoes it all.
 
         finder = LearningRateFinder()
@@ -54,34 +53,31 @@ class LearningRateFinder(Callback):
         # The last one is for steps that run after the test.
         self._recorded: tf.Variable = tf.Variable(tf.zeros([steps + 1]))
         self._kept: list[tuple[keras.Variable, np.ndarray]] = []
-        self._watch: Watch = Watch()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Keep the state of the model, and set the rate at every update from now on."""
         optimizer = _optimizer_to_sweep(self.model)
-        self._watch.begin(self.model)
+        self.begin()
         variables = [*self.model.variables, *optimizer.variables]
         self._kept = [(variable, variable.numpy()) for variable in variables]
         self._loss: tf.Tensor | None = None  # of the step that is traced
         self._done.assign(0)
-        self._watch.around(optimizer, "scale_loss", self._around_loss)
-        self._watch.around(optimizer, "apply", self._around_apply)
+        self.around(optimizer, "scale_loss", self._around_loss)
+        self.around(optimizer, "apply", self._around_apply)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Stop after the last rate."""
         if not self.steps_left:
             self.model.stop_training = True
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
+    def close(self) -> None:
         """Read the losses, and restore the model, even if the test was interrupted."""
         done = len(self._planned) - self.steps_left
         self.rates, self.losses = self._planned[:done], self._recorded.numpy()[:done]
-        self._watch.close()
+        super().close()
         for variable, value in self._kept:
             variable.assign(value)
         self._kept = []
-
-    close = on_train_end
 
     @property
     def steps_left(self) -> int:

@@ -6,11 +6,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.callbacks import Callback
 
 from loop._keras import every_layer, weights_of
 from loop.callbacks.cadence import register_cadence
-from loop.callbacks.watch import Watch, apart, optimizers_of
+from loop.callbacks.watch import Watching, apart, optimizers_of
 from loop.types import MAX_SECONDS, Logs
 
 ADVICE = {
@@ -25,7 +24,7 @@ ADVICE = {
 """What to do, by the kind of tensor."""
 
 
-class NanHunter(Callback):
+class NanHunter(Watching):
     """Ends training where a value is NaN or infinite first, and names step, layer and tensor.
 
         loop.fit(model, x, y, callbacks=[NanHunter()])
@@ -45,24 +44,20 @@ class NanHunter(Callback):
         FloatingPointError: From fit.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._watch = Watch()
-
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Look into every layer, and at every update."""
         self._names: list[tuple[str, str]] = []  # kind and name of all that was ever looked at
         self._seen: list[tuple[tuple[str, str], tf.Tensor]] = []  # since the last update
         self._first = tf.Variable([-1, -1], dtype=tf.int64)  # the step, and the place in `_names`
         self._steps: list[tf.Variable] = []  # updates in this epoch, of each optimizer
-        self._watch.begin(self.model)
+        self.begin()
         for layer in every_layer(self.model):
-            self._watch.around(layer, "call", partial(self._around_call, layer))
+            self.around(layer, "call", partial(self._around_call, layer))
         for optimizer in optimizers_of(self.model):
             self._steps.append(tf.Variable(0, dtype=tf.int64))
-            self._watch.around(optimizer, "scale_loss", self._around_loss)
+            self.around(optimizer, "scale_loss", self._around_loss)
             around_apply = partial(self._around_apply, optimizer, self._steps[-1])
-            self._watch.around(optimizer, "apply", around_apply)
+            self.around(optimizer, "apply", around_apply)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Count steps from 0."""
@@ -80,12 +75,6 @@ class NanHunter(Callback):
                 f"The first value that is NaN or infinite is in {name}, at step {step} of epoch "
                 f"{self._epoch + 1} (both counted from 1). {ADVICE[kind]}"
             )
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Look no longer."""
-        self._watch.close()
-
-    close = on_train_end
 
     def _see(self, kind: str, name: str, value: Any) -> None:
         """Note whether the floats of a structure are finite."""

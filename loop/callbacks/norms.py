@@ -6,105 +6,41 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.callbacks import Callback
 
 from loop._keras import weights_of
-from loop.callbacks.watch import Watch, apart, optimizers_of
+from loop.callbacks.watch import Watching, apart, optimizers_of
 from loop.types import Logs
 
 
-class GradientNorms(Callback):
-    """Adds the norm of each layer's gradient, averaged over the updates of an epoch, to the logs.
+class LayerMeans(Watching):
+    """Adds a number for each layer to the logs, averaged over the updates of an epoch.
 
-        history = loop.fit(model, x, y, callbacks=[GradientNorms()])
-        history.history["grad_norm/dense"]
-
-    The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
-    Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
-
-    A call runs an epoch. Every step reads all gradients once more, and the step of every such fit
-    is traced anew.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._means = LayerMeans("grad_norm", lambda gradients, *_: _norm(gradients))
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Watch the updates of all optimizers that the model holds."""
-        self._means.begin(self.model)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Add the means of the epoch to the logs."""
-        self._means.move_to({} if logs is None else logs)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Watch no longer."""
-        self._means.watch.close()
-
-    close = on_train_end
-
-
-class UpdateRatios(Callback):
-    """Adds the norm of each layer's update, relative to that of its weights, to the logs.
-
-        history = loop.fit(model, x, y, callbacks=[UpdateRatios()])
-        history.history["update_ratio/dense"]  # 1e-3 is a usual size
-
-    The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
-    Callbacks that read its logs come after it.
-
-    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, and the
-    step of every such fit is traced anew.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._means = LayerMeans("update_ratio", _ratio)
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Watch the updates of all optimizers that the model holds."""
-        self._means.begin(self.model)
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """Add the means of the epoch to the logs."""
-        self._means.move_to({} if logs is None else logs)
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """Watch no longer."""
-        self._means.watch.close()
-
-    close = on_train_end
-
-
-class LayerMeans:
-    """Means over updates of a number for each layer, summed up in variables by the graph.
-
-    Attributes:
-        watch: The watch on the optimizers.
+    The graph adds it up in variables. Callbacks that read its logs come after it.
     """
 
     def __init__(self, name: str, measure: Callable[..., tf.Tensor]):
-        self.watch = Watch()
+        super().__init__()
         self._name = name
         self._measure = measure  # of a layer's gradients, its variables before and after
-
-    def begin(self, model: keras.Model) -> None:
-        """Watch the updates of all optimizers that a model holds."""
-        self._root = f"{model.name}/"
         self._sums: dict[tuple[str, ...], tf.Variable] = {}  # by layers; the last is the count
-        self.watch.begin(model)
-        for optimizer in optimizers_of(model):
-            inner = getattr(optimizer, "inner_optimizer", optimizer)  # gets unscaled gradients
-            self.watch.around(inner, "apply", partial(self._around_apply, inner))
 
-    def move_to(self, logs: Logs) -> None:
-        """Add the means to the logs, and begin anew."""
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Watch the updates of all optimizers that the model holds."""
+        self._sums = {}
+        self.begin()
+        for optimizer in optimizers_of(self.model):
+            inner = getattr(optimizer, "inner_optimizer", optimizer)  # gets unscaled gradients
+            self.around(inner, "apply", partial(self._around_apply, inner))
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """Add the means of the epoch to the logs."""
+        if logs is None:
+            return
         for layers, sums in self._sums.items():
             *totals, count = sums.numpy().tolist()  # waits for the device
             sums.assign(tf.zeros_like(sums))
             for layer, total in zip(layers, totals, strict=True) if count else ():
-                logs[f"{self._name}/{layer.removeprefix(self._root)}"] = total / count
+                logs[f"{self._name}/{layer.removeprefix(self.model.name + '/')}"] = total / count
 
     def _around_apply(
         self,
@@ -128,6 +64,40 @@ class LayerMeans:
             with tf.init_scope():  # outside of the graph that is traced
                 self._sums[tuple(layers)] = tf.Variable(tf.zeros([len(layers) + 1]))
         self._sums[tuple(layers)].assign_add(tf.stack([*values, 1.0]))
+
+
+class GradientNorms(LayerMeans):
+    """Adds the norm of each layer's gradient, averaged over the updates of an epoch, to the logs.
+
+        history = loop.fit(model, x, y, callbacks=[GradientNorms()])
+        history.history["grad_norm/dense"]
+
+    The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
+    Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
+
+    A call runs an epoch. Every step reads all gradients once more, and the step of every such fit
+    is traced anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("grad_norm", lambda gradients, *_: _norm(gradients))
+
+
+class UpdateRatios(LayerMeans):
+    """Adds the norm of each layer's update, relative to that of its weights, to the logs.
+
+        history = loop.fit(model, x, y, callbacks=[UpdateRatios()])
+        history.history["update_ratio/dense"]  # 1e-3 is a usual size
+
+    The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
+    Callbacks that read its logs come after it.
+
+    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, and the
+    step of every such fit is traced anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("update_ratio", _ratio)
 
 
 def _norm(tensors: Sequence[Any]) -> tf.Tensor:

@@ -10,39 +10,43 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.callbacks import Callback
 
 from loop._keras import is_distributed
+from loop.types import Logs
 
 Around = Callable[..., Any]
 """`around(method, *arguments)` is called in place of `method(*arguments)`, and calls it."""
 
 
-class Watch:
-    """Functions around methods of single objects, until `close`.
+class Watching(Callback):
+    """A callback that runs functions around methods of single objects while a model trains.
 
-    watch = Watch()
-    watch.begin(model)
-    watch.around(model.optimizer, "apply", my_function)
+    class Sees(Watching):
+        def on_train_begin(self, logs=None):
+            self.begin()
+            self.around(self.model.optimizer, "apply", my_function)
     """
 
     def __init__(self) -> None:
-        self._model: keras.Model | None = None
+        super().__init__()
+        self._is_open = False
         self._watched: list[tuple[Any, str, Around]] = []
 
-    def begin(self, model: keras.Model) -> None:
-        """Trace the training step of a model anew.
+    def begin(self) -> None:
+        """Trace the training step of the model anew.
 
         Raises:
             NotImplementedError: The model runs on replicas.
         """
         self.close()  # after a fit under Keras that has raised
-        if is_distributed(model):
+        if is_distributed(self.model):
             raise NotImplementedError(
                 "The model runs on replicas, whose steps no callback can watch. Create it under no "
                 "strategy, or leave the callback out."
             )
-        self._model = model
-        model.make_train_function(force=True)
+        self._is_open = True
+        self.model.make_train_function(force=True)
 
     def around(self, owner: Any, name: str, around: Around) -> None:
         """Call `around(method, *arguments)` in place of a method of an object."""
@@ -51,8 +55,12 @@ class Watch:
         getattr(owner, name).watchers.append(around)
         self._watched.append((owner, name, around))
 
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """Watch no longer."""
+        self.close()
+
     def close(self) -> None:
-        """Leave the methods as they were; functions of other watches stay."""
+        """Leave the methods as they were; functions of other callbacks stay."""
         for owner, name, around in self._watched:
             method = getattr(owner, name)
             method.watchers.remove(around)
@@ -60,9 +68,9 @@ class Watch:
                 delattr(owner, name)
                 if getattr(owner, name) != method.__wrapped__:  # it was an attribute of the object
                     setattr(owner, name, method.__wrapped__)
-        if self._model is not None:
-            self._model.make_train_function(force=True)
-        self._model, self._watched = None, []
+        if self._is_open:
+            self.model.make_train_function(force=True)
+        self._is_open, self._watched = False, []
 
 
 def _watched(method: Any) -> Any:
@@ -96,22 +104,24 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
     return list(found.values())
 
 
-def apart(tensor: tf.Tensor) -> tf.Tensor:
+def apart(tensor: Any) -> Any:
     """Return a tensor of a step to read, so that reading it changes no bit of the step.
 
-    TensorFlow regroups a product or a sum with what uses it, but only if nothing else does. So a
-    reader gets it computed once more, in a function that TensorFlow does not inline.
+    Grappler computes `learning_rate * (a * b)` as `(learning_rate * a) * b` where that saves a
+    broadcast, and regroups sums, but only if nothing else reads `a * b`. So a reader gets `a * b`
+    computed once more, in a function that grappler does not inline.
     """
     if not (tf.is_symbolic_tensor(tensor) and tensor.op.type in _REGROUPED):
         return tensor
-    return _REGROUPED[tensor.op.type](*map(apart, tensor.op.inputs))
+    again = tf.function(
+        _REGROUPED[tensor.op.type], autograph=False, experimental_attributes={"_noinline": True}
+    )
+    return again(*map(apart, tensor.op.inputs))
 
 
-_REGROUPED = {
-    name: tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-    for name, function in {
-        "Mul": lambda a, b: a * b,
-        "AddV2": lambda a, b: a + b,
-        "AddN": lambda *terms: tf.add_n(terms),
-    }.items()
+_REGROUPED: dict[str, Callable[..., tf.Tensor]] = {
+    "Mul": tf.multiply,
+    "AddV2": tf.add,
+    "AddN": lambda *terms: tf.add_n(terms),
 }
+"""The ops whose operands grappler may regroup with those of the op that reads the result."""

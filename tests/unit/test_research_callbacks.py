@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import loop
+from compare import find
 from loop.callbacks import (
     BatchHistory,
     EvaluateEvery,
@@ -552,3 +553,15 @@ def test_steps_of_epochs_without_an_evaluation_are_counted():
     every = EvaluateEvery(X, Y, every=STEPS + 2)
     loop.fit(mlp(), X, Y, **{**FIT, "epochs": 4}, callbacks=[every])
     assert every.history["step"] == [STEPS + 2, 2 * (STEPS + 2)]
+
+
+@pytest.mark.bits
+def test_a_loss_that_is_a_sum_keeps_its_bits_while_it_is_read():
+    (scenario,) = find(["single_samples"])  # TensorFlow regroups the sum unless others read it
+    histories = []
+    for callbacks in ([], [NanHunter()]):
+        keras.utils.set_random_seed(0)
+        model = scenario.build()
+        fit = {**scenario.data(), "verbose": 0, "plan": "step", "callbacks": callbacks}
+        histories.append(loop.fit(model, **fit).history)
+    assert histories[0] == histories[1]
