@@ -23,7 +23,8 @@ from loop.checks import (
     check_plan,
 )
 from loop.distribute import source_for
-from loop.engine.compiled_step import TEST, ModelStep
+from loop.engine.kinds import TEST
+from loop.engine.model_step import ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.metrics import in_metric_order

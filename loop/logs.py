@@ -115,11 +115,15 @@ class RunningLogs:
         marked: The names of the logs that are marked, known as soon as the step has run or is
             traced.
         metrics: The means and totals, by the class of the mark and the name of the log.
+        is_given: Whether the step was passed to fit: its logs must have the same names for each
+            batch. Those of a model's own step may change where it runs eagerly, as under Keras.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, is_given: bool = True):
         self.model = model
+        self.is_given = is_given
         self.marked: set[str] = set()
+        self._names: set[str] = set()  # of the logs, since the last reset
         self.metrics: dict[tuple[type, str], keras.metrics.Metric] = {}
 
     def update(self, logs: Any, batch: Batch) -> Any:
@@ -127,10 +131,23 @@ class RunningLogs:
 
         Raises:
             NotImplementedError: A log is marked, and the step runs on replicas.
+            ValueError: There are other logs than for the batch before, or a log has a mark inside.
         """
         if not isinstance(logs, dict):
             return logs
+        if self.is_given:
+            self._check_names(set(logs))
         return {name: self._running(name, log, batch) for name, log in logs.items()}
+
+    def _check_names(self, names: set[str]) -> None:
+        """Raise ValueError, which names them, if logs are new or missing."""
+        self._names = self._names or names
+        if changing := sorted(self._names ^ names):
+            raise ValueError(
+                f"The step returned the logs {sorted(self._names)}, and for a later batch "
+                f"{sorted(names)}: expected the same for every batch. Return {changing} always, or "
+                "never."
+            )
 
     def _running(self, name: str, log: Any, batch: Batch) -> Any:
         if not isinstance(log, Mean | Total | Last):
@@ -162,6 +179,7 @@ class RunningLogs:
 
     def reset(self) -> None:
         """Set all means and totals to zero: called where fit resets the metrics of the model."""
+        self._names = set()
         for metric in self.metrics.values():
             metric.reset_state()
 

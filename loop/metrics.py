@@ -5,7 +5,7 @@ updated. The log `loss` is a mean over samples: the objective of each batch is w
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import keras
@@ -128,15 +128,22 @@ def kept_metrics(model: keras.Model, and_seeds: bool = False) -> Iterator[None]:
         and_seeds: Whether to restore seeds as well: a recurrent layer with dropout draws from its
             seed even in an evaluation.
     """
-    kept = [variable for metric in every_metric(model) for variable in metric.variables]
+    variables = [variable for metric in every_metric(model) for variable in metric.variables]
     if and_seeds:
         weights = {id(weight) for weight in model.weights}
-        kept += [variable for variable in model.variables if id(variable) not in weights]
-    values = [tf.identity(variable) for variable in kept]
+        variables += [variable for variable in model.variables if id(variable) not in weights]
+    with kept(variables):
+        yield
+
+
+@contextlib.contextmanager
+def kept(variables: Iterable[tf.Variable | keras.Variable]) -> Iterator[None]:
+    """Restore the values of variables after the block, to the bit."""
+    values = [(variable, tf.identity(variable)) for variable in variables]
     try:
         yield
     finally:
-        for variable, value in zip(kept, values, strict=True):
+        for variable, value in values:
             variable.assign(value)
 
 

@@ -10,7 +10,8 @@ from loop.advice import advised
 from loop.callbacks import python_logs
 from loop.checks import check_compiled, check_one_process
 from loop.data import class_to_sample_weight
-from loop.engine.compiled_step import TEST, TRAIN, ModelStep
+from loop.engine.kinds import TEST, TRAIN
+from loop.engine.model_step import ModelStep
 from loop.metrics import in_metric_order, reset_metrics
 from loop.predict import as_numpy, predict_function
 from loop.types import Batch, Logs, StepFunction, Structure

@@ -11,8 +11,9 @@ from loop.advice import advised
 from loop.callbacks import BatchHooks, ProgressBar, with_defaults
 from loop.checks import check_one_process
 from loop.distribute import joined_replicas, source_for
-from loop.engine.compiled_step import PREDICT, cache_on, called_flat
 from loop.engine.graphs import graph
+from loop.engine.kinds import PREDICT
+from loop.engine.model_step import cache_on, called_flat
 from loop.engine.predictions import PredictFunction
 from loop.schedule import Schedule, capped_steps
 from loop.types import MAX_SECONDS, Batch, Horizon, Segment, StepFunction, Structure

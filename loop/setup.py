@@ -15,7 +15,8 @@ from loop.checks import (
 )
 from loop.data import no_data, split_validation
 from loop.distribute import source_for
-from loop.engine.compiled_step import TRAIN, ModelStep
+from loop.engine.kinds import TRAIN
+from loop.engine.model_step import ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.run import Runner
 from loop.evaluate import Validation, evaluations_of

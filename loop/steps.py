@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 
 import keras
 
-from loop.advice import add_advice
+from loop.advice import advice_on
 from loop.callbacks import python_logs
 from loop.checks import check_positive
 from loop.data import kind_of
@@ -83,7 +83,7 @@ def steps(
         shuffle=shuffle if kind_of(x) in (None, "PyDataset") else False,
         steps_per_epoch=steps_per_epoch, drop_remainder=drop_remainder,
     )  # fmt: skip
-    with advice_on(arguments):
+    with advice_on(lambda: vars(arguments)):
         training = set_up(arguments)
     return run(training, arguments, every)
 
@@ -100,7 +100,10 @@ def run(training: Training, arguments: FitArguments, every: int) -> Iterator[tup
     told = 0
     for epoch in range(epochs):
         runner.step.reset_metrics()
-        with advice_on(arguments), contextlib.closing(run_epoch(training, every)) as calls:
+        with (
+            advice_on(lambda: vars(arguments)),
+            contextlib.closing(run_epoch(training, every)) as calls,
+        ):
             for step_logs in calls:
                 if schedule.ran // every > told // every:
                     told = schedule.ran
@@ -132,15 +135,4 @@ def run_epoch(training: Training, every: int) -> Generator[Logs]:
                 yield recorded[-1]
     except BaseException:
         schedule.source.end_epoch()
-        raise
-
-
-@contextlib.contextmanager
-def advice_on(arguments: FitArguments) -> Iterator[None]:
-    """Add to errors of the block the advice that `loop.advice` has on them."""
-    try:
-        yield
-    except Exception as error:
-        with contextlib.suppress(Exception):
-            add_advice(error, vars(arguments))
         raise

@@ -11,7 +11,7 @@ import functools
 import inspect
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 import keras
@@ -81,16 +81,25 @@ def advised(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+        with advice_on(lambda: inspect.signature(function).bind(*args, **kwargs).arguments):
             return function(*args, **kwargs)
-        except Exception as error:
-            # A mistake in here must not take the place of the error.
-            with contextlib.suppress(Exception):
-                given = inspect.signature(function).bind(*args, **kwargs)
-                add_advice(error, given.arguments)
-            raise
 
     return call
+
+
+@contextlib.contextmanager
+def advice_on(arguments: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Add a note to an error of the block if the mistake is known.
+
+    Args:
+        arguments: Returns the arguments of the call, by name.
+    """
+    try:
+        yield
+    except Exception as error:
+        with contextlib.suppress(Exception):  # a mistake in here must not take the error's place
+            add_advice(error, arguments())
+        raise
 
 
 def add_advice(error: Exception, arguments: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The learning rate range test: the loss while the rate grows from tiny to huge."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -12,6 +13,7 @@ import tensorflow as tf
 from loop._keras import build_optimizer
 from loop.callbacks.cadence import register_cadence
 from loop.callbacks.watch import Watching, apart
+from loop.metrics import kept
 from loop.types import Logs
 
 
@@ -52,14 +54,14 @@ class LearningRateFinder(Watching):
         self._done: tf.Variable = tf.Variable(0, dtype=tf.int64)
         # The last one is for steps that run after the test.
         self._recorded: tf.Variable = tf.Variable(tf.zeros([steps + 1]))
-        self._kept: list[tuple[keras.Variable, np.ndarray]] = []
+        self._restored: contextlib.ExitStack = contextlib.ExitStack()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Keep the state of the model, and set the rate at every update from now on."""
         optimizer = _optimizer_to_sweep(self.model)
         self.begin()
         variables = [*self.model.variables, *optimizer.variables]
-        self._kept = [(variable, variable.numpy()) for variable in variables]
+        self._restored.enter_context(kept(variables))
         self._loss: tf.Tensor | None = None  # of the step that is traced
         self._done.assign(0)
         self.around(optimizer, "scale_loss", self._around_loss)
@@ -75,9 +77,7 @@ class LearningRateFinder(Watching):
         done = len(self._planned) - self.steps_left
         self.rates, self.losses = self._planned[:done], self._recorded.numpy()[:done]
         super().close()
-        for variable, value in self._kept:
-            variable.assign(value)
-        self._kept = []
+        self._restored.close()
 
     @property
     def steps_left(self) -> int:

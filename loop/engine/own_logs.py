@@ -66,11 +66,11 @@ def check_plain_logs(step: Any, running: RunningLogs, given: StepFunction, stric
     names = plain_logs(step, running)
     if not names:
         return
+    name = getattr(given, "__name__", type(given).__name__)
     message = (
-        f"In History and for callbacks, {', '.join(map(repr, names))} of the step "
-        f"{getattr(given, '__name__', type(given).__name__)} is the value of the last batch. "
-        f"Return {{{names[0]!r}: loop.mean(value)}} for the mean over the epoch, or "
-        "loop.last(value) if the last batch is meant."
+        f"History and callbacks get the value of the last batch only for what the step {name} "
+        f"returns as {', '.join(map(repr, names))}. Return {{{names[0]!r}: loop.mean(value)}} for "
+        "the mean over the epoch, or loop.last(value) if the last batch is meant."
     )
     if strict:
         raise ValueError(message)

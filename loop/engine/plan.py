@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from loop._keras import is_distributed
 from loop.data import ArraySource
-from loop.engine.compiled_step import CompiledStep, ModelStep
+from loop.engine.compiled_step import CompiledStep
 from loop.engine.measure import Measured, measured, possible_compilations
+from loop.engine.model_step import ModelStep
 from loop.engine.program import FUSED
 from loop.types import Source
 

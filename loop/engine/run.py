@@ -13,10 +13,10 @@ from loop.advice.notices import say_of_single_steps
 from loop.callbacks import BatchHooks, Callbacks
 from loop.data import ArraySource
 from loop.engine.climb import EPOCHS, STEP, STEPS, STEPS_OF_A_BOUNDARY
-from loop.engine.compiled_step import ModelStep
 from loop.engine.graphs import is_graph
 from loop.engine.horizon import Due, epochs_ahead, why_control_within_epoch
 from loop.engine.loops import DRAW, MAX_EPOCHS, MAX_RECORDED, Progress, Span
+from loop.engine.model_step import ModelStep
 from loop.engine.plan import Decision, OnePass, Reach, decide
 from loop.engine.program import FUSED, Programs, row
 from loop.types import (
@@ -72,7 +72,6 @@ class Runner:
         self._decision: Decision | None = None
         self._programs: Programs | None = None
         self._test_programs: Programs | None = None
-        self._names: set[str] = set()
 
     def decide(self) -> Decision:
         """Return which programs may run; decide again if a callback has compiled the model.
@@ -209,26 +208,9 @@ class Runner:
             result = SegmentResult(1, [logs])
         else:
             result = self._run_together(segment)
-        self._check_names(result.logs[-1])
         self.steps_left = max(0, self.steps_left - result.steps)
         self._steps_of_epoch += result.steps
         return result
-
-    def _check_names(self, logs: Logs) -> None:
-        """Raise if a step that was passed returns other logs than before, as only Python can.
-
-        Raises:
-            ValueError: The message names the logs that are new or missing.
-        """
-        if self.step.given is None or not isinstance(logs, dict):
-            return
-        self._names = self._names or set(logs)
-        if changing := sorted(self._names ^ set(logs)):
-            raise ValueError(
-                f"The step returned the logs {sorted(self._names)}, and for a later batch "
-                f"{sorted(logs)}: expected the same for every batch. Return {changing} always, or "
-                "never."
-            )
 
     def _may_go_back(self, segment: Segment) -> bool:
         """Return whether a callback may stop within the call and its data can be drawn again."""

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from loop._keras import build_optimizer, every_metric, is_inherited, symbolic_build
-from loop.engine.compiled_step import TRAIN
 from loop.engine.graphs import concrete, graph
+from loop.engine.kinds import TRAIN
 from loop.explain.compiled import computes_as_fit, name_of_output, named_metrics, resolve_for
 from loop.explain.draw import Drawn, draw, why_not_drawn
 from loop.explain.objective import Added, added_by

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from loop._keras import every_metric, global_seed_state
+from loop.metrics import kept
 
 
 @contextlib.contextmanager
@@ -21,14 +22,9 @@ def untouched(variables: Iterable[tf.Variable]) -> Iterator[None]:
     Args:
         variables: All variables that the block may change.
     """
-    values = [(variable, variable.numpy().copy()) for variable in variables]
-    with same_random_numbers(), warnings.catch_warnings():
+    with kept(variables), same_random_numbers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for variable, value in values:
-                variable.assign(value)
+        yield
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from compare import SCENARIOS, record
 from compare.scenarios.first import perceptron, uniform
 from loop.engine import reuse
 from loop.engine.climb import EPOCHS, STEP, STEPS, SingleSteps
-from loop.engine.compiled_step import cache_on
+from loop.engine.model_step import cache_on
 
 X, Y = uniform(320)
 

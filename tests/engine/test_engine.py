@@ -17,9 +17,10 @@ from compare.scenarios.first import perceptron, uniform
 from loop.data import make_source
 from loop.engine import program
 from loop.engine.climb import SingleSteps
-from loop.engine.compiled_step import TRAIN, ModelStep
+from loop.engine.kinds import TRAIN
 from loop.engine.loops import MAX_EPOCHS, MAX_RECORDED
 from loop.engine.measure import possible_compilations
+from loop.engine.model_step import ModelStep
 from loop.engine.plan import OnePass
 from loop.engine.program import Programs, StepTimer
 from loop.engine.run import Runner

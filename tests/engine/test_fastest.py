@@ -11,8 +11,9 @@ import loop
 from compare.scenarios.first import perceptron, uniform
 from loop.data import make_source
 from loop.engine import measure
-from loop.engine.compiled_step import TRAIN, ModelStep
+from loop.engine.kinds import TRAIN
 from loop.engine.measure import measured
+from loop.engine.model_step import ModelStep
 from loop.engine.plan import OnePass, decide
 from loop.engine.program import COMPILATIONS
 

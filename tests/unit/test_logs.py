@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import loop
-from loop.engine.compiled_step import MOST_STEPS
+from loop.engine.model_step import MOST_STEPS
 
 PLANS = ("step", "fused", "auto", "xla")
 SAMPLES, BATCH = 70, 32  # the last batch is short
@@ -290,8 +290,8 @@ def scaled():
 
 
 PLAIN = (
-    r"In History and for callbacks, 'plain', 'seen' of the step {} is the value of the last "
-    r"batch\. Return \{{'plain': loop\.mean\(value\)\}} for the mean over the epoch, or "
+    r"History and callbacks get the value of the last batch only for what the step {} returns as "
+    r"'plain', 'seen'\. Return \{{'plain': loop\.mean\(value\)\}} for the mean over the epoch, or "
     r"loop\.last\(value\) if the last batch is meant\."
 )
 

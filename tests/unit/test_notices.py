@@ -15,7 +15,7 @@ import tensorflow as tf
 import loop
 from loop.advice.notices import say_once
 from loop.advice.reads import read_by
-from loop.engine.compiled_step import MOST_STEPS, cache_on
+from loop.engine.model_step import MOST_STEPS, cache_on
 from loop.engine.run import FEW_STEPS
 
 X = np.random.default_rng(0).uniform(size=(40, 4)).astype("float32")

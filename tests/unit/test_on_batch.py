@@ -9,7 +9,8 @@ import tensorflow as tf
 import loop
 from compare import find
 from compare.recording.recorder import SEED, as_array
-from loop.engine.compiled_step import TEST, TRAIN, ModelStep
+from loop.engine.kinds import TEST, TRAIN
+from loop.engine.model_step import ModelStep
 from loop.predict import predict_function
 
 

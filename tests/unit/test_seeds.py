@@ -184,7 +184,7 @@ UNSHARED = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:In History and for callbacks")
+@pytest.mark.filterwarnings("ignore:History and callbacks get the value")
 @pytest.mark.parametrize("what", UNSHARED)
 def test_every_member_is_traced_if_the_step(what, traced):
     def plain():
