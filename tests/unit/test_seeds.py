@@ -10,7 +10,7 @@ from keras import layers, optimizers
 
 import loop
 from loop import seeds as seeds_module
-from loop.engine import compiled_step, reuse
+from loop.engine import model_step, reuse
 from loop.metrics import track_loss, update_metrics
 from loop.objective import objective
 from loop.seeds import Histories
@@ -94,8 +94,8 @@ def build_penalized():
 @pytest.fixture
 def traced(monkeypatch):
     """The steps that were traced since the test began, where no graph was kept."""
-    seen, trace = [], compiled_step._traced
-    monkeypatch.setattr(compiled_step, "_traced", lambda *a: seen.append(a[0]) or trace(*a))
+    seen, trace = [], model_step._traced
+    monkeypatch.setattr(model_step, "_traced", lambda *a: seen.append(a[0]) or trace(*a))
     reuse.forget()
     yield seen
     reuse.forget()
