@@ -37,9 +37,11 @@ MAX_KEPT = 16
 MAX_OPS = 20_000
 """The most ops in all graphs that are kept: about 50 MB."""
 
-
 CODE = ("keras.src.", "keras.ops", "keras.tree", "keras.utils", "loop.")
 """How the names of modules begin whose code tracing runs."""
+
+CLASSES = ("keras.src.models.sequential", "keras.src.models.functional")
+"""The modules of the classes of models that share graphs: subclasses may override anything."""
 
 TENSORFLOW = (tf, tf.nn, tf.math, tf.linalg, tf.random, tf.image, tf.Tensor, tf.Variable)
 """The modules and classes of TensorFlow by which Keras calls its operations."""
@@ -149,7 +151,7 @@ def resolve(model: keras.Model, y: Structure, y_pred: Structure) -> None:
 def may_share(model: keras.Model) -> bool:
     """Return whether a model is of a class of Keras, built, and runs in graphs on one device."""
     return (
-        type(model).__module__.startswith("keras.src.models.")  # Sequential or functional
+        type(model).__module__ in CLASSES
         and model.built
         and not model.run_eagerly
         and not is_distributed(model)
