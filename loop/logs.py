@@ -95,6 +95,20 @@ def _check_unmarked(name: str, log: Any) -> None:
         )
 
 
+def _update_weighted(metric: keras.metrics.Metric, log: Mean) -> None:
+    """Update a mean; raise ValueError, with both shapes, if the weight does not fit the value."""
+    try:
+        metric.update_state(log.value, log.weight)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        value, weight = (tuple(tf.convert_to_tensor(part).shape) for part in log)
+        fitting = f"{value}, {value[:1]} or (), a scalar" if value else "(), a scalar as the value"
+        raise ValueError(
+            f"The weight of the log {metric.name!r} has the shape {weight}, its value {value}: "
+            f"expected a weight of shape {fitting}. Return {{{metric.name!r}: loop.mean(values, "
+            "weight)} with a weight for each of the values, or tf.reduce_sum(weight) for a scalar."
+        ) from error
+
+
 def _no_arithmetic(*_: Any) -> Any:
     raise TypeError("A marked log is no number: compute first, then mark, loop.mean(2 * value).")
 
@@ -131,7 +145,8 @@ class RunningLogs:
 
         Raises:
             NotImplementedError: A log is marked, and the step runs on replicas.
-            ValueError: There are other logs than for the batch before, or a log has a mark inside.
+            ValueError: There are other logs than for the batch before, a log has a mark inside, or
+                a weight does not fit its value.
         """
         if not isinstance(logs, dict):
             return logs
@@ -165,9 +180,11 @@ class RunningLogs:
         metric = self._metric(type(log), name)
         if isinstance(log, Total):
             metric.update_state(log.value)
+        elif log.weight is None:
+            is_scalar = not tf.convert_to_tensor(log.value).shape.rank
+            metric.update_state(log.value, batch_size_of(batch) if is_scalar else None)
         else:
-            by_samples = log.weight is None and not tf.convert_to_tensor(log.value).shape.rank
-            metric.update_state(log.value, batch_size_of(batch) if by_samples else log.weight)
+            _update_weighted(metric, log)
         return metric.result()
 
     def _metric(self, mark: type, name: str) -> keras.metrics.Metric:

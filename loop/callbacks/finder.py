@@ -60,7 +60,9 @@ class LearningRateFinder(Watching):
         """Keep the state of the model, and set the rate at every update from now on."""
         optimizer = _optimizer_to_sweep(self.model)
         self.begin()
-        variables = [*self.model.variables, *optimizer.variables]
+        names = getattr(self.model, "optimizer_names", ())  # of a State, all of whose parts train
+        optimizers = [optimizer, *(getattr(self.model, name) for name in names)]
+        variables = [variable for part in (self.model, *optimizers) for variable in part.variables]
         self._restored.enter_context(kept(variables))
         self._loss: tf.Tensor | None = None  # of the step that is traced
         self._done.assign(0)

@@ -169,6 +169,26 @@ def test_values_of_samples_count_alike_and_may_have_weights(plan):
         np.testing.assert_allclose(history[name], [value], rtol=2e-5)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize(
+    ("value", "weight", "expected"),
+    [
+        (lambda e: e, lambda x: x[:, :2], r"\((70|None), 2\), its value \((70|None), 1\)"),
+        (lambda e: e, lambda x: x[:5, 0], r"shape \((70|None), 1\), \((70|None),\) or \(\)"),
+        (tf.reduce_mean, lambda x: x[:, 0], r"its value \(\): expected .* \(\), a scalar"),
+    ],
+)
+def test_a_weight_of_another_shape_than_its_value_is_refused(value, weight, expected, run_eagerly):
+    def step(model, batch):
+        x, y = batch
+        return {"error": loop.mean(value(tf.abs(model(x) - y)), weight(x))}
+
+    model = network()
+    model.compile(run_eagerly=run_eagerly)
+    with pytest.raises(ValueError, match=f"weight of the log 'error' .*{expected}"):
+        loop.evaluate(model, *data(), batch_size=SAMPLES, test_step=step, verbose=0)
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_marked_log_is_not_replaced_by_the_compiled_metric_of_its_name(plan):
     def step(model, batch):
