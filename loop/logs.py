@@ -95,17 +95,16 @@ def _check_unmarked(name: str, log: Any) -> None:
         )
 
 
-def _update_weighted(metric: keras.metrics.Metric, log: Mean) -> None:
+def _update_mean(metric: keras.metrics.Metric, *of_log: Any) -> None:
     """Update a mean; raise ValueError, with both shapes, if the weight does not fit the value."""
     try:
-        metric.update_state(log.value, log.weight)
+        metric.update_state(*of_log)
     except (ValueError, tf.errors.InvalidArgumentError) as error:
-        value, weight = (tuple(tf.convert_to_tensor(part).shape) for part in log)
-        fitting = f"{value}, {value[:1]} or (), a scalar" if value else "(), a scalar as the value"
+        value, weight = (tuple(tf.convert_to_tensor(part).shape) for part in of_log)
         raise ValueError(
             f"The weight of the log {metric.name!r} has the shape {weight}, its value {value}: "
-            f"expected a weight of shape {fitting}. Return {{{metric.name!r}: loop.mean(values, "
-            "weight)} with a weight for each of the values, or tf.reduce_sum(weight) for a scalar."
+            f"expected one of {[value[:rank] for rank in range(len(value) + 1)]}. Return "
+            f"{{{metric.name!r}: loop.mean(values, weight)}} with a weight for each value or row."
         ) from error
 
 
@@ -145,8 +144,7 @@ class RunningLogs:
 
         Raises:
             NotImplementedError: A log is marked, and the step runs on replicas.
-            ValueError: There are other logs than for the batch before, a log has a mark inside, or
-                a weight does not fit its value.
+            ValueError: Other logs than before, a mark inside of a log, a weight of a wrong shape.
         """
         if not isinstance(logs, dict):
             return logs
@@ -180,11 +178,9 @@ class RunningLogs:
         metric = self._metric(type(log), name)
         if isinstance(log, Total):
             metric.update_state(log.value)
-        elif log.weight is None:
-            is_scalar = not tf.convert_to_tensor(log.value).shape.rank
-            metric.update_state(log.value, batch_size_of(batch) if is_scalar else None)
         else:
-            _update_weighted(metric, log)
+            by_samples = log.weight is None and not tf.convert_to_tensor(log.value).shape.rank
+            _update_mean(metric, log.value, batch_size_of(batch) if by_samples else log.weight)
         return metric.result()
 
     def _metric(self, mark: type, name: str) -> keras.metrics.Metric:
@@ -201,8 +197,5 @@ class RunningLogs:
             metric.reset_state()
 
     def of_epoch(self, logs: Logs) -> Logs:
-        """Return the logs of an epoch, given those of its last step: see `metrics.epoch_logs`.
-
-        Metrics of the model do not replace a marked log of the same name.
-        """
+        """Return the logs of an epoch from those of its last step; marked logs are no metric's."""
         return dict(logs) if self.marked else epoch_logs(self.model, logs)

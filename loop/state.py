@@ -90,9 +90,8 @@ class State(keras.Model):
         """Raise NotImplementedError, which names the networks that can predict."""
         networks = [name for name, part in vars(self).items() if isinstance(part, keras.Model)]
         raise NotImplementedError(
-            f"A State predicts nothing itself: expected one of its networks, {networks}. Call "
-            f"state.{(networks or ['network'])[0]}.predict(x), or write `call` or `predict_step` "
-            "in a class derived from loop.State."
+            f"A State predicts nothing, but its networks {networks} do: call state."
+            f"{(networks or ['network'])[0]}.predict(x), or derive a class that has `predict_step`."
         )
 
     def _seeds(self) -> dict[str, keras.Variable]:

@@ -61,9 +61,8 @@ class LearningRateFinder(Watching):
         optimizer = _optimizer_to_sweep(self.model)
         self.begin()
         names = getattr(self.model, "optimizer_names", ())  # of a State, all of whose parts train
-        optimizers = [optimizer, *(getattr(self.model, name) for name in names)]
-        variables = [variable for part in (self.model, *optimizers) for variable in part.variables]
-        self._restored.enter_context(kept(variables))
+        parts = [self.model, optimizer, *(getattr(self.model, name) for name in names)]
+        self._restored.enter_context(kept(v for part in parts for v in part.variables))
         self._loss: tf.Tensor | None = None  # of the step that is traced
         self._done.assign(0)
         self.around(optimizer, "scale_loss", self._around_loss)

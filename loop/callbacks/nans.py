@@ -15,8 +15,7 @@ from loop.types import MAX_SECONDS, Logs
 ADVICE = {
     "input": "Look at the data: np.isfinite(x).all().",
     "output": "All before it was finite: look for log, sqrt, division or exp in that layer.",
-    "data": "The loss of that batch is not finite either: look at np.isfinite(y).all(), and at x "
-    "and sample_weight alike.",
+    "data": "The loss of it is not finite either. Look at the data: np.isfinite(y).all().",
     "loss": "The outputs of all layers were finite: look at np.isfinite(y).all(), then for log(0) "
     "or 0/0 in the loss; from logits it would be stable (from_logits=True).",
     "gradient": "The loss was finite: sqrt, norm and pow have infinite gradients at 0, and where() "
@@ -33,10 +32,9 @@ class NanHunter(Watching):
         # FloatingPointError: ... in the gradient of dense/kernel, at step 17 of epoch 1 ...
 
     The graph of every step looks, in this order, at the input of the model, the output of each
-    layer, the batch where the loss is not finite, the loss (where the step calls
-    `optimizer.scale_loss`, as Keras's does), the gradient of each variable, and each variable after
-    the update. A step is an update of an optimizer that the model holds. With a loss scale
-    gradients are left out: they may overflow, and are then skipped.
+    layer, the loss (where the step calls `optimizer.scale_loss`, as Keras's does) and, if that is
+    not finite, the batch, the gradient of each variable, and each variable after the update. A step
+    is an update of an optimizer that the model holds. Gradients under a loss scale are left out.
 
     Calls run for a second or an epoch; fit raises after the call, when the weights may be NaN. The
     step of every such fit is traced anew. Its bits are those without the callback, unless
@@ -84,7 +82,8 @@ class NanHunter(Watching):
         for leaf in keras.tree.flatten(value):
             tensor = getattr(leaf, "values", leaf)  # of a sparse tensor
             if tensor is not None and tf.as_dtype(tensor.dtype).is_floating:
-                self._seen.append(((kind, name), _is_finite(tensor)))
+                tensor = apart(tf.convert_to_tensor(tensor))
+                self._seen.append(((kind, name), tf.reduce_all(tf.math.is_finite(tensor))))
 
     def _around_call(
         self, layer: keras.layers.Layer, call: Callable[..., Any], *inputs: Any, **named: Any
@@ -96,9 +95,12 @@ class NanHunter(Watching):
         return outputs
 
     def _around_loss(self, scale_loss: Callable[..., Any], loss: tf.Tensor) -> tf.Tensor:
-        for data in _arguments_around(loss):  # targets that a step masks may be NaN
-            is_fine = _is_finite(data) | _is_finite(loss)
-            self._seen.append((("data", "the batch (x, y or sample_weight)"), is_fine))
+        graph = loss.graph if tf.is_symbolic_tensor(loss) else tf.Graph()
+        arguments = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
+        is_fine = tf.reduce_all(tf.math.is_finite(apart(loss)))  # then data may be NaN on purpose
+        for data in (tensor for tensor in arguments if tensor.dtype.is_floating):
+            shown = tf.where(is_fine, tf.zeros_like(data), data)
+            self._see("data", "the batch (x, y or sample_weight)", shown)
         self._see("loss", "the loss", loss)
         return scale_loss(loss)
 
@@ -131,21 +133,6 @@ class NanHunter(Watching):
         self._names += [name for name, _ in seen]
         is_first = tf.reduce_any(is_bad) & tf.reduce_all(self._first < 0)
         self._first.assign(tf.where(is_first, found, self._first))
-
-
-def _is_finite(value: Any) -> tf.Tensor:
-    """Return whether all floats of a tensor or a variable are finite, a bool scalar."""
-    return tf.reduce_all(tf.math.is_finite(apart(tf.convert_to_tensor(value))))
-
-
-def _arguments_around(tensor: tf.Tensor) -> list[tf.Tensor]:
-    """Return the floats that the graph of a tensor takes as arguments; none if it runs eagerly."""
-    graph = getattr(tensor, "graph", None)
-    if graph is None:
-        return []
-    captured = set(map(id, graph.internal_captures))
-    placed = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
-    return [value for value in placed if value.dtype.is_floating and id(value) not in captured]
 
 
 register_cadence(NanHunter, MAX_SECONDS)

@@ -320,7 +320,7 @@ def test_a_state_says_which_of_its_networks_predicts():
     for predict in (loop.predict, loop.predict_on_batch, loop.State.predict):
         with pytest.raises(NotImplementedError, match=r"\['generator', 'critic'\]") as error:
             predict(state, X)
-        assert "Call state.generator.predict(x)" in str(error.value)
+        assert "call state.generator.predict(x)" in str(error.value)
 
     class Critic(loop.State):
         def predict_step(self, x):
