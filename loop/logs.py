@@ -95,6 +95,19 @@ def _check_unmarked(name: str, log: Any) -> None:
         )
 
 
+def _update_mean(metric: keras.metrics.Metric, *of_log: Any) -> None:
+    """Update a mean; raise ValueError, with both shapes, if the weight does not fit the value."""
+    try:
+        metric.update_state(*of_log)
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        value, weight = (tuple(tf.convert_to_tensor(part).shape) for part in of_log)
+        raise ValueError(
+            f"The weight of the log {metric.name!r} has the shape {weight}, its value {value}: "
+            f"expected one of {[value[:rank] for rank in range(len(value) + 1)]}. Return "
+            f"{{{metric.name!r}: loop.mean(values, weight)}} with a weight for each value or row."
+        ) from error
+
+
 def _no_arithmetic(*_: Any) -> Any:
     raise TypeError("A marked log is no number: compute first, then mark, loop.mean(2 * value).")
 
@@ -131,7 +144,7 @@ class RunningLogs:
 
         Raises:
             NotImplementedError: A log is marked, and the step runs on replicas.
-            ValueError: There are other logs than for the batch before, or a log has a mark inside.
+            ValueError: Other logs than before, a mark inside of a log, a weight of a wrong shape.
         """
         if not isinstance(logs, dict):
             return logs
@@ -167,7 +180,7 @@ class RunningLogs:
             metric.update_state(log.value)
         else:
             by_samples = log.weight is None and not tf.convert_to_tensor(log.value).shape.rank
-            metric.update_state(log.value, batch_size_of(batch) if by_samples else log.weight)
+            _update_mean(metric, log.value, batch_size_of(batch) if by_samples else log.weight)
         return metric.result()
 
     def _metric(self, mark: type, name: str) -> keras.metrics.Metric:
@@ -184,8 +197,5 @@ class RunningLogs:
             metric.reset_state()
 
     def of_epoch(self, logs: Logs) -> Logs:
-        """Return the logs of an epoch, given those of its last step: see `metrics.epoch_logs`.
-
-        Metrics of the model do not replace a marked log of the same name.
-        """
+        """Return the logs of an epoch from those of its last step; marked logs are no metric's."""
         return dict(logs) if self.marked else epoch_logs(self.model, logs)

@@ -86,6 +86,14 @@ class State(keras.Model):
         for key, seed in seeds.items():
             seed.assign(store[key])
 
+    def call(self, *_: Any, **__: Any) -> Any:
+        """Raise NotImplementedError, which names the networks that can predict."""
+        networks = [name for name, part in vars(self).items() if isinstance(part, keras.Model)]
+        raise NotImplementedError(
+            f"A State predicts nothing, but its networks {networks} do: call state."
+            f"{(networks or ['network'])[0]}.predict(x), or derive a class that has `predict_step`."
+        )
+
     def _seeds(self) -> dict[str, keras.Variable]:
         """Return the states of all seed generators, those of layers included."""
         weights = {id(weight) for weight in self.weights}
@@ -119,8 +127,8 @@ def for_optimizer(name: str, callback: AnyCallback) -> AnyCallback:
         halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
         callbacks = [loop.for_optimizer("d_opt", halve)]
 
-    For LearningRateScheduler and ReduceLROnPlateau: they log a scalar, `learning_rate_d_opt`. To
-    the callback, `model` is a view of the State.
+    For LearningRateScheduler and ReduceLROnPlateau, which log a scalar, `learning_rate_d_opt`, and
+    for LearningRateFinder. To the callback, `model` is a view of the State.
 
     Args:
         name: The name of the optimizer in the State.
@@ -153,7 +161,7 @@ def for_optimizer(name: str, callback: AnyCallback) -> AnyCallback:
 
 
 class View:
-    """An object with some attributes replaced; others are read from it and written to it."""
+    """An object with some attributes replaced; others are those of the object itself."""
 
     def __init__(self, shown: Any, **replaced: Any):
         vars(self).update(replaced, _shown=shown)
@@ -163,6 +171,9 @@ class View:
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._shown, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._shown, name)
 
 
 def _check_parts(parts: dict[str, Any], taken: set[str]) -> None:

@@ -8,16 +8,20 @@ The class is "close": a product over a stack may sum in another order than the p
 step enlarges the difference, so after a long training only mean and spread agree.
 """
 
+import contextlib
+import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from loop._keras import (
+    every_layer,
     every_metric,
     excludes_from_weight_decay,
     is_distributed,
@@ -55,16 +59,6 @@ BY_ELEMENT = frozenset(
 STEPS = "train_step", "test_step", "make_train_function", "make_test_function", "reset_metrics"
 """What a model may not override: the stack does without."""
 
-IN_SEQUENCE = "Leave out vectorized=True: the seeds then train in sequence and share their graphs."
-
-
-class Undrawn(NamedTuple):
-    """A source for `many_steps` from which each member draws a batch of its own."""
-
-    def draw(self, inputs: Structure, place: tf.Tensor) -> Structure:
-        """Return arrays, orders, and the place of the batch."""
-        return *inputs, place
-
 
 class Stack:
     """Models that are built alike, trained together. The first one's code runs for all.
@@ -94,15 +88,15 @@ class Stack:
         self.orders, self.tested = orders, tested
         for model in models:
             check_model(model)
-            build_state(model, source)
+            if may_share(model):
+                make(model, source.spec)
+            else:
+                symbolic_build(model, source.new_pass().batch(0))
         check_alike(models)
-        self.weights = [
-            keras.Variable(stacked(same), name=same[0].name)
-            for same in zip(*(model.trainable_weights for model in models), strict=True)
-        ]
-        self.others = [
-            tf.Variable(stacked(same)) for same in zip(*map(other_variables, models), strict=True)
-        ]
+        weights = zip(*(model.trainable_weights for model in models), strict=True)
+        others = zip(*map(other_variables, models), strict=True)
+        self.weights = [keras.Variable(stacked(same), name=same[0].name) for same in weights]
+        self.others = [tf.Variable(stacked(same)) for same in others]
         optimizer.build(self.weights)
         vectorize_draws()
         with refusing():
@@ -155,7 +149,11 @@ class Stack:
                 gradients, logs = gradients_and_logs(self.models[0], weights, batch)
                 return gradients, updated(), logs
 
-        parts = [*map(tf.convert_to_tensor, self.weights)], self._read_others(), orders
+        parts = (
+            [*map(tf.convert_to_tensor, self.weights)],
+            [*map(tf.convert_to_tensor, self.others)],
+            orders,
+        )
         gradients, others, logs = tf.vectorized_map(member, parts, fallback_to_while_loop=False)
         self.optimizer.apply(gradients, self.weights)
         self._assign_others(others)
@@ -172,12 +170,15 @@ class Stack:
                 logs = test_step(self.models[0], batch)
                 return updated(), logs
 
-        parts = [*map(tf.convert_to_tensor, self.weights)], self._read_others()
+        parts = (
+            [*map(tf.convert_to_tensor, self.weights)],
+            [*map(tf.convert_to_tensor, self.others)],
+        )
         others, logs = tf.vectorized_map(member, parts, fallback_to_while_loop=False)
         self._assign_others(others)
         return logs
 
-    @contextmanager
+    @contextlib.contextmanager
     def _in_place_of_first(self, weights: list, others: list) -> Iterator[Callable[[], list]]:
         """Put the values of a member in place of the variables of the first model.
 
@@ -189,9 +190,6 @@ class Stack:
         mapping += zip(variables, others, strict=True)
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
             yield lambda: [scope.get_current_value(variable) for variable in variables]
-
-    def _read_others(self) -> list[tf.Tensor]:
-        return [variable.read_value() for variable in self.others]
 
     def _assign_others(self, values: list[tf.Tensor]) -> None:
         for variable, value in zip(self.others, values, strict=True):
@@ -216,11 +214,8 @@ def gradients_and_logs(
         track_loss(model, loss, x)
         scaled = model.optimizer.scale_loss(loss)
     gradients = tape.gradient(scaled, weights)
-    unused = [
-        variable.path
-        for variable, gradient in zip(model.trainable_weights, gradients, strict=True)
-        if gradient is None
-    ]
+    pairs = zip(model.trainable_weights, gradients, strict=True)
+    unused = [variable.path for variable, gradient in pairs if gradient is None]
     if unused:
         raise ValueError(f"the loss does not depend on the weights {unused}")
     logs = update_metrics(model, x, y, y_pred, sample_weight)
@@ -235,7 +230,8 @@ def program(
     inputs = arrays, tf.TensorSpec(orders.shape, orders.dtype)
     place = tf.TensorSpec([], tf.int64)
     function = concrete(graph(step, jit_compile=None), (*inputs, place))
-    sourced = SourcedStep(function, Undrawn(), RunningLogs(model))
+    undrawn = SimpleNamespace(draw=lambda inputs, place: (*inputs, place))  # each member draws
+    sourced = SourcedStep(function, undrawn, RunningLogs(model))
 
     def run(inputs: Structure, start: tf.Tensor) -> tuple[tf.Tensor, Logs]:
         end = tf.constant(source.num_batches, tf.int64)
@@ -263,14 +259,6 @@ def own_variables(model: keras.Model) -> list[keras.Variable]:
     return [*model.trainable_weights, *other_variables(model), *model.optimizer.variables]
 
 
-def build_state(model: keras.Model, source: ArraySource) -> None:
-    """Create the variables of a model, its metrics and its optimizer."""
-    if may_share(model):
-        make(model, source.spec)
-    else:
-        symbolic_build(model, source.new_pass().batch(0))
-
-
 def check_stackable(arguments: FitArguments, callbacks: Any) -> None:
     """Raise ValueError if an argument of `fit_seeds` has no use with `vectorized=True`."""
     check_frequency(arguments.validation_freq)
@@ -283,8 +271,7 @@ def check_stackable(arguments: FitArguments, callbacks: Any) -> None:
         "plan": arguments.plan != "auto",
         "strict": arguments.strict,
     }
-    if any(given.values()):
-        names = ", ".join(name for name in given if given[name])
+    if names := ", ".join(name for name in given if given[name]):
         raise _refusal(f"it has a loop of its own, which takes no {names}")
 
 
@@ -332,26 +319,41 @@ def check_model(model: keras.Model) -> None:
 
 
 def check_alike(models: list[keras.Model]) -> None:
-    """Raise ValueError if models differ in anything but the values of their variables."""
+    """Raise ValueError, which names the difference, if models differ in more than variables."""
     first, *rest = map(_signature, models)
-    if any(signature != first for signature in rest):
-        raise _refusal(
-            "`build` returned models that differ in more than their weights, for example in a "
-            "shape, a rate of dropout or the learning rate"
-        )
+    for signature in rest:
+        for (name, value), (_, other) in zip(first, signature, strict=False):
+            if value != other:
+                raise _refusal(f"`build` returned models that differ in the {name}")
 
 
-def _signature(model: keras.Model) -> tuple[Any, ...]:
-    """Return all that members have in common."""
-    shapes = [(tuple(v.shape), v.dtype) for v in own_variables(model)]
-    hyperparameters = [v.numpy() for v in model.optimizer.variables if not v.shape.rank]
-    try:
-        return type(model), shapes, hyperparameters, Likeness(model).parts
-    except IncomparableError:  # it has classes or functions of the user's
-        return type(model), shapes, hyperparameters
+def _signature(model: keras.Model) -> list[tuple[str, Any]]:
+    """Return all that members have in common, each value with what to call it."""
+    layers = [layer for layer in every_layer(model) if not isinstance(layer, keras.Model)]
+    parts = {"loss": model.loss, "optimizer": model.optimizer}
+    parts |= {f"metric {metric.name}": metric for metric in every_metric(model)}
+    parts |= {f"layer {layer.name}": layer for layer in layers}
+    signature: list[tuple[str, Any]] = [("number of layers or metrics", len(parts))]
+    signature += [setting for name in parts for setting in _settings(name, parts[name])]
+    signature += [("shape of a variable", (tuple(v.shape), v.dtype)) for v in own_variables(model)]
+    for name, part in (("loss", model.loss), ("model, such as a seed", model)):
+        with contextlib.suppress(IncomparableError, ValueError):  # it has classes of the user's
+            signature.append((f"values read by the {name}", Likeness(part, of_user=True).parts))
+    return signature
 
 
-@contextmanager
+def _settings(name: str, part: Any) -> list[tuple[str, str]]:
+    """Return the settings of a part of a model that text can show: all but code of lambdas."""
+    of_each = {"name": None, "seed": None}
+    with contextlib.suppress(Exception), warnings.catch_warnings(action="ignore"):
+        own = part.get_config() if hasattr(part, "get_config") else {"kind": part}
+        text = json.dumps(keras.saving.serialize_keras_object(own | {"class": str(type(part))}))
+        own = json.loads(text, object_hook=lambda c: "__lambda__" in c.values() or c | of_each)
+        return [(f"{key} of the {name}", json.dumps(own[key])) for key in sorted(own)]
+    return []
+
+
+@contextlib.contextmanager
 def refusing() -> Iterator[None]:
     """Raise ValueError, with TensorFlow's reason, if the models cannot be stacked."""
     logger = tf.get_logger()
@@ -366,4 +368,5 @@ def refusing() -> Iterator[None]:
 
 
 def _refusal(reason: str) -> ValueError:
-    return ValueError(f"vectorized=True cannot train this: {reason}. {IN_SEQUENCE}")
+    change = "Leave out vectorized=True: the seeds then train in sequence and share their graphs."
+    return ValueError(f"vectorized=True cannot train this: {reason}. {change}")

@@ -18,6 +18,7 @@ SOURCES = (
     "docs/tour.md",
     "docs/questions.md",
     "docs/build.md",
+    "docs/research.md",
     "examples/base.py",
     "examples/digits_convnet.py",
     "examples/timeseries_lstm.py",

@@ -38,6 +38,9 @@ def read_by(step: Any, *arguments: object) -> Reads:
 def _follow(step: Any, arguments: tuple[object, ...], found: Reads, met: set[CodeType]) -> None:
     """Add what a function reads, and what the functions that it calls read."""
     step = getattr(step, "python_function", step)  # of a tf.function
+    named: dict[str, Any] = {}
+    if isinstance(step, partial):
+        step, arguments, named = step.func, (*step.args, *arguments), step.keywords
     if not isinstance(step, FunctionType | MethodType):
         step = step.__call__
     if isinstance(step, MethodType):
@@ -45,9 +48,12 @@ def _follow(step: Any, arguments: tuple[object, ...], found: Reads, met: set[Cod
     if not isinstance(step, FunctionType) or step.__code__ in met or _package(step) in LIBRARIES:
         return
     met.add(step.__code__)
-    given = inspect.signature(step, follow_wrapped=False).bind_partial(*arguments)
+    given = inspect.signature(step, follow_wrapped=False).bind_partial(*arguments, **named)
     given.apply_defaults()
-    names: Reads = {name: partial(_same, value) for name, value in given.arguments.items()}
+    values = given.arguments
+    names: Reads = {
+        name: partial((named if name in named else values).get, name) for name in values
+    }
     for name, cell in zip(step.__code__.co_freevars, step.__closure__ or (), strict=True):
         names[name] = partial(getattr, cell, "cell_contents", _UNKNOWN)
     for name, read in _reads(step.__code__, names, step.__globals__):
@@ -91,10 +97,6 @@ _ASSIGNMENTS = ("STORE_ATTR", "STORE_DEREF", "STORE_GLOBAL")
 
 def _unknown() -> object:
     return _UNKNOWN
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _attribute(owner: Callable[[], Any], name: str) -> Any:

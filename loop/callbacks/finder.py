@@ -60,8 +60,9 @@ class LearningRateFinder(Watching):
         """Keep the state of the model, and set the rate at every update from now on."""
         optimizer = _optimizer_to_sweep(self.model)
         self.begin()
-        variables = [*self.model.variables, *optimizer.variables]
-        self._restored.enter_context(kept(variables))
+        names = getattr(self.model, "optimizer_names", ())  # of a State, all of whose parts train
+        parts = [self.model, optimizer, *(getattr(self.model, name) for name in names)]
+        self._restored.enter_context(kept(v for part in parts for v in part.variables))
         self._loss: tf.Tensor | None = None  # of the step that is traced
         self._done.assign(0)
         self.around(optimizer, "scale_loss", self._around_loss)

@@ -15,8 +15,9 @@ from loop.types import MAX_SECONDS, Logs
 ADVICE = {
     "input": "Look at the data: np.isfinite(x).all().",
     "output": "All before it was finite: look for log, sqrt, division or exp in that layer.",
-    "loss": "The outputs of all layers were finite: look for log(0) or 0/0 in the loss; from "
-    "logits it would be stable (from_logits=True).",
+    "data": "The loss of it is not finite either. Look at the data: np.isfinite(y).all().",
+    "loss": "The outputs of all layers were finite: look at np.isfinite(y).all(), then for log(0) "
+    "or 0/0 in the loss; from logits it would be stable (from_logits=True).",
     "gradient": "The loss was finite: sqrt, norm and pow have infinite gradients at 0, and where() "
     "has NaN gradients if the branch not taken has.",
     "weight": "The gradients were finite: lower the learning rate, or pass clipnorm=1.0.",
@@ -31,9 +32,9 @@ class NanHunter(Watching):
         # FloatingPointError: ... in the gradient of dense/kernel, at step 17 of epoch 1 ...
 
     The graph of every step looks, in this order, at the input of the model, the output of each
-    layer, the loss (where the step calls `optimizer.scale_loss`, as Keras's does), the gradient of
-    each variable, and each variable after the update. A step is an update of an optimizer that the
-    model holds. With a loss scale gradients are left out: they may overflow, and are then skipped.
+    layer, the loss (where the step calls `optimizer.scale_loss`, as Keras's does) and, if that is
+    not finite, the batch, the gradient of each variable, and each variable after the update. A step
+    is an update of an optimizer that the model holds. Gradients under a loss scale are left out.
 
     Calls run for a second or an epoch; fit raises after the call, when the weights may be NaN. The
     step of every such fit is traced anew. Its bits are those without the callback, unless
@@ -94,6 +95,12 @@ class NanHunter(Watching):
         return outputs
 
     def _around_loss(self, scale_loss: Callable[..., Any], loss: tf.Tensor) -> tf.Tensor:
+        graph = loss.graph if tf.is_symbolic_tensor(loss) else tf.Graph()
+        arguments = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
+        is_fine = tf.reduce_all(tf.math.is_finite(apart(loss)))  # then data may be NaN on purpose
+        for data in (tensor for tensor in arguments if tensor.dtype.is_floating):
+            shown = tf.where(is_fine, tf.zeros_like(data), data)
+            self._see("data", "the batch (x, y or sample_weight)", shown)
         self._see("loss", "the loss", loss)
         return scale_loss(loss)
 

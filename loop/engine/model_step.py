@@ -20,11 +20,11 @@ from loop.advice.notices import Frozen, say_of_metrics, say_of_new_function
 from loop.advice.reads import read_by
 from loop.data import without_optionals
 from loop.distribute import on_replicas
+from loop.engine import own_logs
 from loop.engine.compiled_step import CompiledStep
 from loop.engine.given import make, reads_of, repeatable
 from loop.engine.graphs import FlatFunction, concrete, graph, in_a_loop, is_graph, why_regrouped
 from loop.engine.kinds import TRAIN, StepKind
-from loop.engine.own_logs import check_logs, check_overwritten, check_plain_logs
 from loop.engine.reuse import make_variables, shared
 from loop.logs import RunningLogs
 from loop.types import Batch, Logs, StepFunction, Structure
@@ -52,16 +52,11 @@ class StepFunctions(NamedTuple):
 
 
 class StepKey(NamedTuple):
-    """Everything that a compiled step depends on, apart from the model."""
+    """What a compiled step depends on: its function, specs of a batch, `run_functions_eagerly`."""
 
     function: StepFunction
-    """The step function."""
-
     spec: str
-    """The specs of a batch."""
-
     eagerly: bool
-    """Whether `tf.config.run_functions_eagerly` is on."""
 
 
 @dataclass
@@ -152,10 +147,13 @@ class ModelStep:
             running, frozen = self.running_logs(), self._frozen(is_graph(on_batch))
             compiled = CompiledStep(self.model, spec, on_batch, functions.on_pass, running, frozen)
             if self.kind is TRAIN or self.given is not None:
-                check_logs(on_batch, "training step" if self.kind is TRAIN else "test step")
+                own_logs.check_logs(
+                    on_batch, "training step" if self.kind is TRAIN else "test step"
+                )
             if self.given is not None:
-                check_overwritten(on_batch, compiled.running)
-                check_plain_logs(on_batch, compiled.running, self.given, self.strict)
+                own_logs.check_overwritten(on_batch, running)
+                plain = own_logs.plain_logs(on_batch, running)
+                own_logs.check_plain_logs(plain, self.given, self.strict)
             cache.compiled[key] = compiled
         cache.compiled[key].frozen.say_of_changes()
         return cache.compiled[key]
@@ -252,7 +250,10 @@ class ModelStep:
 
     def epoch_logs(self, logs: Logs) -> Logs:
         """Return the logs of an epoch, given those of its last step."""
-        return self.running_logs().of_epoch(logs)
+        model, running = self.model, self.running_logs()
+        if self.given is not None and model.run_eagerly and not is_distributed(model):
+            own_logs.say_of_eager_logs(logs, running, self.given)
+        return running.of_epoch(logs)
 
     def _step(self, cache: Cache) -> StepFunction:
         """Return the step function; the model's is looked up once per cache, as in Keras."""
@@ -270,8 +271,7 @@ def hashable(step: Any) -> StepFunction:
     except TypeError:
         call: StepFunction = step.__call__
         return call
-    function: StepFunction = step
-    return function
+    return step
 
 
 def _functions(model: keras.Model, step: StepFunction, running: RunningLogs) -> StepFunctions:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from loop.advice.notices import say_once
 from loop.engine.graphs import is_graph
 from loop.logs import RunningLogs
-from loop.types import StepFunction
+from loop.types import Logs, StepFunction
 
 
 def check_logs(step: Any, name: str) -> None:
@@ -57,24 +58,29 @@ def check_overwritten(step: Any, running: RunningLogs) -> None:
             )
 
 
-def check_plain_logs(step: Any, running: RunningLogs, given: StepFunction, strict: bool) -> None:
-    """Say once for a step that a log of it is the value of the last batch; raise under `strict`.
-
-    Raises:
-        ValueError: Under `strict`.
-    """
-    names = plain_logs(step, running)
+def check_plain_logs(names: list[str], given: StepFunction, strict: bool, more: str = "") -> None:
+    """Say once for a step which logs are values of the last batch; ValueError under `strict`."""
     if not names:
         return
     name = getattr(given, "__name__", type(given).__name__)
     message = (
         f"History and callbacks get the value of the last batch only for what the step {name} "
         f"returns as {', '.join(map(repr, names))}. Return {{{names[0]!r}: loop.mean(value)}} for "
-        "the mean over the epoch, or loop.last(value) if the last batch is meant."
+        f"the mean over the epoch, or loop.last(value) if the last batch is meant.{more}"
     )
     if strict:
         raise ValueError(message)
     say_once(given, "plain logs", message)
+
+
+def say_of_eager_logs(logs: Logs, running: RunningLogs, given: StepFunction) -> None:
+    """Say the same of a step that ran eagerly: of logs that equal no metric and no variable."""
+    model, results = running.model, running.model.get_metrics_result()
+    optimizer = getattr(model, "optimizer", None)
+    known = [None, *results.values(), *model.variables, *getattr(optimizer, "variables", ())]
+    plain = {name: log for name, log in logs.items() if name not in {*running.marked, *results}}
+    names = [name for name in plain if not any(np.array_equal(plain[name], v) for v in known)]
+    check_plain_logs(names, given, False, " What is computed from metrics alone may stay as it is.")
 
 
 def plain_logs(step: Any, running: RunningLogs) -> list[str]:

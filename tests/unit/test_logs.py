@@ -169,6 +169,26 @@ def test_values_of_samples_count_alike_and_may_have_weights(plan):
         np.testing.assert_allclose(history[name], [value], rtol=2e-5)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize(
+    ("value", "weight", "expected"),
+    [
+        (lambda e: e, lambda x: x[:, :2], r"\((70|None), 2\), its value \((70|None), 1\)"),
+        (lambda e: e, lambda x: x[:5, 0], r"one of \[\(\), \((70|None),\), \((70|None), 1\)\]"),
+        (tf.reduce_mean, lambda x: x[:, 0], r"its value \(\): expected one of \[\(\)\]"),
+    ],
+)
+def test_a_weight_of_another_shape_than_its_value_is_refused(value, weight, expected, run_eagerly):
+    def step(model, batch):
+        x, y = batch
+        return {"error": loop.mean(value(tf.abs(model(x) - y)), weight(x))}
+
+    model = network()
+    model.compile(run_eagerly=run_eagerly)
+    with pytest.raises(ValueError, match=f"weight of the log 'error' .*{expected}"):
+        loop.evaluate(model, *data(), batch_size=SAMPLES, test_step=step, verbose=0)
+
+
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_marked_log_is_not_replaced_by_the_compiled_metric_of_its_name(plan):
     def step(model, batch):
@@ -309,6 +329,26 @@ def test_values_of_the_last_batch_are_named_once_and_stay_as_under_keras(plan):
     last = network().predict(x[-6:], verbose=0) - y[-6:]
     np.testing.assert_allclose(history.history["plain"], [np.mean(last**2)], rtol=1e-5)
     loop.fit(model, *data(), train_step=step, plan=plan, verbose=0)  # says no more
+
+
+def test_values_of_the_last_batch_are_named_where_steps_run_eagerly():
+    def step(model, batch):
+        logs = loop.train_step(model, batch)
+        rate = tf.convert_to_tensor(model.optimizer.learning_rate)
+        known = {"rate": rate, "mine": model.mine.result(), "none": None}
+        return {**logs, **known, **plain_step(model, batch)}
+
+    def silent(model, batch):
+        return {name: log for name, log in step(model, batch).items() if name not in plain}
+
+    model, plain = scaled(), ("plain", "seen")
+    model.mine = keras.metrics.Mean(name="of_another_name")
+    model.compile("sgd", "mse", metrics=["mae"], run_eagerly=True)
+    with pytest.warns(UserWarning, match=PLAIN.format("step")) as caught:
+        loop.fit(model, *data(), train_step=step, verbose=0, epochs=2)
+    assert [warning.filename for warning in caught] == [__file__]
+    loop.fit(model, *data(), train_step=step, verbose=0)  # says no more
+    loop.fit(model, *data(), train_step=silent, verbose=0)
 
 
 def test_values_of_the_last_batch_are_named_in_validation_too():

@@ -1,6 +1,7 @@
 """What fit says once about a step of one's own: how to mend it, and where it was called."""
 
 import dataclasses
+import functools
 import gc
 import re
 import types
@@ -232,6 +233,24 @@ def test_an_attribute_of_a_step_that_changed_is_named_and_the_step_need_not_be_h
     (text,) = notices(model, my_step)
     assert "self.factor is nan now" in text
     assert len(cache_on(model.train_function).functions) == 1, "traced once"
+
+
+def test_values_that_partial_gives_and_globals_that_its_function_reads_are_named(
+    model, monkeypatch
+):
+    def my_step(power, model, batch, factor):
+        loss = loop.train_step(model, batch)["loss"]
+        return {"loss": loop.mean(loss**power * factor * scale)}
+
+    my_step = functools.partial(my_step, 2, factor=0.5)
+    assert not notices(model, my_step)
+    my_step.keywords["factor"] = 0.25
+    (text,) = notices(model, my_step)
+    assert "factor = 0.5 and goes on with it: factor is 0.25 now" in text
+    monkeypatch.setitem(globals(), "scale", True)
+    (text,) = notices(model, my_step)
+    assert "scale = 0.5" in text
+    assert "scale is True now" in text
 
 
 class WithBeta(keras.Sequential):

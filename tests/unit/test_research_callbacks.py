@@ -337,6 +337,24 @@ def nan_in_a_weight():
 NANS = (nan_in_data, nan_in_a_layer, nan_in_the_loss, nan_in_a_gradient, nan_in_a_weight)
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+@pytest.mark.parametrize("broken", ["y", "sample_weight"])
+def test_the_hunter_names_data_that_no_layer_sees(broken, run_eagerly):
+    data = {"y": Y.copy(), "sample_weight": np.ones(len(Y), "float32")}
+    data[broken][37] = np.inf
+    model = mlp()
+    model.run_eagerly = run_eagerly
+    place = "loss" if run_eagerly else r"batch \(x, y or sample_weight\)"
+    with pytest.raises(FloatingPointError, match=f"in the {place}, at step 3 .*isfinite\\(y\\)"):
+        loop.fit(model, X, **data, batch_size=16, shuffle=False, callbacks=[NanHunter()])
+
+
+def test_the_hunter_leaves_data_alone_that_the_loss_masks():
+    y = np.where(np.arange(72)[:, None] % 3, Y, np.nan)
+    model = mlp(loss=lambda y, p: tf.square(tf.where(tf.math.is_nan(y), 0.0, y - p)), metrics=())
+    assert len(loop.fit(model, X, y, **FIT, callbacks=[NanHunter()]).history["loss"]) == 3
+
+
 @pytest.mark.parametrize(
     ("broken", "plan"),
     [*((broken, plan) for broken in NANS for plan in ("step", "fused")), (nan_in_data, "xla")],

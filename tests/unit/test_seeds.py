@@ -1,5 +1,6 @@
 """`fit_seeds`: each member has the bits of its own fit, or, all at once, numbers close to them."""
 
+import itertools
 import random as python_random
 
 import keras
@@ -395,8 +396,86 @@ def constrained():
     return layers.Dense(3, kernel_constraint="max_norm")
 
 
-def differing():
-    return build(lambda: layers.Dropout(python_random.random()))
+class Scaled(layers.Layer):
+    def __init__(self, factor, **named):
+        super().__init__(**named)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+class Squared(keras.losses.Loss):
+    """A loss of a class of the user's: models with it cannot be compared whole."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, y, y_pred):
+        return self.factor * tf.square(y - y_pred)
+
+    def get_config(self):
+        return {"factor": self.factor}
+
+
+def powered(power):
+    return lambda y, y_pred: tf.abs(y - y_pred) ** power
+
+
+def members(make):
+    """A `build` whose second member, after the spare and the first, is another one."""
+    number = itertools.chain([1, 1], itertools.repeat(2))
+    return lambda: make(next(number))
+
+
+def of_loss(loss):
+    def make(number):
+        model = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
+        model.compile("sgd", loss(number), metrics=["mae"])
+        return model
+
+    return make
+
+
+def own_optimizer(number):
+    model = of_loss(lambda _: Squared(1))(number)
+    model.compile(optimizers.SGD(0.1, momentum=number / 10), Squared(1))
+    return model
+
+
+DIFFERING = {
+    "rate of the layer dropout": lambda number: build(lambda: layers.Dropout(number / 10)),
+    "factor of the layer scaled": lambda number: build(lambda: Scaled(number)),
+    "number of layers": lambda number: build(
+        lambda: keras.Sequential([layers.ReLU() for _ in range(number)])
+    ),
+    "kind of the loss": of_loss(["", "mse", "mae"].__getitem__),
+    "factor of the loss": of_loss(Squared),
+    "values read by the loss": of_loss(powered),
+    "momentum of the optimizer": own_optimizer,
+    "learning_rate of the optimizer": lambda number: build(
+        optimizer=lambda rate: optimizers.SGD(number / 10)
+    ),
+    "class of the metric mae": lambda number: build(metrics=[["", "mae", "mse"][number]]),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERING)
+def test_members_that_differ_are_refused_and_what_differs_is_named(what, monkeypatch):
+    monkeypatch.setattr(Stack, "train", None)
+    with pytest.raises(ValueError, match=rf"models that differ in the ({what}).*Leave out vector"):
+        loop.fit_seeds(members(DIFFERING[what]), [0, 1], X, Y, vectorized=True)
+
+
+@pytest.mark.parametrize("loss", [Squared, powered])
+def test_members_may_differ_in_names_and_in_seeds_of_initializers(loss):
+    def make(number):
+        initial = keras.initializers.GlorotUniform(seed=number)
+        between = layers.Dense(3, kernel_initializer=initial, name=f"layer_{number}")
+        return build(lambda: between, loss=loss(2), metrics=[loss(1)])
+
+    assert len(loop.fit_seeds(members(make), [0, 1], X, Y, vectorized=True, verbose=0)) == 2
 
 
 UNSTACKABLE = {
@@ -412,7 +491,6 @@ UNSTACKABLE = {
     "constraint": ({"build": lambda: build(constrained)}, "a weight has a constraint"),
     "own train_step": ({"build": own}, "overrides train_step"),
     "eager": ({"build": lambda: build(run_eagerly=True)}, "runs eagerly"),
-    "models that differ": ({"build": differing}, "differ in more than their weights"),
     "train_step": ({"train_step": penalized}, "takes no train_step"),
     "callbacks": ({"callbacks": lambda seed: []}, "takes no callbacks"),
     "plan": ({"plan": "xla"}, "takes no plan"),

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import loop
+from loop.callbacks import LearningRateFinder
 
 PLANS = ("step", "fused", "auto")
 X = np.random.default_rng(0).normal(size=(70, 5)).astype("float32")
@@ -300,6 +301,33 @@ def test_through_its_view_a_callback_reads_and_stops_the_training():
     assert len(history["c_loss"]) == 1
     assert stopper.iterations == 3
     assert stopper.model.critic is state.critic
+
+
+@pytest.mark.parametrize("name", ["g_opt", "c_opt"])
+def test_the_finder_sweeps_a_named_optimizer_and_restores_all_of_a_state(name):
+    state = build()
+    before, method = bits(state), getattr(state, name).apply
+    finder = LearningRateFinder(1e-5, 1.0, steps=7)
+    train(state, callbacks=[loop.for_optimizer(name, finder)])
+    assert len(finder.losses) == 7
+    assert np.isfinite(finder.losses).all()
+    assert bits(state) == before
+    assert getattr(state, name).apply == method
+
+
+def test_a_state_says_which_of_its_networks_predicts():
+    state = build()
+    for predict in (loop.predict, loop.predict_on_batch, loop.State.predict):
+        with pytest.raises(NotImplementedError, match=r"\['generator', 'critic'\]") as error:
+            predict(state, X)
+        assert "call state.generator.predict(x)" in str(error.value)
+
+    class Critic(loop.State):
+        def predict_step(self, x):
+            return self.critic(x)
+
+    state = Critic(**parts())
+    assert np.array_equal(loop.predict(state, X, verbose=0), state.critic.predict(X, verbose=0))
 
 
 @pytest.mark.parametrize("name", ["critic", "opt"])
