@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.diagnosis.diagnose import diagnose_in
+from compare.diagnosis.diagnose import Diagnosis, answer, diagnose_in
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
@@ -22,7 +22,13 @@ from compare.location.locate import locate_in
 from compare.location.tapped import TappedTrainings
 from compare.output.as_json import write_json
 from compare.output.page import Page, write_page
-from compare.output.report import print_report, print_script, verdict, write_markdown
+from compare.output.report import (
+    print_effects,
+    print_report,
+    print_script,
+    verdict,
+    write_markdown,
+)
 from compare.proof import prove
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
@@ -30,6 +36,8 @@ from compare.timing.costs import Costs
 from compare.timing.device import described, in_words
 from compare.timing.engines import Engine
 from compare.timing.tables import WIDTH, print_costs
+
+NO_RULE = "No rule that is known explains it."
 
 
 def report(
@@ -94,21 +102,29 @@ def show_divergence(
         place = locate_in(tapped)
     outcome = place.outcome if place else Outcome.IDENTICAL
     words = str(place) if place else f"{scenario.name}: nothing differs"
-    terminal.print(words, markup=False, highlight=False, soft_wrap=True)
-    found = []
+    found = Diagnosis()
+    lines = [words]
     if place and reasons:
-        with Console(stderr=True).status("breaking one rule after the other"):
-            found = diagnose_in(trainings)
-        explained = list(map(str, found)) or ["No rule that is known explains it."]
-        if found and not found[0].exact:
-            explained.append("This is not all: fix it and run the command again.")
-        terminal.print(*explained, sep="\n", markup=False, highlight=False, soft_wrap=True)
+        with Console(stderr=True).status("breaking one rule after the other") as status:
+            found = diagnose_in(trainings, on_progress=status.update)
+        lines = [*answer(found, words)] if found or found.rest != "nothing" else [words, NO_RULE]
+    terminal.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
+    if found:
+        print_effects(terminal, found)
     if json:
-        _written(json, write_json, scenario=scenario.name, place=place, verdicts=found)
+        _written(
+            json,
+            write_json,
+            scenario=scenario.name,
+            place=place,
+            verdicts=found.causes,
+            diagnosis=found,
+        )
     if html:
         rows = [Row(scenario, prove(trainings))]
         heat = heat_in(tapped) if place else None
         title = f"{scenario.name}: where it diverges" + ", and why" * reasons
+        words = lines[0]
         page = _page(title, outcome, words, place=place, reasons=found, heat=heat, rows=rows)
         _written(html, write_page, page)
     raise typer.Exit(outcome)

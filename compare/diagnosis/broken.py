@@ -25,6 +25,16 @@ from loop.step import forward
 from loop.types import Batch, Logs, StepFunction
 
 
+def scaled_loss(model: keras.Model, loss: tf.Tensor, _: Any) -> tf.Tensor:
+    """Return what the tape differentiates, a scalar: the loss, scaled for half precision."""
+    return loss if model.optimizer is None else model.optimizer.scale_loss(loss)
+
+
+def objective_of(_: keras.Model, loss: tf.Tensor, __: tf.Tensor | None) -> tf.Tensor:
+    """Return what is logged as the loss of a batch, a scalar: all of the objective."""
+    return loss
+
+
 @dataclass(frozen=True)
 class StepParts:
     """The functions that a training or test step is made of; by default those of `loop`."""
@@ -32,6 +42,8 @@ class StepParts:
     forward: Callable[..., Any] = forward
     data_loss: Callable[..., Any] = data_loss
     added_losses: Callable[..., Any] = added_losses
+    minimized: Callable[..., Any] = scaled_loss
+    logged: Callable[..., Any] = objective_of
     track_loss: Callable[..., Any] = track_loss
     update_metrics: Callable[..., Any] = update_metrics
 
@@ -44,9 +56,8 @@ class StepParts:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         with tf.GradientTape() as tape:
             y_pred = self.forward(model, x, training=True)
-            loss = self._objective(model, x, y, y_pred, sample_weight, training=True)
-            self.track_loss(model, loss, x)
-            scaled = loss if model.optimizer is None else model.optimizer.scale_loss(loss)
+            loss = self._tracked_objective(model, x, y, y_pred, sample_weight, training=True)
+            scaled = self.minimized(model, loss, x)
         weights = model.trainable_weights
         if weights:
             gradients = tape.gradient(scaled, weights)
@@ -59,21 +70,24 @@ class StepParts:
         """Run `loop.test_step` with these parts."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
         y_pred = self.forward(model, x, training=False)
-        loss = self._objective(model, x, y, y_pred, sample_weight, training=False)
-        self.track_loss(model, loss, x)
+        self._tracked_objective(model, x, y, y_pred, sample_weight, training=False)
         return self.update_metrics(model, x, y, y_pred, sample_weight)
 
-    def _objective(
+    def _tracked_objective(
         self, model: keras.Model, x: Any, y: Any, y_pred: Any, weight: Any, training: bool
     ) -> Any:
-        """Return the objective of a batch, a scalar, as `loop.objective.objective` does."""
+        """Return the objective of a batch, a scalar, and update the mean that logs it."""
+        on_data = None
         if not _inherits(model, "compute_loss"):
-            return objective(model, x, y, y_pred, weight, training)
-        on_data = self.data_loss(model, y, y_pred, weight)
-        losses = [*([] if on_data is None else [on_data]), *self.added_losses(model)]
-        if not losses:
-            raise ValueError("no loss is left to minimize")
-        return losses[0] if len(losses) == 1 else keras.ops.sum(losses)
+            loss = objective(model, x, y, y_pred, weight, training)
+        else:
+            on_data = self.data_loss(model, y, y_pred, weight)
+            losses = [*([] if on_data is None else [on_data]), *self.added_losses(model)]
+            if not losses:
+                raise ValueError("no loss is left to minimize")
+            loss = losses[0] if len(losses) == 1 else keras.ops.sum(losses)
+        self.track_loss(model, self.logged(model, loss, on_data), x)
+        return loss
 
 
 @dataclass
@@ -108,6 +122,10 @@ class FitCall:
         return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})
 
 
+LAYERS = ("epochs", "batches", "gradients", "update", "logs", "validation", "rest")
+"""What a diagnosis compares, causes before effects: how many epochs, which samples make which
+batch, the gradients of a step, its update, the logs of training, validation, and all else."""
+
 Break = Callable[[FitCall], None]
 """Changes a call of fit such that one rule is broken."""
 
@@ -122,6 +140,7 @@ class BrokenRule:
         line: The line that such a loop lacks.
         mirrors: The Keras function that has it.
         breaks: How to break it in a call of fit.
+        layer: Where it shows first, one of `LAYERS`.
     """
 
     rule: str
@@ -129,6 +148,7 @@ class BrokenRule:
     line: str
     mirrors: str
     breaks: Break
+    layer: str
 
     def fit(self, model: keras.Model, **arguments: Any) -> keras.callbacks.History:
         """Train as `loop.fit` does, with this rule broken."""
@@ -152,6 +172,15 @@ def in_steps(part: str, mistake: Callable[..., Any]) -> Break:
     def breaks(call: FitCall) -> None:
         call.train = call.train.with_mistake(part, mistake)
         call.test = call.test.with_mistake(part, mistake)
+
+    return breaks
+
+
+def in_train_step(part: str, mistake: Callable[..., Any]) -> Break:
+    """Replace a part of the training step by a mistake."""
+
+    def breaks(call: FitCall) -> None:
+        call.train = call.train.with_mistake(part, mistake)
 
     return breaks
 

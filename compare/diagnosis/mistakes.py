@@ -12,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from compare.diagnosis.broken import Break, FitCall
-from loop.data import arrays
 from loop.metrics import loss_tracker
 from loop.step import forward
 from loop.types import LossTerm, OutputMetrics
@@ -39,6 +38,91 @@ def last_loss_only(original: Original, model: keras.Model, loss: tf.Tensor, x: A
     """Log the loss of the last batch."""
     loss_tracker(model).reset_state()
     original(model, loss, x)
+
+
+def last_metrics_only(original: Original, model: keras.Model, *of: Any, **more: Any) -> Any:
+    """Show the metrics of the last batch."""
+    tracker = loss_tracker(model)
+    for metric in model.metrics:
+        if metric is not tracker:
+            metric.reset_state()
+    return original(model, *of, **more)
+
+
+def sum_of_losses(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:
+    """Log the sum of the losses of batches, divided by nothing."""
+    tracker = loss_tracker(model)
+    tracker.total.assign_add(tf.cast(loss, tracker.total.dtype))
+    tracker.count.assign(1.0)
+
+
+def loss_on_data(
+    _: Original, __: keras.Model, loss: tf.Tensor, on_data: tf.Tensor | None
+) -> tf.Tensor:
+    """Log the loss without what layers add, which is minimized all the same."""
+    return loss if on_data is None else on_data
+
+
+def summed_over_samples(
+    original: Original, model: keras.Model, loss: tf.Tensor, x: Any
+) -> tf.Tensor:
+    """Differentiate the sum of the losses of samples, where fit takes their mean."""
+    return original(model, loss, x) * tf.cast(tf.shape(keras.tree.flatten(x)[0])[0], loss.dtype)
+
+
+def scaled_by(factor: float) -> Callable[..., tf.Tensor]:
+    """Return a mistake that differentiates `factor` times the loss."""
+
+    def scaled(original: Original, model: keras.Model, loss: tf.Tensor, x: Any) -> tf.Tensor:
+        return original(model, loss, x) * tf.cast(factor, loss.dtype)
+
+    return scaled
+
+
+def logged_times(factor: float) -> Callable[..., tf.Tensor]:
+    """Return a mistake that logs `factor` times the loss."""
+
+    def scaled(original: Original, *of: Any) -> tf.Tensor:
+        loss = original(*of)
+        return loss * tf.cast(factor, loss.dtype)
+
+    return scaled
+
+
+def other_logits(
+    original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
+) -> Any:
+    """Take logits for probabilities, or probabilities for logits."""
+    if keras.tree.is_nested(y_pred):
+        return original(model, y, y_pred, sample_weight)
+    binary = y_pred.shape[-1] == 1 or "binary" in _name_of_loss(model)
+    if getattr(model.loss, "from_logits", False):
+        clipped = keras.ops.clip(y_pred, 1e-7, 1 - 1e-7)
+        logits = keras.ops.log(clipped)
+        return original(
+            model, y, logits - keras.ops.log(1 - clipped) if binary else logits, sample_weight
+        )
+    if "crossentropy" not in _name_of_loss(model):
+        return original(model, y, y_pred, sample_weight)
+    squashed = keras.ops.sigmoid(y_pred) if binary else keras.ops.softmax(y_pred)
+    return original(model, y, squashed, sample_weight)
+
+
+def _name_of_loss(model: keras.Model) -> str:
+    loss = model.loss
+    return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+
+
+def fresh_optimizer(call: FitCall) -> None:
+    """Make the optimizer anew at the start of each epoch: its averages and its count begin at 0."""
+
+    class Fresh(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            for variable in self.model.optimizer.variables:
+                if "learning_rate" not in variable.path:
+                    variable.assign(keras.ops.zeros_like(variable))
+
+    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Fresh()]
 
 
 def never_training(original: Original, model: keras.Model, x: Any, training: bool) -> Any:
@@ -128,15 +212,6 @@ def metrics_without_weights(
 ) -> Any:
     """Update weighted metrics without sample weights."""
     return original(model, x, y, y_pred, None)
-
-
-def full_batches_only(call: FitCall) -> None:
-    """Leave the short last batch out of every pass over arrays."""
-
-    def full(samples: Any) -> int:
-        return max(1, samples.num_samples // samples.batch_size)
-
-    call.patch(arrays.Samples, "num_batches", property(full))
 
 
 def optimizer_settings(**values: Any) -> Break:

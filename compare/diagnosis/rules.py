@@ -10,6 +10,7 @@ from compare.diagnosis.broken import (
     BrokenRule,
     in_steps,
     in_test_step,
+    in_train_step,
     patched,
     with_arguments,
     without_arguments,
@@ -26,6 +27,7 @@ RULES: tuple[BrokenRule, ...] = (
         "loss += keras.ops.sum(model.losses)",
         "keras.src.trainers.trainer.Trainer._aggregate_additional_loss",
         in_steps("added_losses", mistakes.nothing_added),
+        "gradients",
     ),
     BrokenRule(
         "validation_regularization",
@@ -33,6 +35,7 @@ RULES: tuple[BrokenRule, ...] = (
         "val_loss += keras.ops.sum(model.losses)",
         "keras.src.trainers.trainer.Trainer._aggregate_additional_loss",
         in_test_step("added_losses", mistakes.nothing_added),
+        "validation",
     ),
     BrokenRule(
         "batch_size_weights",
@@ -40,6 +43,7 @@ RULES: tuple[BrokenRule, ...] = (
         "loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
         in_steps("track_loss", mistakes.unweighted_mean),
+        "logs",
     ),
     BrokenRule(
         "epoch_mean",
@@ -47,13 +51,15 @@ RULES: tuple[BrokenRule, ...] = (
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
         in_steps("track_loss", mistakes.last_loss_only),
+        "logs",
     ),
     BrokenRule(
         "last_partial_batch",
         "drops the short last batch",
         "dataset.batch(batch_size, drop_remainder=False)",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
-        mistakes.full_batches_only,
+        with_arguments(drop_remainder=True),
+        "batches",
     ),
     BrokenRule(
         "training_flag",
@@ -61,6 +67,7 @@ RULES: tuple[BrokenRule, ...] = (
         "y_pred = model(x, training=True)",
         "keras.Model.train_step",
         in_steps("forward", mistakes.never_training),
+        "gradients",
     ),
     BrokenRule(
         "validation_training_flag",
@@ -68,6 +75,7 @@ RULES: tuple[BrokenRule, ...] = (
         "y_pred = model(x, training=False)",
         "keras.Model.test_step",
         in_steps("forward", mistakes.always_training),
+        "validation",
     ),
     BrokenRule(
         "one_forward_pass",
@@ -75,6 +83,7 @@ RULES: tuple[BrokenRule, ...] = (
         "y_pred = model(x, training=True)  # once; metrics see the same y_pred",
         "keras.Model.train_step",
         in_steps("forward", mistakes.forward_twice),
+        "gradients",
     ),
     BrokenRule(
         "metrics_before_update",
@@ -82,6 +91,7 @@ RULES: tuple[BrokenRule, ...] = (
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
         in_steps("update_metrics", mistakes.metrics_of_a_second_forward),
+        "logs",
     ),
     BrokenRule(
         "plain_metrics",
@@ -89,6 +99,7 @@ RULES: tuple[BrokenRule, ...] = (
         "metric.update_state(y, y_pred)  # weights only for weighted_metrics",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
         patched(metrics, "output_metrics", mistakes.weights_in_all_metrics),
+        "logs",
     ),
     BrokenRule(
         "weighted_metrics",
@@ -96,6 +107,7 @@ RULES: tuple[BrokenRule, ...] = (
         "weighted_metric.update_state(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
         in_steps("update_metrics", mistakes.metrics_without_weights),
+        "logs",
     ),
     BrokenRule(
         "class_weights",
@@ -103,6 +115,7 @@ RULES: tuple[BrokenRule, ...] = (
         "sample_weight = [class_weight[label] for label in y]",
         "keras.src.trainers.data_adapters.data_adapter_utils.class_weight_to_sample_weights",
         without_arguments("class_weight"),
+        "gradients",
     ),
     BrokenRule(
         "sample_weights",
@@ -110,6 +123,7 @@ RULES: tuple[BrokenRule, ...] = (
         "loss = loss_fn(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileLoss.call",
         in_steps("data_loss", mistakes.loss_without_weights),
+        "gradients",
     ),
     BrokenRule(
         "weights_in_numerator_only",
@@ -117,6 +131,7 @@ RULES: tuple[BrokenRule, ...] = (
         "loss = sum(weight * loss_of_sample) / number_of_samples",
         "keras.losses.Loss.__call__",
         in_steps("data_loss", mistakes.mean_by_weights),
+        "gradients",
     ),
     BrokenRule(
         "loss_weights",
@@ -124,6 +139,7 @@ RULES: tuple[BrokenRule, ...] = (
         "loss = sum(weight * loss for weight, loss in zip(loss_weights, losses))",
         "keras.src.trainers.compile_utils.CompileLoss.call",
         patched(objective, "loss_terms", mistakes.without_loss_weights),
+        "gradients",
     ),
     BrokenRule(
         "masks",
@@ -131,6 +147,7 @@ RULES: tuple[BrokenRule, ...] = (
         "mask = y_pred._keras_mask",
         "keras.losses.Loss.__call__",
         in_steps("data_loss", mistakes.without_masks),
+        "gradients",
     ),
     BrokenRule(
         "same_rank",
@@ -138,6 +155,24 @@ RULES: tuple[BrokenRule, ...] = (
         "y = y[:, None]",
         "keras.losses.Loss.__call__",
         in_steps("data_loss", mistakes.broadcast),
+        "gradients",
+    ),
+    BrokenRule(
+        "mean_over_samples",
+        "differentiates one loss for each sample: the tape sums them, so gradients are batch_size "
+        "times those of fit",
+        "loss = keras.ops.mean(loss_of_samples)  # a scalar",
+        "keras.losses.Loss.__call__",
+        in_train_step("minimized", mistakes.summed_over_samples),
+        "gradients",
+    ),
+    BrokenRule(
+        "from_logits",
+        "takes logits for probabilities, or probabilities for logits",
+        "loss_fn = BinaryCrossentropy(from_logits=...)  # as in compile",
+        "keras.losses.BinaryCrossentropy",
+        in_steps("data_loss", mistakes.other_logits),
+        "gradients",
     ),
     BrokenRule(
         "shuffle",
@@ -145,6 +180,7 @@ RULES: tuple[BrokenRule, ...] = (
         "fit shuffles arrays unless shuffle=False",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
         with_arguments(shuffle=False),
+        "batches",
     ),
     BrokenRule(
         "permutation",
@@ -152,6 +188,31 @@ RULES: tuple[BrokenRule, ...] = (
         "order = tf.random.shuffle(tf.range(n))  # in a map, under the global seed",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
         patched(arrays, "orders", mistakes.numpy_order),
+        "batches",
+    ),
+    BrokenRule(
+        "metrics_of_the_epoch",
+        "logs the metrics of the last batch as those of the epoch",
+        "metric.update_state(y, y_pred)  # in every batch; reset before the epoch only",
+        "keras.Model.fit",
+        in_steps("update_metrics", mistakes.last_metrics_only),
+        "logs",
+    ),
+    BrokenRule(
+        "logged_regularization",
+        "logs the loss without regularizers and what layers add, although it minimizes them",
+        "loss_mean.update_state(loss + keras.ops.sum(model.losses), sample_weight=len(x))",
+        "keras.Model.train_step",
+        in_steps("logged", mistakes.loss_on_data),
+        "logs",
+    ),
+    BrokenRule(
+        "epoch_sum",
+        "logs the sum of the losses of batches, not their mean",
+        "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
+        "keras.Model.train_step",
+        in_steps("track_loss", mistakes.sum_of_losses),
+        "logs",
     ),
     BrokenRule(
         "metric_reset",
@@ -159,6 +220,7 @@ RULES: tuple[BrokenRule, ...] = (
         "model.reset_metrics()  # before every epoch and every validation",
         "keras.Model.fit",
         patched(keras.Model, "reset_metrics", mistakes.nothing),
+        "logs",
     ),
     BrokenRule(
         "final_averages",
@@ -166,6 +228,7 @@ RULES: tuple[BrokenRule, ...] = (
         "optimizer.finalize_variable_values(model.trainable_weights)  # after the last epoch",
         "keras.Model.fit",
         patched(keras.optimizers.Optimizer, "finalize_variable_values", mistakes.nothing),
+        "rest",
     ),
     BrokenRule(
         "optimizer_epsilon",
@@ -173,6 +236,7 @@ RULES: tuple[BrokenRule, ...] = (
         "keras.optimizers.Adam(epsilon=1e-7)",
         "keras.optimizers.Adam.update_step",
         mistakes.optimizer_settings(epsilon=1e-8),
+        "update",
     ),
     BrokenRule(
         "gradient_clipping",
@@ -180,6 +244,7 @@ RULES: tuple[BrokenRule, ...] = (
         "optimizer.apply_gradients(zip(gradients, weights))  # clips inside",
         "keras.optimizers.Optimizer.apply",
         mistakes.optimizer_settings(clipnorm=None, clipvalue=None, global_clipnorm=None),
+        "update",
     ),
     BrokenRule(
         "weight_decay",
@@ -187,6 +252,15 @@ RULES: tuple[BrokenRule, ...] = (
         "optimizer.apply_gradients(zip(gradients, weights))  # decays inside",
         "keras.optimizers.Optimizer.apply",
         mistakes.optimizer_settings(weight_decay=None),
+        "update",
+    ),
+    BrokenRule(
+        "optimizer_state",
+        "makes the optimizer anew in each epoch, or resets it",
+        "optimizer = keras.optimizers.Adam()  # once, before the loop over epochs",
+        "keras.optimizers.Optimizer.apply",
+        mistakes.fresh_optimizer,
+        "update",
     ),
     BrokenRule(
         "loss_scaling",
@@ -194,6 +268,7 @@ RULES: tuple[BrokenRule, ...] = (
         "gradients = tape.gradient(optimizer.scale_loss(loss), weights)",
         "keras.optimizers.LossScaleOptimizer.scale_loss",
         mistakes.unscaled_loss,
+        "gradients",
     ),
     BrokenRule(
         "validation_tail",
@@ -201,6 +276,23 @@ RULES: tuple[BrokenRule, ...] = (
         "train, validation = data[:split], data[split:]  # before shuffling",
         "keras.src.trainers.data_adapters.array_slicing.train_validation_split",
         mistakes.validation_first,
+        "batches",
+    ),
+    BrokenRule(
+        "validation_batch_size_weights",
+        "averages the losses of validation batches without their sizes",
+        "val_loss_mean.update_state(loss, sample_weight=len(x))",
+        "keras.Model.test_step",
+        in_test_step("track_loss", mistakes.unweighted_mean),
+        "validation",
+    ),
+    BrokenRule(
+        "validation_mean",
+        "logs the loss of the last validation batch as that of all",
+        "val_loss_mean = keras.metrics.Mean()  # over all validation batches",
+        "keras.Model.test_step",
+        in_test_step("track_loss", mistakes.last_loss_only),
+        "validation",
     ),
     BrokenRule(
         "validation_batch_size",
@@ -208,6 +300,7 @@ RULES: tuple[BrokenRule, ...] = (
         "validation_batch_size=batch_size",
         "keras.Model.fit",
         with_arguments(validation_batch_size=2**20),
+        "validation",
     ),
     BrokenRule(
         "validation",
@@ -215,6 +308,7 @@ RULES: tuple[BrokenRule, ...] = (
         "val_logs = evaluate(model, validation_data)",
         "keras.Model.fit",
         without_arguments("validation_data", "validation_split"),
+        "validation",
     ),
     BrokenRule(
         "initial_epoch",
@@ -222,6 +316,7 @@ RULES: tuple[BrokenRule, ...] = (
         "for epoch in range(initial_epoch, epochs):",
         "keras.Model.fit",
         without_arguments("initial_epoch"),
+        "epochs",
     ),
     BrokenRule(
         "callbacks",
@@ -229,6 +324,7 @@ RULES: tuple[BrokenRule, ...] = (
         "callbacks.on_epoch_end(epoch, logs)",
         "keras.Model.fit",
         without_arguments("callbacks"),
+        "update",
     ),
 )
 """Every rule that `diagnose` breaks. If two give the same bits, the more specific one is first."""
@@ -244,7 +340,6 @@ PATCHED: tuple[tuple[Any, str, str], ...] = (
     ),
     (objective, "loss_terms", "compile resolves the loss weights; no argument of fit changes them"),
     (arrays, "orders", "no argument of fit is a permutation of the samples"),
-    (arrays.Samples, "num_batches", "no argument of fit drops the short last batch of a pass"),
     (keras.Model, "reset_metrics", "fit calls it before each epoch, not in a step"),
     (
         keras.optimizers.Optimizer,

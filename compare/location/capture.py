@@ -1,9 +1,15 @@
-"""Capture tensors while a training runs: one tensor of one step, or tensors of many steps."""
+"""Capture tensors while a training runs.
+
+Either one tensor of one step, or tensors of many steps, or what a training did: which samples each
+batch had, and weights and gradients at some steps.
+"""
 
 import math
 
 import numpy as np
 import tensorflow as tf
+
+from compare.location.fingerprint import fingerprint_rows
 
 RANK = 16
 """The highest rank of a tensor that can be captured."""
@@ -42,6 +48,9 @@ class CapturedTensor:
     def wants(self, name: str) -> bool:
         """Return whether the tensor of this tap is to be captured."""
         return name == self.name
+
+    def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
+        """No-op: no batches are captured."""
 
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is the step.
@@ -90,6 +99,9 @@ class CapturedSteps:
         """Return whether the tensor of this tap is to be captured."""
         return name in self.values
 
+    def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
+        """No-op: no batches are captured."""
+
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is a step to capture and the tap has no value in it yet."""
         row, seen = step // self.stride, self._seen[name]
@@ -101,4 +113,90 @@ class CapturedSteps:
         seen.scatter_nd_update([[row]], [seen[row] | wanted])
 
 
-Capture = CapturedTensor | CapturedSteps
+STEPS = (
+    *range(17),
+    *(step for power in range(4, 20) for step in (3 * 2**power // 2, 2 ** (power + 1))),
+)
+"""The steps whose weights and gradients are captured: the first ones all, then ever fewer."""
+
+FORWARDS, SAMPLES = 2**16, 2**21
+"""How many forward passes, and how many samples in all of them, are captured."""
+
+ELEMENTS = 2**24
+"""The most elements to capture of weights and gradients: 64 MiB of float32."""
+
+
+class CapturedTraining:
+    """What a training did: the samples of each forward pass, and its weights at some steps.
+
+    Attributes:
+        steps: The steps whose weights and gradients are captured, from `STEPS`.
+        values: For each weight a variable `[len(steps), *shape]`: its value as the last forward
+            pass of the step finds it. Gradients likewise.
+    """
+
+    def __init__(self, weights: dict[str, np.ndarray], gradients: list[tuple[int, ...]]):
+        like = {f"begun/{name}": value for name, value in weights.items()}
+        like |= {f"gradients/{i}": np.zeros(shape, np.float32) for i, shape in enumerate(gradients)}
+        size = sum(value.size for value in like.values())
+        self.steps = STEPS[: ELEMENTS // max(1, size)]
+        with tf.device("CPU"):
+            rows = len(self.steps) + 1  # steps that are not captured share the last row
+            self.values = {
+                name: tf.Variable(np.zeros((rows, *value.shape), value.dtype))
+                for name, value in like.items()
+            }
+            self._forwards = tf.Variable(tf.zeros([FORWARDS + 1, 2], tf.int64))
+            self._samples = tf.Variable(tf.zeros([SAMPLES + 1], tf.int64))
+            self._counts = tf.Variable([0, 0], dtype=tf.int64)  # forward passes, samples
+
+    def forwards(self) -> list[tuple[int, np.ndarray]]:
+        """Return the step of each forward pass, and the fingerprints of its samples, int64."""
+        calls, samples = (int(count) for count in self._counts.numpy())
+        if calls > FORWARDS or samples > SAMPLES:
+            return []
+        table, rows = self._forwards.numpy()[:calls], self._samples.numpy()
+        ends = np.cumsum(table[:, 1])
+        return [
+            (int(step), rows[end - size : end])
+            for (step, size), end in zip(table, ends, strict=True)
+        ]
+
+    def at(self, kind: str, step: int) -> dict[str, np.ndarray]:
+        """Return the captured tensors of a kind, "begun" or "gradients", at a captured step."""
+        row = self.steps.index(step)
+        return {
+            name: value[row].numpy()
+            for name, value in self.values.items()
+            if name.startswith(f"{kind}/")
+        }
+
+    def wants(self, name: str) -> bool:
+        """Return whether the tensor of this tap is to be captured."""
+        return name in self.values
+
+    def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
+        """Note which samples a forward pass is given.
+
+        Args:
+            inputs: The tensors of the inputs, `[samples, ...]`.
+            step: The step that runs, int64 scalar.
+        """
+        rows = fingerprint_rows(inputs)
+        calls, samples = self._counts[0], self._counts[1]
+        size = tf.size(rows, tf.int64)
+        places = tf.minimum(samples + tf.range(size), SAMPLES)
+        self._samples.scatter_nd_update(places[:, tf.newaxis], rows)
+        self._forwards.scatter_nd_update([[tf.minimum(calls, FORWARDS)]], [[step, size]])
+        self._counts.assign_add(tf.stack([tf.constant(1, tf.int64), size]))
+
+    def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
+        """Capture the tensor if this is a step to capture; the last value in a step counts."""
+        row = tf.reduce_sum(tf.cast(tf.constant(self.steps, tf.int64) < step, tf.int64))
+        due = tf.reduce_any(tf.constant(self.steps, tf.int64) == step)
+        row = tf.where(due, row, len(self.steps))
+        kept = self.values[name]
+        kept.scatter_nd_update([[row]], tf.cast(tensor, kept.dtype)[tf.newaxis])
+
+
+Capture = CapturedTensor | CapturedSteps | CapturedTraining

@@ -1,4 +1,4 @@
-"""What taps compute inside a graph: hashes of tensors."""
+"""What taps compute inside a graph: hashes of tensors, and of the samples of a batch."""
 
 import tensorflow as tf
 
@@ -7,26 +7,52 @@ _INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
 
 def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
     """Return a hash of the bits of a tensor, their order and their count: int64 scalar, never 0."""
+    return _of_bits(tf.reshape(_bits(tensor), [-1]))
+
+
+def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Return a hash for each sample of a batch: int64 `[samples]`, never 0.
+
+    Floats of every width count as float32, integers as int64: a sample has the same hash wherever
+    it is cast.
+
+    Args:
+        tensors: The inputs of a model, `[samples, ...]`.
+    """
+    rows = []
+    for tensor in tensors:
+        if tensor.dtype.is_floating:
+            tensor = tf.cast(tensor, tf.float32)
+        elif tensor.dtype.is_integer:
+            tensor = tf.cast(tensor, tf.int64)
+        bits = _bits(tensor)
+        rows.append(tf.reshape(bits, [tf.shape(bits)[0], tf.reduce_prod(tf.shape(bits)[1:])]))
+    return _of_rows(tf.concat(rows, axis=1))
+
+
+def _bits(tensor: tf.Tensor) -> tf.Tensor:
+    """Return the bits of each element as int64."""
     if tensor.dtype == tf.string:
-        bits = tf.strings.to_hash_bucket_fast(tensor, 2**62)
-    elif tensor.dtype == tf.bool:
-        bits = tf.cast(tensor, tf.uint8)
-    else:
-        bits = tf.bitcast(tensor, _INTEGERS[tensor.dtype.size])
-    return _of_bits(tf.reshape(tf.cast(bits, tf.int64), [-1]))
+        return tf.strings.to_hash_bucket_fast(tensor, 2**62)
+    if tensor.dtype == tf.bool:
+        return tf.cast(tensor, tf.int64)
+    return tf.cast(tf.bitcast(tensor, _INTEGERS[tensor.dtype.size]), tf.int64)
 
 
 def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
-    places = tf.range(tf.size(bits, tf.int64))
+    places = tf.range(tf.shape(bits, tf.int64)[-1])
     # Mix bits and place as splitmix64 does: a sum of their products would not change if two
     # elements exchanged their signs.
     mixed = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
     for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
         mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
-    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed), 1)
+    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
 
 
 # A function of its own is traced once and called for every tensor.
 _of_bits = tf.function(
     _sum_of_bits, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False
+)
+_of_rows = tf.function(
+    _sum_of_bits, input_signature=[tf.TensorSpec([None, None], tf.int64)], autograph=False
 )

@@ -43,6 +43,7 @@ def run_tapped(
     first: int = 0,
     keep: Capture | None = None,
     ends: str = ENDS[0],
+    prints_wanted: bool = True,
 ) -> TappedRun:
     """Train a scenario with taps in the model.
 
@@ -52,8 +53,9 @@ def run_tapped(
         first: The first step to record.
         keep: Where to capture tensors, if anywhere.
         ends: What ends a step, one of `taps.ENDS`.
+        prints_wanted: Whether to take fingerprints; without, only `keep` sees the tensors.
     """
-    run = TappedRun(Trace(), Taps(first, keep, ends))
+    run = TappedRun(Trace(), Taps(first, keep, ends, prints_wanted))
 
     def tapped_fit(model: keras.Model, **arguments: Any) -> Any:
         class EpochEnds(keras.callbacks.Callback):

@@ -7,12 +7,15 @@
 
 Every loop calls the model, the losses, the tape and the optimizer; taps wrap these four. They write
 a fingerprint of every tensor into one variable, a row for each step, so they work inside a loop in
-a graph, too. In a second run they can capture the tensors of one step (`compare.location.capture`).
+a graph, too. They can also capture tensors (`compare.location.capture`).
+
+A loop may call the layers of the model instead: one by one, or through another model that it makes
+of them. Then the first of these calls begins the forward pass.
 """
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -45,6 +48,9 @@ class Taps:
         first: The first step to record; `ROWS` steps are recorded.
         keep: Where to capture tensors besides their fingerprints, if anywhere.
         ends: What ends a step, one of `ENDS`.
+        prints_wanted: Whether to take fingerprints; without, only `keep` sees the tensors.
+        optimizers: The optimizers that end steps, in the order of their first use.
+        runs_eagerly: Whether a forward pass ran outside of any graph.
         columns: The column of each tap, in the order of tracing.
         dtypes: The dtype of each tap's tensor.
         sizes: The largest number of elements of each tap's tensor, once the training is over.
@@ -55,10 +61,14 @@ class Taps:
         first: int = 0,
         keep: Capture | None = None,
         ends: str = ENDS[0],
+        prints_wanted: bool = True,
     ):
         self.first = first
         self.keep = keep
         self.ends = ends
+        self.prints_wanted = prints_wanted
+        self.optimizers: list[keras.optimizers.Optimizer] = []
+        self.runs_eagerly = False
         self.columns: dict[str, int] = {}
         self.dtypes: dict[str, tf.DType] = {}
         with tf.device("CPU"):
@@ -70,6 +80,8 @@ class Taps:
         self.sizes: dict[str, int] = {}
         self._losses = 0
         self._depth = 0  # how many optimizers are inside each other's `apply` now
+        self._in_forward = False
+        self._entry: keras.Layer | None = None  # the layer whose call begins a forward pass
 
     @property
     def seen_late(self) -> tuple[str, ...]:
@@ -92,6 +104,8 @@ class Taps:
         with contextlib.ExitStack() as stack:
             patch = mock.patch.object
             stack.enter_context(patch(model, "call", self._around_call(model)))
+            by_layer = self._around_layers(model, keras.Layer.__call__)
+            stack.enter_context(patch(keras.Layer, "__call__", by_layer))
             by_loss = self._around_loss(keras.losses.Loss.__call__)
             stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
             gradient = self._around_gradient(tf.GradientTape.gradient)
@@ -125,7 +139,16 @@ class Taps:
         if not values:
             return
         tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
-        columns = [self.columns.setdefault(name, len(self.columns)) for name in values]
+        if self.prints_wanted:
+            self._write_prints(values, tensors, first)
+        for name, tensor in zip(values, tensors, strict=True):
+            self.dtypes[name] = tensor.dtype
+            if self.keep is not None and self.keep.wants(name):
+                self.keep.see(name, tensor, self._steps, first)
+
+    def _write_prints(self, names: Iterable[str], tensors: list[tf.Tensor], first: bool) -> None:
+        """Write the fingerprints of tensors into the row of the step."""
+        columns = [self.columns.setdefault(name, len(self.columns)) for name in names]
         if len(self.columns) > COLUMNS:
             raise CannotCompareError(
                 f"a step of this model has more than {COLUMNS:,} tensors, too many to record: use "
@@ -142,28 +165,59 @@ class Taps:
         sizes = tf.stack([tf.size(tensor, tf.int64) for tensor in tensors])
         sizes = tf.maximum(sizes, tf.gather(self._sizes, columns))
         self._sizes.scatter_nd_update([[column] for column in columns], sizes)
-        for name, tensor in zip(values, tensors, strict=True):
-            self.dtypes[name] = tensor.dtype
-            if self.keep is not None and self.keep.wants(name):
-                self.keep.see(name, tensor, self._steps, first)
 
     def _around_call(self, model: keras.Model) -> Any:
         call = model.call
 
         @functools.wraps(call)
         def tapped(*inputs: Any, **more: Any) -> Any:
-            self._losses = 0
-            late = variables_by_name(model) if model.built else {}
-            stages = self.seen_late
-            late = {name: state for name, state in late.items() if stage_of(name) in stages}
-            self.see_all(late, first=True)
-            self.see_state(model, "begun/")
-            self.see("batch/x", inputs)
-            outputs = call(*inputs, **more)
+            with self._forward():
+                self._begin_forward(model, inputs)
+                outputs = call(*inputs, **more)
             self.see("prediction", outputs)
             return outputs
 
         return tapped
+
+    def _around_layers(self, model: keras.Model, call: Any) -> Any:
+        @functools.wraps(call)
+        def tapped(layer: keras.Layer, *inputs: Any, **more: Any) -> Any:
+            if self._in_forward or not _is_part(layer, model) or _is_symbolic(inputs):
+                return call(layer, *inputs, **more)
+            self._entry = self._entry or layer
+            with self._forward():
+                if layer is self._entry:
+                    self._begin_forward(model, _autocast(inputs))
+                outputs = call(layer, *inputs, **more)
+            if isinstance(layer, keras.Model) or layer is model.layers[-1]:
+                self.see("prediction", outputs)
+            return outputs
+
+        return tapped
+
+    @contextlib.contextmanager
+    def _forward(self) -> Iterator[None]:
+        """Leave the layers that are called meanwhile alone."""
+        self._in_forward, before = True, self._in_forward
+        try:
+            yield
+        finally:
+            self._in_forward = before
+
+    def _begin_forward(self, model: keras.Model, inputs: Any) -> None:
+        """Record the state before a forward pass, and its inputs."""
+        self._losses = 0
+        self.runs_eagerly |= tf.executing_eagerly()
+        late = variables_by_name(model) if model.built else {}
+        stages = self.seen_late
+        late = {name: state for name, state in late.items() if stage_of(name) in stages}
+        self.see_all(late, first=True)
+        self.see_state(model, "begun/")
+        self.see("batch/x", inputs)
+        if self.keep is not None:
+            dense = [part for leaf in keras.tree.flatten(inputs) for part in _dense(leaf)]
+            if dense:
+                self.keep.see_forward(dense, self._steps)
 
     def _around_loss(self, call: Any) -> Any:
         @functools.wraps(call)
@@ -171,7 +225,8 @@ class Taps:
             loss: keras.losses.Loss, y_true: Any, y_pred: Any, sample_weight: Any = None
         ) -> Any:
             number, self._losses = self._losses, self._losses + 1
-            self.see(f"batch/y/{number}", y_true)
+            # Cast as the loss does first: float64 targets of the same values are no difference.
+            self.see(f"batch/y/{number}", _cast(y_true, loss.dtype))
             self.see(f"batch/sample_weight/{number}", sample_weight)
             value = call(loss, y_true, y_pred, sample_weight)
             self.see(f"loss/{number}/{loss.name}", value)
@@ -199,6 +254,8 @@ class Taps:
             )
             if self._depth or not counts:
                 return apply(optimizer, grads, trainable_variables)
+            if not any(optimizer is seen for seen in self.optimizers):
+                self.optimizers.append(optimizer)
             self.see("gradients", [apart(gradient) for gradient in grads])
             self._depth += 1
             try:
@@ -228,6 +285,39 @@ def stage_of(name: str) -> str:
     """Return the stage of a step in which a tap records, one of `divergence.STAGES`."""
     kind = name.split("/")[0]
     return {"optimizer": "update"}.get(kind, kind)
+
+
+def _is_part(layer: keras.Layer, model: keras.Model) -> bool:
+    """Return whether a layer is one of a model's, or another model made of some of them."""
+    own = {id(part) for part in model.layers}
+    if isinstance(layer, keras.Model):
+        parts = {id(part) for part in layer.layers}
+        return layer is not model and id(model) not in parts and bool(own & parts)
+    return id(layer) in own
+
+
+def _is_symbolic(inputs: Any) -> bool:
+    """Return whether a call only adds to a functional model."""
+    return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(inputs))
+
+
+def _autocast(inputs: Any) -> Any:
+    """Return inputs with floats in Keras's dtype, as a model gives them to its `call`."""
+    return keras.tree.map_structure(lambda leaf: _cast(leaf, keras.config.floatx()), inputs)
+
+
+def _cast(value: Any, dtype: str) -> Any:
+    """Return an array or tensor with floats in a dtype; everything else as it is."""
+    if value is None or isinstance(value, tf.SparseTensor | tf.RaggedTensor):
+        return value
+    tensor = tf.convert_to_tensor(value)
+    return tf.cast(tensor, dtype) if tensor.dtype.is_floating else tensor
+
+
+def _dense(leaf: Any) -> list[Any]:
+    """Return the tensor in a list; an empty list for what has no rows to tell apart."""
+    is_dense = tf.is_tensor(leaf) and not isinstance(leaf, tf.SparseTensor | tf.RaggedTensor)
+    return [leaf] if is_dense and leaf.shape.rank else []
 
 
 def _parts(leaf: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compare.diagnosis.diagnose import Verdict
+from compare.diagnosis.diagnose import Diagnosis
 from compare.execution.runner import Row
 from compare.execution.script import ScriptVerdict
 from compare.location.divergence import Divergence
@@ -34,7 +34,7 @@ class Page:
         command: The command line that writes this page.
         rows: Scenarios with proofs and times.
         place: Where two trainings diverge.
-        reasons: The rules of fit that explain it.
+        reasons: The causes.
         heat: How far the weights are apart, by step.
         costs: Where the time of fits goes.
         script: The calls of a script.
@@ -47,7 +47,7 @@ class Page:
     command: str
     rows: Sequence[Row] = ()
     place: Divergence | None = None
-    reasons: Sequence[Verdict] = ()
+    reasons: Diagnosis | None = None
     heat: Heat | None = None
     costs: Sequence[Costs] = ()
     script: ScriptVerdict | None = None

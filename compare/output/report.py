@@ -8,10 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from compare.diagnosis.diagnose import Diagnosis
 from compare.execution.runner import Row
 from compare.execution.script import ScriptVerdict
 from compare.timing.clock import figure
 from compare.timing.tables import new_table
+
+SHOWN = 4
+"""The most logs in the table of effects, which fits 80 columns."""
 
 
 def print_report(console: Console, rows: Sequence[Row]) -> None:
@@ -110,6 +114,17 @@ def print_script(console: Console, found: ScriptVerdict) -> None:
     console.print(table)
     colour = "red" if found.outcome else "green"
     console.print(f"[bold {colour}]{escape(str(found))}[/]", highlight=False)
+
+
+def print_effects(console: Console, found: Diagnosis) -> None:
+    """Print what the logs of the last epoch are with the causes of a difference mended."""
+    logs = found.shared_logs[:SHOWN]
+    table = new_table("what the last epoch logs", "", figures=logs)
+    for label, values in found.effects():
+        cells = [f"{values[name]:.6g}" if name in values else "-" for name in logs]
+        table.add_row(label, *cells)
+    if logs:
+        console.print(table)
 
 
 def write_markdown(path: Path, rows: Sequence[Row]) -> None:

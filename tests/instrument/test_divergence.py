@@ -67,8 +67,9 @@ def test_a_rule_is_named_by_the_bits_it_gives_and_the_missing_line_is_shown():
 @pytest.mark.slow
 def test_two_mistakes_are_named_together_as_the_readme_shows():
     example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "two_mistakes.py"))
-    (verdict, *_) = diagnose(example["scenario"], example["fit"])
-    assert (verdict.rule, verdict.exact) == ("regularization_losses+batch_size_weights", True)
+    found = diagnose(example["scenario"], example["fit"])
+    assert [verdict.rule for verdict in found] == ["regularization_losses", "batch_size_weights"]
+    assert found.rest in ("nothing", "rounding")  # a mean by NumPy may be another float
 
 
 def test_the_weights_of_two_trainings_are_compared_step_by_step():

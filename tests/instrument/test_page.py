@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compare import Difference, Scenario
-from compare.diagnosis.diagnose import Verdict
+from compare.diagnosis.diagnose import Diagnosis, Verdict
 from compare.execution.runner import Row
 from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
 from compare.location.divergence import Divergence
@@ -54,7 +54,9 @@ def whole_page():
         command="glassfit parity",
         rows=[row("bravo", 20), row("alpha", 1000), row("charlie", 100, [different])],
         place=Divergence(0, 3, "loss", "loss/objective/0", 0, 0.25, math.nan, None),
-        reasons=[Verdict("shuffle", True, "permute(x)", "keras.Model.fit", "draws twice", 1.0)],
+        reasons=Diagnosis(
+            (Verdict("shuffle", True, "permute(x)", "keras.Model.fit", "draws twice", 1.0),)
+        ),
         heat=Heat(["dense/kernel", "dense/bias"], [0, 1, 2], np.array([[0, 1, 9], [0, 0, np.inf]])),
         costs=[costs()],
         script=ScriptVerdict("train.py", [ComparedCall(call, call, 9, [different])], (1, 1)),

@@ -1,0 +1,169 @@
+"""How far two trainings are apart, layer by layer, and how much of it is rounding.
+
+Rounding is measured, not assumed: the reference trains once more from weights that are one ulp off.
+What differs no more than `ROUNDING` times as much as these two trainings is called rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from compare.diagnosis.broken import FitCall
+from compare.diagnosis.observed import Observed, Tensors
+
+ROUNDING = 30.0
+"""How many times the effect of one ulp still counts as rounding: loops round in every step anew."""
+
+FAINT = 1e-4
+"""Tensors smaller than this part of the largest one weigh less: their digits are rounding."""
+
+History = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What rounding alone does to a training.
+
+    Attributes:
+        base: The training.
+        nudged: The same from weights that are one ulp off.
+        least: The smallest relative difference that can be more than rounding.
+    """
+
+    base: Observed
+    nudged: Observed
+    least: float
+
+    def gradients(self, step: int) -> float:
+        """Return the largest relative distance of gradients that is rounding."""
+        return self.of(apart(self.base.gradients(step), self.nudged.gradients(step)))
+
+    def weights(self, step: int) -> float:
+        """Return the largest relative distance of weights that is rounding."""
+        return self.of(moved_apart(self.base, self.nudged, step))
+
+    def log(self, name: str, epoch: int) -> float:
+        """Return the largest relative difference of a log that is rounding."""
+        logs = [run.trace.history.get(name, []) for run in (self.base, self.nudged)]
+        values = [log[epoch] for log in logs if epoch < len(log)]
+        return self.of(relative(*values) if len(values) == 2 else 0.0)
+
+    def of(self, effect: float) -> float:
+        """Return the largest distance that is rounding, of the distance that one ulp makes."""
+        return ROUNDING * effect + self.least
+
+
+def least_difference(model: keras.Model) -> float:
+    """Return the smallest relative difference that can be more than rounding, by the dtypes."""
+    dtypes = {layer.compute_dtype for layer in model.layers if layer.compute_dtype}
+    eps = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23}
+    return 32 * max([eps.get(dtype, 2.0**-23) for dtype in dtypes], default=2.0**-23)
+
+
+def nudge(call: FitCall) -> None:
+    """Move every weight by one ulp before a fit begins."""
+    random = np.random.default_rng(0)
+    for weight in call.model.trainable_weights:
+        value = keras.ops.convert_to_numpy(weight.value)
+        if value.dtype in (np.float32, np.float64):
+            towards = np.where(random.random(value.shape) < 0.5, np.inf, -np.inf)
+            nudged = np.nextafter(value, towards.astype(value.dtype))
+            weight.assign(np.where(value == 0, value, nudged))
+
+
+def first_apart(floor: Floor, candidate: Observed) -> tuple[str, int] | None:
+    """Return the first captured step whose weights or gradients differ by more than rounding.
+
+    Returns:
+        "update" (the weights that the step begins with) or "gradients", and the step; None if all
+        captured steps agree.
+    """
+    base = floor.base
+    for step in common_steps(base, candidate):
+        if moved_apart(base, candidate, step) > floor.weights(step):
+            return "update", step
+        if apart(base.gradients(step), candidate.gradients(step)) > floor.gradients(step):
+            return "gradients", step
+    return None
+
+
+def common_steps(first: Observed, second: Observed) -> list[int]:
+    """Return the steps that were captured of both trainings."""
+    steps = min(first.steps, second.steps)
+    return [step for step in first.captured.steps if step < steps]
+
+
+def apart(first: Tensors, second: Tensors) -> float:
+    """Return the mean relative distance of tensors, 0 to 1; tensors that one lacks are left out."""
+    names = [name for name in first if name in second]
+    norms = {name: max(_norm(first[name]), _norm(second[name])) for name in names}
+    floats = [name for name in names if first[name].dtype.kind == "f"]
+    faint = FAINT * max((norms[name] for name in floats), default=0.0)
+    found = [
+        _norm(first[name] - second[name]) / (2 * norms[name] + faint)
+        if name in floats
+        else float(not np.array_equal(first[name], second[name]))
+        for name in names
+        if norms[name]
+    ]
+    return float(np.mean(found)) if found else 0.0
+
+
+def moved_apart(first: Observed, second: Observed, step: int) -> float:
+    """Return how far the weights before a step are apart, relative to how far they have moved.
+
+    At step 0 nothing has moved: the distance is relative to the weights themselves.
+    """
+    weights = first.weights(step), second.weights(step)
+    if not step:
+        return apart(*weights)
+    start = first.weights(0)
+    return apart(*(_moved(run, start) for run in weights))
+
+
+def _moved(weights: Tensors, start: Tensors) -> Tensors:
+    """Return how far float weights have moved; integers, the states of seeds, as they are."""
+    return {
+        name: value.astype(np.float64) - start[name] if value.dtype.kind == "f" else value
+        for name, value in weights.items()
+    }
+
+
+def relative(first: Any, second: Any) -> float:
+    """Return the difference of two numbers relative to the larger one; infinite for other kinds."""
+    try:
+        a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    except (TypeError, ValueError):
+        return 0.0 if first == second else np.inf
+    if a.shape != b.shape:
+        return np.inf
+    if np.array_equal(a, b, equal_nan=True):
+        return 0.0
+    size = max(_norm(a), _norm(b))
+    return float(_norm(a - b) / size) if np.isfinite(size) and size else np.inf
+
+
+def logs_apart(
+    base: History, candidate: History, names: dict[str, str]
+) -> Iterator[tuple[str, int, float]]:
+    """Yield name, epoch and relative difference of each value of the logs that both have.
+
+    Args:
+        base: The history of the reference.
+        candidate: The history of the candidate.
+        names: The candidate's name of each log of the reference.
+    """
+    for name, theirs in names.items():
+        for epoch, pair in enumerate(
+            zip(base.get(name, []), candidate.get(theirs, []), strict=False)
+        ):
+            yield name, epoch, relative(*pair)
+
+
+def _norm(value: np.ndarray) -> float:
+    return float(np.linalg.norm(np.asarray(value, np.float64)))

@@ -1,0 +1,83 @@
+"""Compare the logs that two loops both have, under whatever names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from compare.diagnosis.layers import Floor, relative
+
+Logs = dict[str, list[Any]]
+
+SAME = 1e-5
+"""The largest relative difference of logs that are the same, where rounding was not measured."""
+
+FAINT = 1e-6
+"""Added for each log that differs: one that differs by very little is not explained either."""
+
+
+def log_distance(theirs: Logs, ours: Logs, floor: Floor | None = None) -> dict[str, float]:
+    """Return how far each log of fit is from the candidate's, in units of what is rounding.
+
+    A log of fit whose name the candidate lacks is compared with those logs that only the candidate
+    has, and counts if one of them has its values. The rest is left out.
+
+    Args:
+        theirs: The history of fit.
+        ours: The history of the candidate.
+        floor: What rounding does; without it, relative differences are returned.
+    """
+    found = {}
+    for name in theirs:
+        options = _options(name, theirs, ours)
+        distances = [_distance(theirs, name, ours[option], floor) for option in options]
+        if name in ours or (distances and min(distances) <= (1.0 if floor else SAME)):
+            found[name] = min(distances)
+    return found
+
+
+def unexplained(theirs: Logs, ours: Logs, names: Sequence[str], floor: Floor) -> float:
+    """Return how much some logs of fit differ, 0 to 1 each; 0 if all of it is rounding.
+
+    Args:
+        theirs: The history of fit, or of our engine with rules broken.
+        ours: The history of the candidate.
+        names: The logs of fit to compare, as far as the candidate has them.
+        floor: What rounding does.
+    """
+    found = 0.0
+    for name in names:
+        if name not in theirs:
+            found += 1.0
+            continue
+        options = _options(name, theirs, ours)
+        apart = [_distance(theirs, name, ours[option], floor) for option in options]
+        if apart and min(apart) > 1 and name in ours:
+            found += FAINT + min(_distance(theirs, name, ours[name], None), 1.0)
+    return found
+
+
+def renamed(theirs: Logs, ours: Logs, floor: Floor) -> dict[str, str]:
+    """Return the candidate's name of each log of fit that has its values under another name."""
+    found = {}
+    for name in theirs:
+        options = _options(name, theirs, ours)
+        same = [option for option in options if _distance(theirs, name, ours[option], floor) <= 1.0]
+        if same and name not in same:
+            found[name] = same[0]
+    return found
+
+
+def _options(name: str, theirs: Logs, ours: Logs) -> list[str]:
+    """Return the candidate's logs that may be a log of fit: of its name, or of no name of fit's."""
+    own = [name] if name in ours else []
+    return own + [other for other in ours if other not in theirs]
+
+
+def _distance(theirs: Logs, name: str, log: list[Any], floor: Floor | None) -> float:
+    pairs = list(zip(theirs[name], log, strict=False))
+    if not pairs:
+        return float("inf")
+    if floor is None:
+        return sum(min(1.0, relative(*pair)) for pair in pairs) / len(pairs)
+    return max(relative(*pair) / floor.log(name, epoch) for epoch, pair in enumerate(pairs))

@@ -1,0 +1,104 @@
+"""Which rules can matter to a training at all: the others need not be broken to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from compare.diagnosis.broken import BrokenRule
+from compare.scenario import FitArguments
+
+Need = Callable[[keras.Model, FitArguments], Any]
+
+
+def _is_weighted(model: keras.Model, arguments: FitArguments) -> bool:
+    x = arguments.get("x")
+    yields_batches = x is not None and arguments.get("y") is None  # which may have weights
+    return (
+        bool(arguments.get("class_weight"))
+        or arguments.get("sample_weight") is not None
+        or yields_batches
+    )
+
+
+def _has_metrics(model: keras.Model, arguments: FitArguments) -> bool:
+    return (
+        len(model.metrics) > 1 or not model.built or _compiled(model, "metrics", "weighted_metrics")
+    )
+
+
+def _compiled(model: keras.Model, *names: str) -> bool:
+    config = model.get_compile_config() or {}
+    return any(config.get(name) for name in names)
+
+
+def _validates(model: keras.Model, arguments: FitArguments) -> bool:
+    return bool(arguments.get("validation_split")) or arguments.get("validation_data") is not None
+
+
+def _differs_in_training(model: keras.Model, arguments: FitArguments) -> bool:
+    """Whether a layer draws random numbers or keeps averages, as far as layers say so."""
+    plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Flatten, keras.layers.ReLU)
+    return not all(isinstance(layer, plain) for layer in model.layers)
+
+
+def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
+    return not model.built or len(getattr(model, "outputs", None) or [0, 0]) > 1
+
+
+def _may_add_losses(model: keras.Model, arguments: FitArguments) -> bool:
+    plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Conv2D)
+    regularizers = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
+    return not all(
+        isinstance(layer, plain) and not any(getattr(layer, name, None) for name in regularizers)
+        for layer in model.layers
+    )
+
+
+def _averages(model: keras.Model, arguments: FitArguments) -> bool:
+    return bool(getattr(model.optimizer, "use_ema", False))
+
+
+def _scales(model: keras.Model, arguments: FitArguments) -> bool:
+    return isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+NEEDS: dict[str, Need] = {
+    "regularization_losses": _may_add_losses,
+    "validation_regularization": lambda *of: _may_add_losses(*of) and _validates(*of),
+    "logged_regularization": _may_add_losses,
+    "training_flag": _differs_in_training,
+    "one_forward_pass": _differs_in_training,
+    "validation_training_flag": lambda *of: _differs_in_training(*of) and _validates(*of),
+    "metrics_before_update": _has_metrics,
+    "metrics_of_the_epoch": _has_metrics,
+    "plain_metrics": lambda *of: _has_metrics(*of) and _is_weighted(*of),
+    "weighted_metrics": lambda *of: _has_metrics(*of) and _is_weighted(*of),
+    "class_weights": lambda _, arguments: arguments.get("class_weight"),
+    "sample_weights": _is_weighted,
+    "weights_in_numerator_only": _is_weighted,
+    "loss_weights": lambda *of: _has_outputs(*of) or _compiled(of[0], "loss_weights"),
+    "final_averages": _averages,
+    "loss_scaling": _scales,
+    "initial_epoch": lambda _, arguments: arguments.get("initial_epoch"),
+    "callbacks": lambda _, arguments: arguments.get("callbacks"),
+    "validation_batch_size": _validates,
+    "validation_batch_size_weights": _validates,
+    "validation_mean": _validates,
+    "validation": _validates,
+}
+"""What a training must have for a rule to matter; a rule that is not here matters always."""
+
+
+def may_matter(rule: BrokenRule, model: keras.Model, arguments: FitArguments) -> bool:
+    """Return whether breaking a rule may change a training.
+
+    Args:
+        rule: The rule.
+        model: The model, compiled.
+        arguments: The arguments of fit.
+    """
+    need = NEEDS.get(rule.rule)
+    return need is None or bool(need(model, arguments))

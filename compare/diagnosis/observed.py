@@ -1,0 +1,135 @@
+"""Observe a training: which samples its batches had, its gradients and weights at some steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+
+from compare.location.capture import CapturedTraining
+from compare.location.tapped import TappedRun, run_tapped
+from compare.location.taps import ENDS
+from compare.recording.recorder import prepare, variables_of
+from compare.recording.trace import Trace
+from compare.scenario import Fit, Scenario
+
+Batch = np.ndarray
+"""The fingerprints of the samples of a batch, int64 `[samples]`."""
+
+Tensors = dict[str, np.ndarray]
+"""Captured tensors by the name of their tap, like `gradients/0`."""
+
+
+@dataclass
+class Observed:
+    """What one training did.
+
+    Attributes:
+        run: The tapped training.
+        captured: What the taps captured.
+        trainable: The names of the trainable weights, and of the states of seed generators.
+    """
+
+    run: TappedRun
+    captured: CapturedTraining
+    trainable: frozenset[str]
+
+    @property
+    def trace(self) -> Trace:
+        """What the training left behind."""
+        return self.run.trace
+
+    @property
+    def steps(self) -> int:
+        """How many steps ran."""
+        return self.run.taps.steps
+
+    @property
+    def optimizer(self) -> keras.optimizers.Optimizer | None:
+        """The optimizer that was applied first."""
+        return next(iter(self.run.taps.optimizers), None)
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs the history has."""
+        return max(map(len, self.trace.history.values()), default=0)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """How many steps were done at the end of each epoch.
+
+        Where a loop calls no callbacks, all epochs are taken to be equally long.
+        """
+        epochs = self.num_epochs
+        if self.run.ends or not epochs or self.steps % epochs:
+            return self.run.ends or [self.steps]
+        length = self.steps // epochs
+        return [length * (epoch + 1) for epoch in range(epochs)]
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """The batches of the training steps: of each step the last forward pass."""
+        last = {step: rows for step, rows in self.captured.forwards() if step < self.steps}
+        return [last[step] for step in sorted(last)]
+
+    @cached_property
+    def epochs(self) -> list[list[Batch]]:
+        """The same, divided into epochs."""
+        starts = [0, *self.ends[:-1]]
+        return [self.batches[start:end] for start, end in zip(starts, self.ends, strict=True)]
+
+    @cached_property
+    def tests(self) -> list[list[Batch]]:
+        """The batches of forward passes that end in no step, by the epoch in which they run."""
+        last = {step: place for place, (step, _) in enumerate(self.captured.forwards())}
+        found: list[list[Batch]] = [[] for _ in self.ends]
+        for place, (step, rows) in enumerate(self.captured.forwards()):
+            if step >= self.steps or place != last[step]:
+                epoch = np.searchsorted(self.ends, step, side="left") if step else 0
+                found[min(int(epoch), len(found) - 1)].append(rows)
+        return found
+
+    def gradients(self, step: int) -> Tensors:
+        """Return the gradients of a captured step."""
+        return self.captured.at("gradients", step)
+
+    def weights(self, step: int) -> Tensors:
+        """Return trainable weights and seeds as the last forward pass of a step finds them."""
+        found = self.captured.at("begun", step)
+        return {name: found[name] for name in found if name[len("begun/") :] in self.trainable}
+
+
+def observe(scenario: Scenario, fit: Fit, like: keras.Model | None = None) -> Observed:
+    """Train a scenario with taps that capture batches, gradients and weights.
+
+    Args:
+        scenario: What to train.
+        fit: Called as `fit(model, **arguments)`.
+        like: A model of the scenario, for the shapes of its weights; built if it is not given.
+    """
+    model = like or prepare(scenario)[0]
+    weights = {
+        name: value for name, value in variables_of(model).items() if name.startswith("weights/")
+    }
+    trainable = _trainable(model, weights)
+    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
+    for ends in ENDS:
+        captured = CapturedTraining(weights, shapes)
+        run = run_tapped(scenario, fit, keep=captured, ends=ends, prints_wanted=False)
+        if run.taps.steps:
+            break
+    return Observed(run, captured, trainable)
+
+
+def _trainable(model: keras.Model, names: Sequence[str] | dict[str, Any]) -> frozenset[str]:
+    trained = {id(weight) for weight in model.trainable_weights}
+    places = {
+        place
+        for place, variable in enumerate(model.variables)
+        if id(variable) in trained or "seed" in variable.path
+    }
+    return frozenset(name for name in names if int(name.split("/")[1]) in places)

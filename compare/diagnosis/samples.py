@@ -1,0 +1,304 @@
+"""Which samples make which batch: how a loop differs from fit there, and fit on its batches."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from compare.diagnosis.broken import Break, BrokenRule, FitCall
+from compare.diagnosis.observed import Batch, Observed
+from compare.diagnosis.rules import BROKEN
+from compare.location.fingerprint import fingerprint_rows
+from compare.recording.recorder import prepare
+from compare.scenario import FitArguments, Scenario
+from loop.data.convert import to_tensor
+
+MOST_SAMPLES = 2**18
+"""The most samples of a dataset to hold in memory."""
+
+ORDER = "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset"
+
+FOUND: dict[str, tuple[str, str]] = {
+    "other_inputs": (
+        "feeds the model samples that are not those of fit: scaled, cast or made otherwise",
+        "x = x.astype('float32')  # prepare the data once, before fit and before the loop",
+    ),
+    "batch_size": (
+        "trains on batches of {theirs} samples, where fit takes {ours}",
+        "batch_size = {ours}",
+    ),
+    "full_batch": (
+        "trains on all {theirs} samples in one batch, where fit takes batches of {ours}",
+        "for start in range(0, len(x), {ours}): ...",
+    ),
+    "same_batch": (
+        "trains on the same batch in every step of an epoch",
+        "batch = x[step * batch_size : (step + 1) * batch_size]  # by the step, not by the epoch",
+    ),
+    "with_replacement": (
+        "draws samples with replacement: in an epoch some come twice and others never",
+        "order = rng.permutation(len(x))  # each sample once in an epoch",
+    ),
+    "part_of_data": (
+        "trains on {theirs} of the {ours} samples in an epoch",
+        "for step in range(math.ceil(len(x) / batch_size)): ...",
+    ),
+    "shuffles": (
+        "shuffles, where fit does not",
+        "fit(..., shuffle=True), or no shuffling in the loop",
+    ),
+    "shuffled_once": (
+        "shuffles once: every epoch has the same order",
+        "order = rng.permutation(len(x))  # inside of the loop over epochs",
+    ),
+    "two_iterators": (
+        "makes one iterator of a reshuffling dataset for each epoch, where fit makes two: epoch k "
+        "of fit has the order of epoch 2k of the loop, so both shuffle well, but differently",
+        "no line to change: compare without shuffle, or call iter(dataset) once more in each epoch",
+    ),
+}
+"""What a loop may do to its batches, and the line to change, by name of the rule."""
+
+
+@dataclass
+class Samples:
+    """The samples that a scenario gives to fit.
+
+    Attributes:
+        arrays: `(x, y, sample_weight)`, leaves `[samples, ...]`; y and weights may be None.
+        prints: The fingerprint of each sample, int64 `[samples]`.
+        in_order: Whether the data has an order of its own, as arrays have.
+        arguments: The other arguments of fit.
+    """
+
+    arrays: Any
+    prints: np.ndarray
+    in_order: bool
+    arguments: FitArguments
+
+    @cached_property
+    def rows(self) -> dict[int, int]:
+        """The place of each sample by its fingerprint; of equal samples the first."""
+        return {int(row): place for place, row in reversed([*enumerate(self.prints)])}
+
+    def places(self, batch: Batch) -> np.ndarray | None:
+        """Return the places of a batch's samples in the arrays; None if one is not in them."""
+        found = [self.rows.get(int(row), -1) for row in batch]
+        return None if -1 in found else np.array(found, np.int64)
+
+
+def samples_of(scenario: Scenario) -> Samples | None:
+    """Return the samples of a scenario; None if they cannot be held or told apart."""
+    arguments = dict(prepare(scenario)[1])
+    x = arguments.pop("x", None)
+    given = x, arguments.pop("y", None), arguments.pop("sample_weight", None)
+    try:
+        if isinstance(x, tf.data.Dataset):
+            given = _rows_of(x)
+        arrays = keras.tree.map_structure(to_tensor, given)
+        leaves = [leaf for leaf in keras.tree.flatten(arrays[0]) if leaf is not None]
+        prints = fingerprint_rows(leaves).numpy()
+    except (TypeError, ValueError, AttributeError, tf.errors.OpError):
+        return None  # sparse, ragged, generators, or too many: batches are compared, not repeated
+    arrays = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf.numpy(), arrays)
+    return Samples(arrays, prints, not isinstance(x, tf.data.Dataset), arguments)
+
+
+def _rows_of(dataset: tf.data.Dataset) -> Any:
+    """Return `(x, y, sample_weight)` of a finite dataset of batches.
+
+    Raises:
+        ValueError: The dataset is endless or too large.
+    """
+    if not 0 < int(dataset.cardinality()) < MOST_SAMPLES:
+        raise ValueError("no finite dataset")
+    batches = [keras.utils.unpack_x_y_sample_weight(batch) for batch in dataset]
+    if sum(len(keras.tree.flatten(batch)[0]) for batch in batches) > MOST_SAMPLES:
+        raise ValueError("too many samples")
+    return keras.tree.map_structure(_joined, *batches)
+
+
+def _joined(*parts: Any) -> Any:
+    return None if parts[0] is None else tf.concat(parts, 0)
+
+
+def same_batches(first: Observed, second: Observed) -> bool:
+    """Return whether two trainings had the same batches in the same order."""
+    pairs = itertools.zip_longest(first.batches, second.batches)
+    return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+
+
+def found_in_batches(
+    reference: Observed, candidate: Observed, samples: Samples | None
+) -> list[BrokenRule]:
+    """Say how the batches of a candidate differ from those of the reference.
+
+    Returns:
+        The rules that the candidate breaks, causes first; empty if the batches are the same.
+    """
+    if not candidate.batches or same_batches(reference, candidate):
+        return []
+    theirs, ours = (_flat(run.epochs) for run in (reference, candidate))
+    known = {int(row) for epoch in theirs for row in epoch}
+    if samples:
+        known |= set(samples.rows)
+    if not all(int(row) in known for epoch in ours for row in epoch):
+        return [_finding("other_inputs")]
+    names = [*_in_composition(reference, candidate, samples)]
+    if not {"same_batch", "with_replacement"} & {*names}:  # then no batch is the last one
+        names = [*_in_sizes(reference, candidate), *names]
+    counts = {"theirs": max(map(len, candidate.batches)), "ours": max(map(len, reference.batches))}
+    if "part_of_data" in names:
+        counts = {"theirs": len({*ours[0].tolist()}), "ours": len({*theirs[0].tolist()})}
+    return [BROKEN.get(name) or _finding(name, **counts) for name in names]
+
+
+def _in_sizes(reference: Observed, candidate: Observed) -> Iterator[str]:
+    """Yield the names of what is wrong with the sizes of batches."""
+    theirs, ours = ([*map(len, run.batches)] for run in (reference, candidate))
+    if max(ours) != max(theirs):
+        whole = max(ours) >= sum(map(len, reference.epochs[0]))
+        yield "full_batch" if whole else "batch_size"
+    elif min(theirs) < max(theirs) and min(ours) == max(ours):
+        yield "last_partial_batch"
+
+
+def _in_composition(
+    reference: Observed, candidate: Observed, samples: Samples | None
+) -> Iterator[str]:
+    """Yield the names of what is wrong with the choice and the order of samples."""
+    theirs, ours = _flat(reference.epochs), _flat(candidate.epochs)
+    first = candidate.epochs[0]
+    if len(first) > 1 and all(np.array_equal(batch, first[0]) for batch in first):
+        yield "same_batch"
+        return
+    if Counter(ours[0].tolist()) - Counter(theirs[0].tolist()) and len({*ours[0].tolist()}) < len(
+        ours[0]
+    ):
+        yield "with_replacement"
+        return
+    whole = max(map(len, reference.batches))
+    if len(ours[0]) < len(theirs[0]) // whole * whole:
+        yield "part_of_data"
+    yield from _in_order(theirs, ours, samples)
+
+
+def _in_order(
+    theirs: list[np.ndarray], ours: list[np.ndarray], samples: Samples | None
+) -> Iterator[str]:
+    """Yield the name of what is wrong with the order of samples, if anything."""
+    if all(_begins(a, b) for a, b in zip(theirs, ours, strict=False)):
+        return
+    if samples and samples.in_order:
+        if all(_begins(samples.prints, order) for order in ours):
+            yield "shuffle"
+            return
+        if {*ours[0].tolist()} - {*theirs[0].tolist()}:
+            yield "validation_tail"
+            return
+        if all(_begins(samples.prints, order) for order in theirs):
+            yield "shuffles"
+            return
+    if len(theirs) > 1 and len(ours) > 2 and _begins(theirs[1], ours[2]):
+        yield "two_iterators"
+    elif len(ours) > 1 and _same_orders(ours) and not _same_orders(theirs):
+        yield "shuffled_once"
+    else:
+        yield "permutation"
+
+
+def _flat(epochs: list[list[Batch]]) -> list[np.ndarray]:
+    """Return the samples of each epoch, in their order."""
+    return [np.concatenate(batches) if batches else np.zeros(0, np.int64) for batches in epochs]
+
+
+def _begins(longer: np.ndarray, order: np.ndarray) -> bool:
+    shorter = min(len(longer), len(order))
+    return bool(np.array_equal(longer[:shorter], order[:shorter]))
+
+
+def _same_orders(epochs: list[np.ndarray]) -> bool:
+    return all(np.array_equal(epoch, epochs[0]) for epoch in epochs)
+
+
+def _finding(name: str, **counts: int) -> BrokenRule:
+    mistake, line = (text.format(**counts) for text in FOUND[name])
+    return BrokenRule(name, mistake, line, ORDER, _changes_nothing, "batches")
+
+
+def _changes_nothing(call: FitCall) -> None:
+    """Leave a call of fit as it is: `on_batches_of` makes its batches."""
+    del call
+
+
+def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
+    """Return a change of fit that trains on the candidate's own batches, in its own order.
+
+    Returns:
+        The change; None if a batch has samples that fit does not have.
+    """
+    epochs = [[samples.places(batch) for batch in epoch] for epoch in candidate.epochs]
+    if any(places is None for epoch in epochs for places in epoch) or not epochs[0]:
+        return None
+    orders: list[np.ndarray] = [np.concatenate(epoch) for epoch in epochs]  # type: ignore[arg-type]
+    size = max(len(places) for places in epochs[0])  # type: ignore[arg-type]
+    equally_cut = all([*map(len, epoch)][:-1] == [size] * (len(epoch) - 1) for epoch in epochs)  # type: ignore[arg-type]
+    length = len(orders[0])
+
+    def breaks(call: FitCall) -> None:
+        arguments = call.arguments
+        _resolve_split(arguments)
+        arguments.update(shuffle=False, steps_per_epoch=None)
+        for name in ("y", "sample_weight"):
+            arguments.pop(name, None)
+        if equally_cut and all(np.array_equal(order, orders[0]) for order in orders):
+            data, arguments["batch_size"] = _taken(samples.arrays, orders[0]), size
+        elif equally_cut and length % size == 0 and {*map(len, orders)} == {length}:
+            data = _taken(samples.arrays, np.concatenate(orders))
+            arguments.update(batch_size=size, steps_per_epoch=length // size)
+        else:
+            arguments.pop("batch_size", None)
+            arguments["x"] = _dataset(samples.arrays, epochs)
+            arguments["steps_per_epoch"] = len(epochs[0])
+            return
+        arguments["x"], arguments["y"], arguments["sample_weight"] = data
+
+    return breaks
+
+
+def _resolve_split(arguments: dict[str, Any]) -> None:
+    """Turn `validation_split` into `validation_data`, which the last samples are."""
+    part = arguments.pop("validation_split", None)
+    if part and not arguments.get("validation_data"):
+        given = [arguments.get(name) for name in ("x", "y", "sample_weight")]
+        first = keras.tree.flatten(given[0])[0]
+        at = int(len(first) * (1 - part))
+        tail = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[at:], given)
+        arguments["validation_data"] = tuple(leaf for leaf in tail if leaf is not None)
+
+
+def _taken(arrays: Any, order: np.ndarray) -> Any:
+    """Return the samples of arrays in an order."""
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[order], arrays)
+
+
+def _dataset(arrays: Any, epochs: Sequence[Sequence[Any]]) -> tf.data.Dataset:
+    """Return a dataset of batches, of all epochs one after the other."""
+    given = tuple(part for part in arrays if part is not None)
+
+    def batches() -> Iterator[Any]:
+        for places in itertools.chain.from_iterable(epochs):
+            yield _taken(given, places)
+
+    specs = keras.tree.map_structure(
+        lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), given
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=specs)

@@ -1,0 +1,158 @@
+"""Rules read off what was observed: when a loop ends, and what it validates on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from compare.diagnosis.broken import Break, BrokenRule, FitCall
+from compare.diagnosis.observed import Observed
+from compare.recording.recorder import prepare
+from compare.scenario import Scenario
+
+if TYPE_CHECKING:
+    from compare.diagnosis.peel import Cause
+
+
+def epoch_rules(
+    scenario: Scenario, wanted: int, theirs: int, rules: Sequence[BrokenRule]
+) -> Iterator[BrokenRule]:
+    """Yield the rules that may explain why a candidate trains another number of epochs.
+
+    Args:
+        scenario: What is trained.
+        wanted: The epochs of the candidate.
+        theirs: The epochs of fit.
+        rules: All rules.
+    """
+    known = {rule.rule: rule for rule in rules}
+    arguments = prepare(scenario)[1]
+    first = arguments.get("initial_epoch", 0)
+    if first and "initial_epoch" in known and wanted == arguments.get("epochs", 1):
+        yield known["initial_epoch"]
+    callbacks = arguments.get("callbacks") or []
+    stops = [call for call in callbacks if isinstance(call, keras.callbacks.EarlyStopping)]
+    if stops:
+        yield BrokenRule(
+            "early_stopping",
+            f"stops after {wanted} epochs by rules of its own; EarlyStopping stops after {theirs}",
+            "if monitored < best - min_delta: best, wait = monitored, 0  # best is inf at first\n"
+            "    else: wait += 1; stop = wait >= patience",
+            "keras.callbacks.EarlyStopping.on_epoch_end",
+            _ends_after(first + wanted),
+            "epochs",
+        )
+    elif callbacks and "callbacks" in known:
+        yield known["callbacks"]
+    yield BrokenRule(
+        "epochs",
+        f"trains {wanted} epochs, where fit trains {theirs}",
+        f"for epoch in range({first}, {first + theirs}):",
+        "keras.Model.fit",
+        _ends_after(first + wanted),
+        "epochs",
+    )
+
+
+def _ends_after(epochs: int) -> Break:
+    def breaks(call: FitCall) -> None:
+        callbacks = call.arguments.get("callbacks") or []
+        kept = [it for it in callbacks if not isinstance(it, keras.callbacks.EarlyStopping)]
+        call.arguments.update(callbacks=kept, epochs=epochs)
+
+    return breaks
+
+
+def validation_rules(
+    base: Observed, candidate: Observed, causes: Sequence[Cause]
+) -> list[BrokenRule]:
+    """Return rules for what a candidate validates on, and for mistakes of training only.
+
+    Args:
+        base: Our engine with the causes found so far.
+        candidate: The candidate.
+        causes: The causes found so far.
+    """
+    found = [
+        replace(
+            cause.rule,
+            rule=f"{cause.rule.rule}_in_training",
+            breaks=_without_test(cause.rule.breaks),
+            layer="validation",
+        )
+        for cause in causes
+        if cause.rule.layer == "logs"
+    ]
+    theirs, ours = (_samples_of_tests(run) for run in (base, candidate))
+    if ours and theirs and any(map(len, ours)) and not _same(theirs, ours):
+        found.append(_validates_on(theirs, ours, candidate))
+    return found
+
+
+def _without_test(breaks: Break) -> Break:
+    def only_training(call: FitCall) -> None:
+        test = call.test
+        breaks(call)
+        call.test = test
+
+    return only_training
+
+
+def _samples_of_tests(run: Observed) -> list[np.ndarray]:
+    return [np.concatenate(batches) for batches in run.tests if batches]
+
+
+def _same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(first, second, strict=False))
+
+
+def _validates_on(
+    theirs: list[np.ndarray], ours: list[np.ndarray], candidate: Observed
+) -> BrokenRule:
+    counts = len(ours[0]), len(theirs[0])
+    part = f"{counts[0]} of the {counts[1]} validation samples"
+    return BrokenRule(
+        "validation_samples",
+        f"validates on {part}" if counts[0] < counts[1] else "validates on other samples",
+        "for x, y in validation_batches: ...  # all of them, and weigh their means by their sizes",
+        "keras.Model.evaluate",
+        _validated_on(candidate),
+        "validation",
+    )
+
+
+def _validated_on(candidate: Observed) -> Break:
+    def breaks(call: FitCall) -> None:
+        given = call.arguments.get("validation_data")
+        if not isinstance(given, tuple):
+            raise ValueError("only arrays can be validated on in another order")
+        call.arguments["validation_data"] = _in_turn(given, candidate)
+
+    return breaks
+
+
+def _in_turn(given: Any, candidate: Observed) -> tf.data.Dataset:
+    """Return a dataset that gives, pass after pass, the samples the candidate validated on."""
+    from compare.location.fingerprint import fingerprint_rows
+
+    arrays = keras.tree.map_structure(tf.convert_to_tensor, given)
+    prints = fingerprint_rows(keras.tree.flatten(arrays[0])).numpy().tolist()
+    place = {row: index for index, row in reversed([*enumerate(prints)])}
+    passes = iter([*candidate.tests])
+    make: Callable[[Any], Any] = lambda rows: keras.tree.map_structure(  # noqa: E731
+        lambda leaf: tf.gather(leaf, [place[int(row)] for row in rows]), arrays
+    )
+
+    def batches() -> Iterator[Any]:
+        for rows in next(passes, []):
+            yield make(rows)
+
+    specs = keras.tree.map_structure(
+        lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), arrays
+    )
+    return tf.data.Dataset.from_generator(batches, output_signature=specs)

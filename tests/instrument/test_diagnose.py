@@ -1,0 +1,149 @@
+"""Loops as people write them: each is explained by its causes, and by nothing else."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from compare.diagnosis.diagnose import diagnose
+from compare.scenario import Scenario
+
+pytestmark = pytest.mark.bits
+
+
+def build():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "tanh"), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    return model
+
+
+def data():
+    x = np.random.default_rng(3).normal(size=(30, 4)).astype("float32")
+    return {"x": x, "y": np.sin(x[:, :1]), "batch_size": 8, "epochs": 2, "shuffle": False}
+
+
+PLAIN = Scenario("plain", "arrays in order, a short last batch", build, data)
+
+
+def with_data(**changes):
+    return dataclasses.replace(PLAIN, data=lambda: {**data(), **changes})
+
+
+def by_hand(model, x, y, batch_size, epochs, rate=0.05, loss_of=None, order=None, **_):
+    """A loop with a tape and an optimizer of its own; returns the weighted means of losses."""
+    optimizer = keras.optimizers.SGD(rate)
+    loss_of = loss_of or keras.losses.MeanSquaredError()
+    log = []
+    for _ in range(epochs):
+        losses, sizes = [], []
+        for start in range(0, len(x), batch_size):
+            rows = np.arange(len(x))[start : start + batch_size] if order is None else order(start)
+            with tf.GradientTape() as tape:
+                loss = loss_of(y[rows], model(x[rows], training=True))
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            losses.append(float(tf.reduce_mean(loss)))
+            sizes.append(len(rows))
+        log.append(float(np.average(losses, weights=sizes)))
+    return {"loss": log}
+
+
+def rules_of(found):
+    return [verdict.rule for verdict in found]
+
+
+def test_a_right_loop_differs_by_rounding_at_most_and_is_called_right():
+    def another_formula(y, y_pred):
+        return tf.reduce_sum((y_pred - y) ** 2) / tf.cast(tf.shape(y)[0], tf.float32)
+
+    found = diagnose(
+        PLAIN, lambda model, **arguments: by_hand(model, **arguments, loss_of=another_formula)
+    )
+    assert rules_of(found) == [], found
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_causes_of_all_layers_are_found_behind_each_other():
+    def squares(y, y_pred):
+        return tf.reduce_mean(tf.square(y - y_pred))  # [n] against [n, 1]
+
+    def fit(model, **arguments):
+        return {"loss": by_hand(model, **arguments, loss_of=squares)["loss"]}
+
+    flat = with_data(y=data()["y"][:, 0], shuffle=True)
+    found = diagnose(flat, fit)
+    assert rules_of(found) == ["shuffle", "same_rank"], found
+    assert found.rest in ("nothing", "rounding")
+    assert found.main.rule == "same_rank"
+    assert str(found).startswith(
+        "The loop subtracts [n] from [n, 1], which makes [n, n].\n    y = y"
+    )
+
+
+def test_a_batch_that_is_trained_on_again_and_again_is_seen():
+    found = diagnose(
+        PLAIN,
+        lambda model, **arguments: by_hand(model, **arguments, order=lambda _: np.arange(8)),
+    )
+    assert rules_of(found) == ["same_batch"], found
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_samples_drawn_with_replacement_are_seen():
+    def fit(model, **arguments):
+        random = np.random.default_rng(1)
+        return by_hand(model, **arguments, order=lambda _: random.integers(0, 30, 8))
+
+    found = diagnose(PLAIN, fit)
+    assert rules_of(found) == ["with_replacement"], found
+    assert found.repeats
+
+
+def test_a_loop_that_does_not_repeat_itself_is_told_to_seed_what_it_draws():
+    random = np.random.default_rng(1)  # goes on drawing from one training to the next
+    fit = lambda model, **arguments: by_hand(  # noqa: E731
+        model, **arguments, order=lambda _: random.integers(0, 30, 8)
+    )
+    found = diagnose(PLAIN, fit)
+    assert not found.repeats
+    assert "does not repeat itself" in str(found)
+
+
+def test_layers_that_another_model_wraps_are_followed():
+    class Own(keras.Model):
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                losses = keras.losses.mean_squared_error(y, self(x, training=True))  # [n]
+            gradients = tape.gradient(losses, self.trainable_variables)
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            return {"own": tf.reduce_mean(losses)}
+
+    def fit(model, **arguments):
+        own = Own(model.inputs, model.outputs[0])
+        own.compile(keras.optimizers.SGD(0.05), run_eagerly=True)
+        return own.fit(**arguments)
+
+    found = diagnose(PLAIN, fit)
+    assert "mean_over_samples" in rules_of(found), found
+    assert found.main.rule == "mean_over_samples"
+
+
+def test_another_rate_than_compiled_is_read_off_the_optimizer():
+    found = diagnose(PLAIN, lambda model, **arguments: by_hand(model, **arguments, rate=0.01))
+    assert rules_of(found) == ["optimizer_learning_rate"], found
+    assert "learning_rate=0.01 in its optimizer, where compile has 0.05" in found[0].mistake
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_what_no_rule_explains_is_called_unexplained():
+    def noisy(y, y_pred):
+        return tf.reduce_mean(tf.abs(y - y_pred) ** 3)
+
+    found = diagnose(PLAIN, lambda model, **arguments: by_hand(model, **arguments, loss_of=noisy))
+    assert rules_of(found) == [], found
+    assert found.rest == "more"
+    assert "No rule that is known explains the gradients of step 0" in str(found)
