@@ -143,7 +143,9 @@ class Follower:
 
     def _around_gradient(self, gradient: Call) -> Call:
         @functools.wraps(gradient)
-        def followed(tape: tf.GradientTape, target: Any, sources: Any, *args: Any, **more: Any) -> Any:
+        def followed(
+            tape: tf.GradientTape, target: Any, sources: Any, *args: Any, **more: Any
+        ) -> Any:
             if not self._in_fit:
                 self._trained(target, sources)
             return gradient(tape, target, sources, *args, **more)
@@ -204,5 +206,7 @@ def optimizers() -> list[Any]:
     kinds = [keras.optimizers.Optimizer]
     for kind in kinds:
         kinds += [below for below in kind.__subclasses__() if below not in kinds]
-    found = {kind for kind in (*keras.optimizers.Optimizer.__mro__, *kinds) if "apply" in vars(kind)}
+    found = {
+        kind for kind in (*keras.optimizers.Optimizer.__mro__, *kinds) if "apply" in vars(kind)
+    }
     return sorted(found, key=lambda kind: kind.__name__)

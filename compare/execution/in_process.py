@@ -42,8 +42,8 @@ WITHOUT_ARGUMENTS = (
 )
 
 
-class Stopped(BaseException):  # noqa: N818 - no error, and no `except Exception` may catch it
-    """Ends a script from within.
+class Stopped(BaseException):
+    """Ends a script from within; no `except Exception` of the script catches it.
 
     Attributes:
         error: Why nothing can be compared; None where all that is needed is known.
@@ -168,18 +168,19 @@ class Arguments(list[str]):
         return super().__getitem__(place)
 
 
-class NoInput(io.StringIO):
+class NoInput(io.TextIOBase):
     """Standard input that stops the script which reads it."""
 
     def __init__(self, script: Path):
-        super().__init__()
         self._script = script
 
-    def read(self, *_size: Any) -> str:
+    def read(self, size: int | None = -1, /) -> str:
         """Stop the script."""
         raise Stopped(_needs_input(self._script, "input"))
 
-    readline = __next__ = read
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+        """Stop the script; iterating over lines does, too."""
+        return self.read(size)
 
 
 def _needs_input(script: Path, what: str) -> NeedsInputError:
@@ -210,5 +211,7 @@ def _described(script: Path, error: Exception) -> CannotCompareError:
 
 def _in_traceback(error: BaseException, parts: tuple[str, ...]) -> bool:
     """Return whether a file was running whose path has one of these parts."""
-    files = [frame.filename.replace(os.sep, "/") for frame in traceback.extract_tb(error.__traceback__)]
+    files = [
+        frame.filename.replace(os.sep, "/") for frame in traceback.extract_tb(error.__traceback__)
+    ]
     return any(part in file for file in files for part in parts)

@@ -51,7 +51,9 @@ class ScriptLines:
         self._file = os.path.realpath(script)
         nodes = list(ast.walk(parsed(script)))
         self._loops = [_lines(node) for node in nodes if isinstance(node, LOOPS)]
-        simple = [node for node in nodes if isinstance(node, ast.stmt) and not hasattr(node, "body")]
+        simple = [
+            node for node in nodes if isinstance(node, ast.stmt) and not hasattr(node, "body")
+        ]
         self._statements = [_lines(node) for node in simple]
 
     def call(self, frame: FrameType | None) -> Place:
@@ -63,7 +65,7 @@ class ScriptLines:
 
         Without a loop around it: the statements that lead to the frame.
         """
-        path = []
+        path: list[Lines] = []
         for line, first in self._script_frames(frame):
             around = [loop for loop in self._loops if first <= loop.first and line in loop]
             if around:
