@@ -191,12 +191,21 @@ def diagnose_rules(
 
 
 @app.command(context_settings=TAKES_ALL)
-def script(context: typer.Context, file: Script, json: Json = None, html: Html = None) -> None:
+def script(
+    context: typer.Context,
+    file: Script,
+    json: Json = None,
+    html: Html = None,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds after which a run is ended; none by default.")
+    ] = None,
+) -> None:
     """Run a script under Keras and under glassfit, and compare every fit, evaluate and predict.
 
-    Arguments after FILE are passed to the script; put --json and --html before it.
+    What it trains in a loop of its own is named and not compared. Arguments after FILE are passed
+    to the script; put --json, --html and --limit before it.
     """
-    answers.compare_script_calls(file, context.args, json, html)
+    answers.compare_script_calls(file, context.args, json, html, limit)
 
 
 @app.command("run", context_settings=TAKES_ALL)

@@ -204,9 +204,15 @@ def _described(script: Path, error: Exception) -> CannotCompareError:
     line = f":{own[-1].lineno}" if own else ""
     what = f"{script.name}{line}: {type(error).__name__}: {error}"
     words = f"{error} {own[-1].line if own else ''}"
-    if not tf.config.list_physical_devices("GPU") and re.search(r"\b(gpus?|cuda)\b", words, re.I):
+    if lacks_gpu(words):
         return NoGpuError(f"{what}\nTensorFlow sees no GPU here: run it where there is one")
     return ScriptError(f"{what}\nRun it with python first, from the same folder, without arguments")
+
+
+def lacks_gpu(words: str) -> bool:
+    """Return whether the words of an error, or the line that raised it, are about a missing GPU."""
+    about = re.search(r"\b(gpus?|cuda)\b", words, re.I) is not None
+    return about and not tf.config.list_physical_devices("GPU")
 
 
 def _in_traceback(error: BaseException, parts: tuple[str, ...]) -> bool:
