@@ -161,8 +161,7 @@ class ScriptError(CannotCompareError):
 class NeedsInputError(CannotCompareError):
     """The script asks for input, or for arguments that it was not given.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("asks.py", "with_loop.py")
         Traceback (most recent call last):
         compare.errors.NeedsInputError: ...
 
@@ -175,8 +174,7 @@ class NeedsInputError(CannotCompareError):
 class ExitedError(CannotCompareError):
     """The script exits before it trains.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("exits.py", "with_loop.py")
         Traceback (most recent call last):
         compare.errors.ExitedError: ...
 
@@ -189,8 +187,7 @@ class ExitedError(CannotCompareError):
 class SeveralTrainingsError(CannotCompareError):
     """The script trains more than once, so it must be said which training is meant.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("fits_twice.py", "with_loop.py")
         Traceback (most recent call last):
         compare.errors.SeveralTrainingsError: ...
 
@@ -203,8 +200,7 @@ class SeveralTrainingsError(CannotCompareError):
 class OtherBackendError(CannotCompareError):
     """The script trains with another backend of Keras than TensorFlow.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("with_jax.py", "with_loop.py")
         Traceback (most recent call last):
         compare.errors.OtherBackendError: ...
 
@@ -217,8 +213,7 @@ class OtherBackendError(CannotCompareError):
 class NoGpuError(CannotCompareError):
     """The script needs a GPU, and TensorFlow sees none here.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("on_gpu.py", "with_loop.py")
         Traceback (most recent call last):
         compare.errors.NoGpuError: ...
 
@@ -231,8 +226,7 @@ class NoGpuError(CannotCompareError):
 class TimeLimitError(CannotCompareError):
     """The script takes longer than the limit.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> two_scripts("waits.py", "with_loop.py", limit=1)
         Traceback (most recent call last):
         compare.errors.TimeLimitError: ...
 
@@ -245,8 +239,7 @@ class TimeLimitError(CannotCompareError):
 class OtherWeightsError(CannotCompareError):
     """The loop trains a model whose weights have other shapes than those of the fit.
 
-        >>> from compare.execution.two_scripts import two_scripts
-        >>> two_scripts("with_fit.py", "with_loop.py")
+        >>> parity(*two_scripts("with_fit.py", "wider_loop.py"))
         Traceback (most recent call last):
         compare.errors.OtherWeightsError: ...
 

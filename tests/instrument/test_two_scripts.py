@@ -128,7 +128,8 @@ def test_the_layers_of_the_loop_stay_its_own(script):
 
 def test_one_file_has_both_and_its_own_fit_is_not_followed(script):
     text = (
-        FIT.replace("validation_split=0.1, ", "").replace("x, y,", "x[:16], y[:16, 0],") + WRONG_RANK
+        FIT.replace("validation_split=0.1, ", "").replace("x, y,", "x[:16], y[:16, 0],")
+        + WRONG_RANK
     )
     name = script(text)
     loop = line_of("for epoch", text)
