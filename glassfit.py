@@ -130,6 +130,22 @@ def record(recorder: str, engine: str, out: str, *arguments: str) -> None:
     _run(arguments, lambda: importlib.import_module(recorder).begin(engine, out, arguments[0]))
 
 
+@contextlib.contextmanager
+def modules_of_script() -> Iterator[None]:
+    """Let `import loop` and `import compare` mean what they mean in a script; Keras is imported.
+
+    Our packages are out of `sys.modules` while the block runs: it must not import more of them.
+    """
+    imports = ScriptImports(lambda: None)
+    sys.meta_path.insert(0, imports)
+    try:
+        imports.keras_is_imported()
+        yield
+    finally:
+        sys.meta_path.remove(imports)
+        imports.give_back()
+
+
 def _install() -> None:
     importlib.import_module("loop").install()
 
@@ -152,13 +168,19 @@ def _run(arguments: Sequence[str], on_keras: Callable[[], AtEnd | None]) -> None
             sys.path[:1] = []
             runpy.run_path(script, run_name="__main__")
         else:
-            _execute(script)
+            execute(script)
     finally:
         imports.end()
 
 
-def _execute(script: str) -> None:
-    """Execute a file as the module `__main__`, the way Python does it for `python FILE`."""
+def execute(script: str) -> None:
+    """Execute a file as the module `__main__`, the way Python does it for `python FILE`.
+
+    Replaces the first entry of `sys.path` and `sys.modules["__main__"]`, for good.
+
+    Raises:
+        BaseException: Whatever the script raises, SystemExit included.
+    """
     sys.path[:1] = [] if sys.flags.safe_path else [os.path.dirname(os.path.realpath(script))]
     file = os.path.join(os.getcwd(), script)
     module = ModuleType("__main__")
@@ -226,6 +248,11 @@ class ScriptImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if self._at_end:
             with self._our_packages():
                 self._at_end()
+
+    def give_back(self) -> None:
+        """Put our packages back into `sys.modules`, in the place of the script's own."""
+        _taken_out()
+        sys.modules.update(self._ours)
 
     @contextlib.contextmanager
     def _our_packages(self) -> Iterator[None]:

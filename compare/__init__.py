@@ -5,6 +5,7 @@
     print(parity(my_scenario, candidate=my_fit))    # model.fit against a loop of your own
     print(locate(my_scenario, my_fit))              # where: epoch, step, stage, element
     print(diagnose(my_scenario, my_fit)[0])         # why: which rule of fit the loop breaks
+    print(diagnose(*two_scripts("a.py", "b.py")))   # the fit of a script, the loop of another
     assert_same(my_scenario, my_fit)                # the same check in a test of yours
 
 On the command line: `glassfit --help` or `python -m compare --help`.
@@ -21,14 +22,23 @@ if TYPE_CHECKING:
         CandidateError,
         CannotCompareError,
         CrashError,
+        ExitedError,
+        NeedsInputError,
         NeverTrainedError,
+        NoGpuError,
         NoHistoryError,
+        OtherBackendError,
+        OtherWeightsError,
         Outcome,
         ScenarioError,
         ScriptError,
+        SeveralTrainingsError,
+        TimeLimitError,
+        TrainedOutsideError,
         UnreadableScriptError,
         UnrepeatableError,
     )
+    from compare.execution.two_scripts import two_scripts
     from compare.location.divergence import Divergence
     from compare.location.locate import assert_same, locate
     from compare.proof import Parity, parity
@@ -45,14 +55,23 @@ _MODULES = {
         "CandidateError",
         "CannotCompareError",
         "CrashError",
+        "ExitedError",
+        "NeedsInputError",
         "NeverTrainedError",
+        "NoGpuError",
         "NoHistoryError",
+        "OtherBackendError",
+        "OtherWeightsError",
         "Outcome",
         "ScenarioError",
         "ScriptError",
+        "SeveralTrainingsError",
+        "TimeLimitError",
+        "TrainedOutsideError",
         "UnreadableScriptError",
         "UnrepeatableError",
     ),
+    "compare.execution.two_scripts": ("two_scripts",),
     "compare.location.divergence": ("Divergence",),
     "compare.location.locate": ("assert_same", "locate"),
     "compare.proof": ("Parity", "parity"),
@@ -74,16 +93,24 @@ __all__ = [
     "Difference",
     "Divergence",
     "Event",
+    "ExitedError",
+    "NeedsInputError",
     "NeverTrainedError",
+    "NoGpuError",
     "NoHistoryError",
+    "OtherBackendError",
+    "OtherWeightsError",
     "Outcome",
     "Parity",
     "Recorder",
     "Scenario",
     "ScenarioError",
     "ScriptError",
+    "SeveralTrainingsError",
     "Throughput",
+    "TimeLimitError",
     "Trace",
+    "TrainedOutsideError",
     "UnreadableScriptError",
     "UnrepeatableError",
     "Verdict",
@@ -95,6 +122,7 @@ __all__ = [
     "parity",
     "record",
     "throughput",
+    "two_scripts",
 ]
 
 

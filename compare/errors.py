@@ -25,6 +25,14 @@ class Outcome(IntEnum):
     UNREPEATABLE = 9
     UNREADABLE_SCRIPT = 10
     SCRIPT_FAILED = 11
+    NEEDS_INPUT = 12
+    EXITED = 13
+    SEVERAL_TRAININGS = 14
+    OTHER_BACKEND = 15
+    NO_GPU = 16
+    TIME_LIMIT = 17
+    OTHER_WEIGHTS = 18
+    TRAINED_OUTSIDE = 19
 
 
 class CannotCompareError(Exception):
@@ -148,3 +156,108 @@ class ScriptError(CannotCompareError):
     """
 
     outcome = Outcome.SCRIPT_FAILED
+
+
+class NeedsInputError(CannotCompareError):
+    """The script asks for input, or for arguments that it was not given.
+
+        >>> two_scripts("asks.py", "with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.NeedsInputError: ...
+
+    The exit status is 12.
+    """
+
+    outcome = Outcome.NEEDS_INPUT
+
+
+class ExitedError(CannotCompareError):
+    """The script exits before it trains.
+
+        >>> two_scripts("exits.py", "with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.ExitedError: ...
+
+    The exit status is 13.
+    """
+
+    outcome = Outcome.EXITED
+
+
+class SeveralTrainingsError(CannotCompareError):
+    """The script trains more than once, so it must be said which training is meant.
+
+        >>> two_scripts("fits_twice.py", "with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.SeveralTrainingsError: ...
+
+    The exit status is 14.
+    """
+
+    outcome = Outcome.SEVERAL_TRAININGS
+
+
+class OtherBackendError(CannotCompareError):
+    """The script trains with another backend of Keras than TensorFlow.
+
+        >>> two_scripts("with_jax.py", "with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.OtherBackendError: ...
+
+    The exit status is 15.
+    """
+
+    outcome = Outcome.OTHER_BACKEND
+
+
+class NoGpuError(CannotCompareError):
+    """The script needs a GPU, and TensorFlow sees none here.
+
+        >>> two_scripts("on_gpu.py", "with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.NoGpuError: ...
+
+    The exit status is 16.
+    """
+
+    outcome = Outcome.NO_GPU
+
+
+class TimeLimitError(CannotCompareError):
+    """The script takes longer than the limit.
+
+        >>> two_scripts("waits.py", "with_loop.py", limit=1)
+        Traceback (most recent call last):
+        compare.errors.TimeLimitError: ...
+
+    The exit status is 17.
+    """
+
+    outcome = Outcome.TIME_LIMIT
+
+
+class OtherWeightsError(CannotCompareError):
+    """The loop trains a model whose weights have other shapes than those of the fit.
+
+        >>> parity(*two_scripts("with_fit.py", "wider_loop.py"))
+        Traceback (most recent call last):
+        compare.errors.OtherWeightsError: ...
+
+    The exit status is 18.
+    """
+
+    outcome = Outcome.OTHER_WEIGHTS
+
+
+class TrainedOutsideError(CannotCompareError):
+    """The script trains in a loop of its own only, which cannot be compared call by call.
+
+        >>> from compare.execution.script import compare_script
+        >>> compare_script("with_loop.py")
+        Traceback (most recent call last):
+        compare.errors.TrainedOutsideError: ...
+
+    The exit status is 19.
+    """
+
+    outcome = Outcome.TRAINED_OUTSIDE

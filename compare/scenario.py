@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Scenario:
         data: Returns the arguments of fit, `x` with leaves `[samples, ...]` and all others, as
             new objects at each call. Called after `build`.
         xla: Whether the model is compiled with XLA, so that XLA's bits are compared.
+        folder: Where it trains; a new empty folder each time by default. Files that callbacks
+            write are compared in empty folders only.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Scenario:
     build: Callable[[], keras.Model]
     data: Callable[[], FitArguments]
     xla: bool = False
+    folder: Path | None = None
 
     @property
     def exactness(self) -> str:

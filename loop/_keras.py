@@ -77,6 +77,11 @@ def restored_epoch(model: keras.Model) -> int | None:
     return model._initial_epoch
 
 
+def share_storage(variable: keras.Variable, other: keras.Variable) -> None:
+    """Let a variable read and write the tensor of another; Keras can only copy values."""
+    variable._value = other.value
+
+
 def is_distributed(model: keras.Model) -> bool:
     """Return whether the model was created under a `tf.distribute` strategy.
 

@@ -6,7 +6,7 @@ import keras
 from keras.callbacks import Callback
 from keras.optimizers import Optimizer
 
-from loop._keras import weights_of
+from loop._keras import share_storage, weights_of
 
 AnyCallback = TypeVar("AnyCallback", bound=Callback)
 
@@ -119,6 +119,12 @@ def finalize_weights(model: keras.Model) -> None:
     for optimizer, weights in trained:
         if isinstance(optimizer, Optimizer):
             optimizer.finalize_variable_values(weights)
+
+
+def share_values(variables: list[keras.Variable], others: list[keras.Variable]) -> None:
+    """Let variables read and write the tensors of others, of the same shapes, from here on."""
+    for variable, other in zip(variables, others, strict=True):
+        share_storage(variable, other)
 
 
 def for_optimizer(name: str, callback: AnyCallback) -> AnyCallback:

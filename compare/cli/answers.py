@@ -131,11 +131,15 @@ def show_divergence(
 
 
 def compare_script_calls(
-    file: Path, arguments: list[str], json: Path | None, html: Path | None
+    file: Path,
+    arguments: list[str],
+    json: Path | None,
+    html: Path | None,
+    limit: float | None = None,
 ) -> NoReturn:
     """Run a script under both engines; print and write how its calls compare."""
     with Console(stderr=True).status(f"running {file} with both engines"):
-        found = compare_script(file, arguments)
+        found = compare_script(file, arguments, limit)
     print_script(console(), found)
     if json:
         _written(json, write_json, outcome=found.outcome.name, **vars(found))

@@ -9,9 +9,9 @@ import typer
 import glassfit
 from compare.cli import answers
 from compare.cli.doctor import examine, print_findings
-from compare.cli.names import candidate_of, reference_of, scenario_of, scenarios_of
+from compare.cli.names import candidate_of, reference_of, scenarios_of, training_of, under
 from compare.errors import CannotCompareError, Outcome
-from compare.scenario import Scenario
+from compare.execution.two_scripts import LIMIT
 from compare.scenarios import find
 from compare.timing.device import DEVICES, is_here
 from compare.timing.engines import Engine
@@ -20,7 +20,10 @@ from loop.types import PLANS
 EXIT_STATUS = """
 Exit status: 0 identical · 1 different · 2 wrong usage · 3 the scenario cannot be built or trained ·
 4 the candidate raised · 5 it never trained · 6 it returned no history · 7 other epochs ·
-8 other logs · 9 Keras does not repeat itself · 10 unreadable script · 11 the script fails.
+8 other logs · 9 Keras does not repeat itself · 10 unreadable script · 11 the script fails ·
+12 it asks for input or arguments · 13 it exits before it trains · 14 it trains more than once ·
+15 another backend · 16 no GPU · 17 the time limit · 18 weights of other shapes ·
+19 something trained outside of what was compared.
 """
 
 app = typer.Typer(
@@ -31,6 +34,9 @@ app = typer.Typer(
 `glassfit locate mine:scenario --candidate mine:fit` finds where a loop of yours diverges.
 
 `glassfit diagnose mine:scenario --candidate mine:fit` says which rule of fit it breaks.
+
+`glassfit diagnose --fit with_fit.py --loop with_loop.py` says why the loop of a script trains
+otherwise than the fit of another, or of the same: `--fit train.py:12 --loop train.py:30`.
 
 `glassfit script train.py` runs a script under both engines and compares every call.
 
@@ -48,7 +54,7 @@ Without a command: proves and times every scenario of the table.
 Names = Annotated[
     list[str] | None, typer.Argument(help="Scenarios, or module:scenario; else the whole table.")
 ]
-Name = Annotated[str, typer.Argument(help="A scenario of the table, or module:scenario.")]
+Name = Annotated[str | None, typer.Argument(help="A scenario of the table, or module:scenario.")]
 Candidate = Annotated[
     str | None, typer.Option(help="Your loop, module:function; loop.fit by default.")
 ]
@@ -56,6 +62,15 @@ Reference = Annotated[
     str | None,
     typer.Option(help="The fit to compare with, module:function; model.fit by default."),
 ]
+FitScript = Annotated[
+    str | None,
+    typer.Option("--fit", help="In the place of a scenario: a script that calls fit, FILE[:LINE]."),
+]
+LoopScript = Annotated[
+    str | None,
+    typer.Option("--loop", help="In the place of a candidate: a script with a loop, FILE[:LINE]."),
+]
+Limit = Annotated[float, typer.Option(help="Seconds after which a run of a script is ended.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file.")]
 Html = Annotated[Path | None, typer.Option("--html", help="Write a page to this file.")]
 Markdown = Annotated[Path | None, typer.Option(help="Write the table of proof to this file.")]
@@ -79,7 +94,7 @@ def everything(
     """Prove and time every scenario."""
     if context.invoked_subcommand is None:
         fit = candidate_of(None, plan)
-        scenarios = _under(plan, scenarios_of([]), None)
+        scenarios = under(plan, scenarios_of([]), None)
         answers.announce(len(scenarios))
         rows = answers.train(scenarios, fit, reference_of(None), times=True)
         answers.report(rows, json, html, markdown)
@@ -101,7 +116,7 @@ def parity(
     markdown: Markdown = None,
 ) -> None:
     """Are two loops the same, to the last bit of all that they leave behind?"""
-    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    scenarios = under(plan, scenarios_of(names or []), candidate)
     rows = answers.train(scenarios, candidate_of(candidate, plan), reference_of(reference))
     answers.report(rows, json, html, markdown)
 
@@ -122,7 +137,7 @@ def throughput(
     html: Html = None,
 ) -> None:
     """How fast are two loops? Interleaved warm fits; with --detail, where the time goes."""
-    scenarios = _under(plan, scenarios_of(names or []), candidate)
+    scenarios = under(plan, scenarios_of(names or []), candidate)
     fit = candidate_of(candidate, plan)
     if device not in (None, *DEVICES):
         raise typer.BadParameter(f"no device {device!r}; there are cpu and gpu")
@@ -143,41 +158,54 @@ def throughput(
 
 @app.command("locate")
 def locate_first(
-    name: Name,
+    name: Name = None,
     candidate: Candidate = None,
     reference: Reference = None,
+    fit: FitScript = None,
+    loop: LoopScript = None,
+    limit: Limit = LIMIT,
     plan: Plan = "auto",
     json: Json = None,
     html: Html = None,
 ) -> None:
     """Where does a loop diverge from model.fit? The first step, stage and element."""
-    (scenario,) = _under(plan, [scenario_of(name)], candidate)
-    fits = candidate_of(candidate, plan), reference_of(reference)
-    answers.show_divergence(scenario, *fits, json, html)
+    scenario, trained_by = training_of(name, candidate, plan, (fit, loop), limit)
+    answers.show_divergence(scenario, trained_by, reference_of(reference), json, html)
 
 
 @app.command("diagnose")
 def diagnose_rules(
-    name: Name,
+    name: Name = None,
     candidate: Candidate = None,
     reference: Reference = None,
+    fit: FitScript = None,
+    loop: LoopScript = None,
+    limit: Limit = LIMIT,
     plan: Plan = "auto",
     json: Json = None,
     html: Html = None,
 ) -> None:
     """Why does it diverge? The rule of fit that it breaks, and the line that it lacks."""
-    (scenario,) = _under(plan, [scenario_of(name)], candidate)
-    fits = candidate_of(candidate, plan), reference_of(reference)
-    answers.show_divergence(scenario, *fits, json, html, reasons=True)
+    scenario, trained_by = training_of(name, candidate, plan, (fit, loop), limit)
+    answers.show_divergence(scenario, trained_by, reference_of(reference), json, html, reasons=True)
 
 
 @app.command(context_settings=TAKES_ALL)
-def script(context: typer.Context, file: Script, json: Json = None, html: Html = None) -> None:
+def script(
+    context: typer.Context,
+    file: Script,
+    json: Json = None,
+    html: Html = None,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds after which a run is ended; none by default.")
+    ] = None,
+) -> None:
     """Run a script under Keras and under glassfit, and compare every fit, evaluate and predict.
 
-    Arguments after FILE are passed to the script; put --json and --html before it.
+    What it trains in a loop of its own is named and not compared. Arguments after FILE are passed
+    to the script; put --json, --html and --limit before it.
     """
-    answers.compare_script_calls(file, context.args, json, html)
+    answers.compare_script_calls(file, context.args, json, html, limit)
 
 
 @app.command("run", context_settings=TAKES_ALL)
@@ -228,13 +256,6 @@ def list_scenarios() -> None:
     for scenario in find():
         line = f"[bold]{scenario.name:27}[/] {scenario.shows}"
         terminal.print(line, highlight=False, soft_wrap=True)
-
-
-def _under(plan: str, scenarios: list[Scenario], candidate: str | None) -> list[Scenario]:
-    """Return the scenarios; for plan `xla`, compiled with XLA, so that XLA's bits are compared."""
-    if plan == "xla" and not candidate:
-        return [scenario.under_xla() for scenario in scenarios]
-    return scenarios
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import keras
 import typer
 
 import loop
+from compare.execution.two_scripts import two_scripts
 from compare.scenario import Fit, Scenario
 from compare.scenarios import find
 from loop.types import PLANS
@@ -43,6 +44,38 @@ def scenario_of(name: str) -> Scenario:
         return find([name])[0]
     except KeyError as error:
         raise typer.BadParameter(str(error.args[0])) from None
+
+
+def under(plan: str, scenarios: list[Scenario], candidate: str | None) -> list[Scenario]:
+    """Return the scenarios; for plan `xla`, compiled with XLA, so that XLA's bits are compared."""
+    if plan == "xla" and not candidate:
+        return [scenario.under_xla() for scenario in scenarios]
+    return scenarios
+
+
+def training_of(
+    name: str | None,
+    candidate: str | None,
+    plan: str,
+    scripts: tuple[str | None, str | None],
+    limit: float,
+) -> tuple[Scenario, Fit]:
+    """Return what is trained and by what: a scenario and a candidate, or those of two scripts.
+
+    Raises:
+        typer.BadParameter: There is neither or both, or something named does not exist.
+        CannotCompareError: A script cannot be compared.
+    """
+    fit, loop_script = scripts
+    if fit and loop_script and not (name or candidate):
+        return two_scripts(fit, loop_script, limit)
+    if fit or loop_script or not name:
+        raise typer.BadParameter(
+            "name a scenario, and your loop with --candidate; or two scripts: "
+            "--fit FILE[:LINE] --loop FILE[:LINE]"
+        )
+    (scenario,) = under(plan, [scenario_of(name)], candidate)
+    return scenario, candidate_of(candidate, plan)
 
 
 def candidate_of(name: str | None, plan: str) -> Fit:

@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 import loop
+from compare.execution.followed import optimizers
 from compare.execution.script import ScriptCall
 from compare.recording.recorder import SEED, as_array, steps_taken, variables_of, wait_for_device
 
@@ -25,7 +26,7 @@ METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "pre
 
 
 class CallRecorder:
-    """Records the calls of a script, in their order.
+    """Records the calls of a script, in their order, and counts the steps that it trains outside.
 
     A call inside another call (`fit` evaluates, an override calls `super().fit`) is part of the
     outer one.
@@ -39,6 +40,7 @@ class CallRecorder:
 
     def __init__(self, script: str):
         self.calls: list[ScriptCall] = []
+        self._outside: dict[str, tf.Variable] = {}  # steps outside of all calls, by line
         self._script = os.path.realpath(script)
         self._inside = False  # whether a call is running
 
@@ -47,6 +49,37 @@ class CallRecorder:
         for method in METHODS:
             owner = next(base for base in keras.Model.__mro__ if method in vars(base))
             setattr(owner, method, self._recorded(method, vars(owner)[method]))
+
+    @property
+    def outside(self) -> dict[str, int]:
+        """How many steps optimizers took outside of all calls, by the line that makes them."""
+        return {place: int(steps.numpy()) for place, steps in self._outside.items()}
+
+    def count_outside(self) -> None:
+        """Wrap the method `apply` of Keras's optimizers, to count the steps outside of all calls.
+
+        Where a graph is traced, its steps are counted in the graph.
+        """
+        for kind in optimizers():
+            kind.apply = self._counted(kind.apply)
+
+    def _counted(self, apply: Any) -> Any:
+        @functools.wraps(apply)
+        def counted(optimizer: Any, *args: Any, **arguments: Any) -> Any:
+            if self._inside:
+                return apply(optimizer, *args, **arguments)
+            place = self._place(inspect.currentframe())
+            if place not in self._outside:
+                with tf.init_scope():
+                    self._outside[place] = tf.Variable(0, dtype=tf.int64)
+            self._outside[place].assign_add(1)
+            self._inside = True  # an optimizer may apply another
+            try:
+                return apply(optimizer, *args, **arguments)
+            finally:
+                self._inside = False
+
+        return counted
 
     def _recorded(self, method: str, call: Any) -> Any:
         @functools.wraps(call)
@@ -113,8 +146,9 @@ def begin(engine: str, out: str, script: str) -> Callable[[], None]:
         loop.install()
     recorder = CallRecorder(script)
     recorder.wrap_methods()
+    recorder.count_outside()
 
     def write() -> None:
-        Path(out).write_bytes(pickle.dumps(recorder.calls))
+        Path(out).write_bytes(pickle.dumps((recorder.calls, recorder.outside)))
 
     return write

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.errors import NoHistoryError, ScenarioError
+from compare.errors import CannotCompareError, NoHistoryError, ScenarioError
 from compare.recording.trace import Event, Trace
 from compare.scenario import Fit, FitArguments, Scenario
 
@@ -93,6 +93,8 @@ def prepare(scenario: Scenario) -> tuple[keras.Model, FitArguments]:
     keras.utils.set_random_seed(SEED)
     try:
         model, arguments = scenario.build(), scenario.data()
+    except CannotCompareError:
+        raise
     except Exception as error:  # a user's function may raise anything
         what = f"{type(error).__name__}: {error}"
         raise ScenarioError(f"{scenario.name} cannot be built: {what}") from error
@@ -127,10 +129,10 @@ def record(scenario: Scenario, fit: Fit, watched: str = "batches") -> tuple[Trac
     callbacks = [*arguments.pop("callbacks", [])]  # type: ignore[attr-defined]
     if watched != "nothing":
         callbacks.append(recorder)
-    with empty_folder() as folder, warnings.catch_warnings(record=True) as warned:
+    with folder_of(scenario) as empty, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         returned = fit(model, **{"verbose": 0, **arguments, "callbacks": callbacks})
-        files = {str(path.relative_to(folder)): path.read_bytes() for path in _files_below(folder)}
+        files = _files_below(empty) if empty else {}
     history = getattr(returned, "history", returned)
     if not isinstance(history, dict) or not all(isinstance(log, list) for log in history.values()):
         raise NoHistoryError(
@@ -183,6 +185,17 @@ def _next_draws() -> list[Any]:
 
 
 @contextlib.contextmanager
+def folder_of(scenario: Scenario) -> Iterator[Path | None]:
+    """Change to the folder of a scenario, or to a new empty one, and yield that."""
+    if scenario.folder is None:
+        with empty_folder() as folder:
+            yield folder
+    else:
+        with contextlib.chdir(scenario.folder):
+            yield None
+
+
+@contextlib.contextmanager
 def empty_folder() -> Iterator[Path]:
     """Change to a new empty folder while the context lasts, for callbacks that write files."""
     before = Path.cwd()
@@ -194,8 +207,10 @@ def empty_folder() -> Iterator[Path]:
             os.chdir(before)
 
 
-def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+def _files_below(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files below a folder, by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def wait_for_device(model: keras.Model) -> None:

@@ -80,11 +80,45 @@ def my_fit(model, **arguments):
     return fit_with((rule,), model, **arguments)
 
 
+FIT = """
+import keras, numpy as np
+x = np.ones((8, 3), "float32")
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+model.compile("sgd", "mse")
+model.fit(x, x[:, :1], verbose=0)
+"""
+LOOP = FIT.replace("fit(x, x[:, :1], verbose=0)", "train_on_batch(x, x[:, :1])")
+SCRIPTS = {
+    "fails.py": "1 / 0",
+    "with_fit.py": FIT,
+    "with_loop.py": """
+import keras, numpy as np, tensorflow as tf
+x = np.ones((8, 3), "float32")
+model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+optimizer = keras.optimizers.SGD()
+for _ in range(2):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(tf.square(x[:, :1] - model(x, training=True)))
+    weights = model.trainable_variables
+    optimizer.apply(tape.gradient(loss, weights), weights)
+""",
+    "wider_loop.py": LOOP.replace("Dense(1)", "Dense(2)"),
+    "asks.py": "input('name? ')",
+    "exits.py": "raise SystemExit('no data')",
+    "fits_twice.py": FIT + "model.fit(x, x[:, :1], verbose=0)",
+    "with_jax.py": "import os; os.environ['KERAS_BACKEND'] = 'jax'",
+    "on_gpu.py": "raise RuntimeError('no GPU')",
+    "waits.py": "import time; time.sleep(9)",
+}
+"""Scripts that examples name."""
+
+
 @pytest.fixture
 def names(tmp_path, monkeypatch):
     """What an example may use without making it."""
     monkeypatch.chdir(tmp_path)
-    Path("fails.py").write_text("1 / 0\n")
+    for name, text in SCRIPTS.items():
+        Path(name).write_text(text)
     public = {name: getattr(package, name) for package, name in PUBLIC if package is not loop}
     scenario = compare.Scenario("mine", "a short last batch", build, data)
     yield {

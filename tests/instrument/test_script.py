@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from children import quick_start
 
-from compare.errors import NeverTrainedError, Outcome, UnreadableScriptError
+from compare.errors import (
+    NeedsInputError,
+    NeverTrainedError,
+    NoGpuError,
+    Outcome,
+    TimeLimitError,
+    TrainedOutsideError,
+    UnreadableScriptError,
+)
 from compare.execution.script import compare_script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -86,6 +94,48 @@ def test_what_else_may_come_of_a_script(tmp_path, text, outcome, words):
     found = compare_script(script(tmp_path, text))
     assert found.outcome is outcome
     assert words in str(found)
+
+
+LOOP = """
+optimizer = keras.optimizers.SGD()
+def step():
+    weights = model.trainable_variables
+    optimizer.apply([keras.ops.ones(weight.shape) for weight in weights], weights)
+import tensorflow as tf
+compiled = tf.function(step)
+for _ in range(3):
+    compiled()
+step()
+"""
+
+
+def test_what_is_trained_outside_of_all_calls_is_named_and_never_called_identical(tmp_path):
+    found = compare_script(script(tmp_path, f"model.fit(x, x[:, :1], verbose=0)\n{LOOP}"))
+    assert found.outcome is Outcome.TRAINED_OUTSIDE
+    assert list(found.outside.values()) == [3, 1], "in the graph as well, and none of those of fit"
+    assert "NOT compared: 3 steps at train.py:" in str(found)
+    assert "identical" not in str(found)
+
+
+@pytest.mark.slow
+def test_a_script_with_nothing_but_a_loop_has_nothing_to_compare(tmp_path):
+    with pytest.raises(TrainedOutsideError, match=r"glassfit diagnose --fit FILE --loop train.py:"):
+        compare_script(script(tmp_path, LOOP))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "error", "limit"),
+    [
+        ("input()", NeedsInputError, None),
+        ("import argparse as a; a.ArgumentParser().parse_args(['x'])", NeedsInputError, None),
+        ("sys.exit('no GPU')", NoGpuError, None),
+        ("while True: pass", TimeLimitError, 15),
+    ],
+)
+def test_a_script_that_cannot_run_here_has_an_error_of_its_own(tmp_path, text, error, limit):
+    with pytest.raises(error, match=r"train\.py"):
+        compare_script(script(tmp_path, text), limit=limit)
 
 
 def test_what_is_no_script_is_refused(tmp_path):

@@ -72,6 +72,7 @@ def test_every_private_name_in_the_seam_exists_in_this_keras():
     model.fit(np.ones((2, 2)), np.ones((2, 1)), verbose=0)
     objects = {
         "model": model,
+        "variable": model.weights[0],
         "optimizer": model.optimizer,
         "compile_loss": model._compile_loss,
         "model._compile_metrics": model._compile_metrics,
