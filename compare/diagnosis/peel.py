@@ -245,6 +245,8 @@ class Peel:
         rules = [rule for rule in self.rules if rule.layer in layers]
         if layer == "gradients":
             rules += scale_rule(base, self.candidate, step, replicas_of(self._prepared[0]))
+        if step in base.ends:  # what validation does to seeds and averages shows here first
+            rules.append(BROKEN["validation_training_flag"])
         rules += optimizer_rules(self.reference.optimizer, self.candidate.optimizer)
         return [rule for rule in rules if self.may_matter(rule)]
 
@@ -269,7 +271,8 @@ class Peel:
         """Train a few steps with rules broken; None if the scenario cannot be trained so."""
         is_short = steps <= EAGER and replicas_of(self._prepared[0]) == 1
         scenario = _eager(self.scenario) if is_short else self.scenario
-        stop = BrokenRule("stop", "", "", "", partial(_stop_after, steps), "epochs")
+        validates = steps > self.reference.ends[0]
+        stop = BrokenRule("stop", "", "", "", partial(_stop_after, steps, validates), "epochs")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -348,7 +351,9 @@ class Peel:
             whole = {group: self._whole_distance((*known, *added, *group)) for group in best}
             least = min(whole.values())
             best = [group for group in best if whole[group] <= least]
-        return best[0], tuple("+".join(rule.rule for rule in group) for group in best[1:])
+        named = {rule.rule for rule in self.rules}  # a factor read off gradients is no other cause
+        ties = [group for group in best[1:] if all(rule.rule in named for rule in group)]
+        return best[0], tuple("+".join(rule.rule for rule in group) for group in ties)
 
     def _whole_distance(self, rules: Rules) -> float:
         """Return how far whole trainings are apart: weights at the end, and logs."""
@@ -516,8 +521,8 @@ def replicas_of(model: keras.Model) -> int:
     return strategy.num_replicas_in_sync if strategy else 1
 
 
-def _stop_after(steps: int, call: FitCall) -> None:
-    """End a fit after some steps, without validation."""
+def _stop_after(steps: int, validates: bool, call: FitCall) -> None:
+    """End a fit after some steps; without validation, if no epoch comes after one."""
 
     class Stop(keras.callbacks.Callback):
         def __init__(self) -> None:
@@ -528,5 +533,6 @@ def _stop_after(steps: int, call: FitCall) -> None:
             self.left -= 1
             self.model.stop_training = self.left <= 0
 
-    call.arguments["validation_freq"] = 2**31  # a split stays a split: the batches are the same
+    if not validates:
+        call.arguments["validation_freq"] = 2**31  # a split stays a split, so batches are the same
     call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Stop()]

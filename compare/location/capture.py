@@ -140,6 +140,7 @@ class CapturedTraining:
         like |= {f"gradients/{i}": np.zeros(shape, np.float32) for i, shape in enumerate(gradients)}
         size = sum(value.size for value in like.values())
         self.steps = STEPS[: ELEMENTS // max(1, size)]
+        self._rows = {step: row for row, step in enumerate(self.steps)}
         with tf.device("CPU"):
             rows = len(self.steps) + 1  # steps that are not captured share the last row
             self.values = {
@@ -192,9 +193,13 @@ class CapturedTraining:
 
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is a step to capture; the last value in a step counts."""
-        row = tf.reduce_sum(tf.cast(tf.constant(self.steps, tf.int64) < step, tf.int64))
-        due = tf.reduce_any(tf.constant(self.steps, tf.int64) == step)
-        row = tf.where(due, row, len(self.steps))
+        if tf.executing_eagerly():  # no op for a step that is not captured
+            if (row := self._rows.get(int(step))) is None:
+                return
+        else:
+            row = tf.reduce_sum(tf.cast(tf.constant(self.steps, tf.int64) < step, tf.int64))
+            due = tf.reduce_any(tf.constant(self.steps, tf.int64) == step)
+            row = tf.where(due, row, len(self.steps))
         kept = self.values[name]
         kept.scatter_nd_update([[row]], tf.cast(tensor, kept.dtype)[tf.newaxis])
 
