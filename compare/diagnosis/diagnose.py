@@ -18,8 +18,10 @@ import loop
 from compare.diagnosis.broken import BrokenRule
 from compare.diagnosis.layers import apart
 from compare.diagnosis.logs import log_distance
-from compare.diagnosis.peel import Cause, Peel, Rules
+from compare.diagnosis.peel import Peel
+from compare.diagnosis.retrain import Rules
 from compare.diagnosis.rules import RULES
+from compare.diagnosis.search import Cause
 from compare.recording.bits import same
 from compare.recording.trace import Trace, on_equal_terms
 from compare.recording.trials import Trainings
@@ -249,15 +251,15 @@ def diagnose_in(
 def _told(
     peel: Peel, view: Callable[[Trace], Trace], ours: Trace, on_progress: Callable[[str], None]
 ) -> Diagnosis:
-    whole = peel.trace(peel.broken)
+    whole = peel.again.trace(peel.broken)
     exact = same(view(whole), view(ours))
     rest = "nothing" if exact else "more" if peel.unexplained else "rounding"
     verdicts = []
     for cause in peel.causes:
         on_progress(f"mending {cause.rule.rule}")
-        mended = peel.trace(_without(peel, cause))
+        mended = peel.again.trace(_without(peel, cause))
         verdicts.append(_verdict(cause, exact, mended, whole))
-    theirs = peel.trace(())
+    theirs = peel.again.trace(())
     logs = [set(trace.history) for trace in (theirs, ours)]
     own = set(peel.renamed.values())
     return Diagnosis(
@@ -265,7 +267,7 @@ def _told(
         rest,
         peel.unexplained,
         _last(ours) | {theirs: _last(ours)[name] for theirs, name in peel.renamed.items()},
-        _last(peel.trace_of_ours()) if verdicts else {},
+        _last(peel.again.with_nothing_broken()) if verdicts else {},
         _last(theirs),
         peel.renamed,
         tuple(sorted((logs[0] ^ logs[1]) - own - set(peel.renamed))),
@@ -284,9 +286,9 @@ def _compiled(peel: Peel) -> str | None:
     """Say how the steps of both run, if in different ways."""
     ways = {
         name: "eagerly" if run.run.taps.runs_eagerly else "in a graph"
-        for name, run in (("fit", peel.reference), ("the loop", peel.candidate))
+        for name, run in (("fit", peel.again.observed(())), ("the loop", peel.candidate))
     }
-    if peel.is_under_xla:
+    if peel.again.is_under_xla:
         ways["fit"] = "under XLA"
     if ways["fit"] == ways["the loop"]:
         return None
@@ -328,13 +330,13 @@ def _add_what_is_left(
     peel: Peel, view: Callable[[Trace], Trace], ours: Trace, rules: Sequence[BrokenRule]
 ) -> None:
     """Find a rule that changes only what no layer compares: hooks, averages put in place."""
-    if same(view(peel.trace(peel.broken)), ours):
+    if same(view(peel.again.trace(peel.broken)), ours):
         return
     known = {cause.rule.rule for cause in peel.causes}
     for rule in rules:
         if rule.rule in known or not peel.may_matter(rule):
             continue
-        trace = peel.tried((*(cause.rule for cause in peel.causes), rule))
+        trace = peel.again.tried((*(cause.rule for cause in peel.causes), rule))
         if trace and same(view(trace), ours):
             peel.causes.append(Cause(replace(rule, layer="rest"), 1.0))
             return

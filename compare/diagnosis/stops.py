@@ -16,7 +16,7 @@ from compare.recording.recorder import prepare
 from compare.scenario import Scenario
 
 if TYPE_CHECKING:
-    from compare.diagnosis.peel import Cause
+    from compare.diagnosis.search import Cause
 
 
 def epoch_rules(
