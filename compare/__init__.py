@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compare.diagnosis.diagnose import Verdict, diagnose
+    from compare.diagnosis.diagnose import Diagnosis, Verdict, diagnose
     from compare.errors import (
         CandidateError,
         CannotCompareError,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from compare.timing.throughput import Throughput, throughput
 
 _MODULES = {
-    "compare.diagnosis.diagnose": ("Verdict", "diagnose"),
+    "compare.diagnosis.diagnose": ("Diagnosis", "Verdict", "diagnose"),
     "compare.errors": (
         "CandidateError",
         "CannotCompareError",
@@ -90,6 +90,7 @@ __all__ = [
     "CandidateError",
     "CannotCompareError",
     "CrashError",
+    "Diagnosis",
     "Difference",
     "Divergence",
     "Event",
