@@ -51,6 +51,18 @@ FOUND: dict[str, tuple[str, str]] = {
         "trains on {theirs} of the {ours} samples in an epoch",
         "for step in range(math.ceil(len(x) / batch_size)): ...",
     ),
+    "several_passes": (
+        "goes through the data more than once in an epoch",
+        "for step in range(math.ceil(len(x) / batch_size)): ...  # once through the data",
+    ),
+    "other_steps": (
+        "takes another number of steps in an epoch than fit",
+        "for step in range(math.ceil(len(x) / batch_size)): ...",
+    ),
+    "trains_on_validation": (
+        "trains on the samples that fit holds out for validation, too",
+        "train, validation = data[:split], data[split:]  # before shuffling",
+    ),
     "shuffles": (
         "shuffles, where fit does not",
         "fit(..., shuffle=True), or no shuffling in the loop",
@@ -66,6 +78,9 @@ FOUND: dict[str, tuple[str, str]] = {
     ),
 }
 """What a loop may do to its batches, and the line to change, by name of the rule."""
+
+CHOSEN = {"same_batch", "with_replacement", "several_passes", "part_of_data"}
+"""Rules after which an epoch has other samples than fit's: its last batch is not fit's last one."""
 
 
 @dataclass
@@ -153,11 +168,14 @@ def found_in_batches(
     if not all(int(row) in known for epoch in ours for row in epoch):
         return [_finding("other_inputs")]
     names = [*_in_composition(reference, candidate, samples)]
-    if not {"same_batch", "with_replacement"} & {*names}:  # then no batch is the last one
-        names = [*_in_sizes(reference, candidate), *names]
+    sizes = [*_in_sizes(reference, candidate)]
+    if CHOSEN & {*names}:
+        sizes = [name for name in sizes if name != "last_partial_batch"]
+    names = [*sizes, *names]
     counts = {"theirs": max(map(len, candidate.batches)), "ours": max(map(len, reference.batches))}
     if "part_of_data" in names:
         counts = {"theirs": len({*ours[0].tolist()}), "ours": len({*theirs[0].tolist()})}
+    names = names or ["other_steps"]
     return [BROKEN.get(name) or _finding(name, **counts) for name in names]
 
 
@@ -180,11 +198,13 @@ def _in_composition(
     if len(first) > 1 and all(np.array_equal(batch, first[0]) for batch in first):
         yield "same_batch"
         return
-    if Counter(ours[0].tolist()) - Counter(theirs[0].tolist()) and len({*ours[0].tolist()}) < len(
-        ours[0]
-    ):
-        yield "with_replacement"
+    more = Counter(ours[0].tolist()) - Counter(theirs[0].tolist())
+    if more.keys() & {*theirs[0].tolist()}:  # samples that come more often than in fit
+        times = {*Counter(ours[0].tolist()).values()}
+        yield "several_passes" if len(times) == 1 else "with_replacement"
         return
+    if more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
+        yield "trains_on_validation"
     whole = max(map(len, reference.batches))
     if len(ours[0]) < len(theirs[0]) // whole * whole:
         yield "part_of_data"
@@ -201,7 +221,8 @@ def _in_order(
         if all(_begins(samples.prints, order) for order in ours):
             yield "shuffle"
             return
-        if {*ours[0].tolist()} - {*theirs[0].tolist()}:
+        of_fit, of_loop = {*theirs[0].tolist()}, {*ours[0].tolist()}
+        if of_loop - of_fit and of_fit - of_loop:
             yield "validation_tail"
             return
         if all(_begins(samples.prints, order) for order in theirs):

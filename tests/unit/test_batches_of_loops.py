@@ -1,0 +1,79 @@
+"""What a loop does to its batches is named by the samples that each of them has."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from compare.diagnosis.samples import FOUND, Samples, found_in_batches
+
+SAMPLES = 10
+ORDER = np.arange(100, 100 + SAMPLES)  # fingerprints, in the order of the arrays
+SHUFFLED = np.random.default_rng(0).permutation(ORDER)
+OTHERWISE = np.random.default_rng(1).permutation(ORDER)
+
+
+def training(*epochs, size=4, drops=False):
+    """Return what is observed of a training whose epochs have these samples, in batches."""
+    batches = [
+        [
+            rows[start : start + size]
+            for start in range(0, len(rows) - drops * (len(rows) % size), size)
+        ]
+        for rows in epochs
+    ]
+    return SimpleNamespace(epochs=batches, batches=[batch for epoch in batches for batch in epoch])
+
+
+def names(reference, candidate, in_order=True):
+    samples = Samples(None, ORDER, in_order, {})
+    return [rule.rule for rule in found_in_batches(reference, candidate, samples)]
+
+
+FIT = training(SHUFFLED, SHUFFLED)
+IN_ORDER = training(ORDER, ORDER)
+RESHUFFLED = training(SHUFFLED, OTHERWISE)
+
+
+@pytest.mark.parametrize(
+    ("expected", "fit", "loop"),
+    [
+        ([], FIT, training(SHUFFLED, SHUFFLED)),
+        (["shuffle"], FIT, IN_ORDER),
+        (["last_partial_batch"], IN_ORDER, training(ORDER, ORDER, drops=True)),
+        (["last_partial_batch", "shuffle"], FIT, training(ORDER, ORDER, drops=True)),
+        (["permutation"], FIT, training(OTHERWISE, OTHERWISE)),
+        (["batch_size"], FIT, training(SHUFFLED, SHUFFLED, size=5)),
+        (["full_batch"], IN_ORDER, training(ORDER, ORDER, size=SAMPLES)),
+        (["same_batch"], FIT, training(np.tile(ORDER[:4], 3), np.tile(ORDER[:4], 3))),
+        (["with_replacement"], FIT, training(ORDER[[0, 0, 1, 2, 5, 9, 9, 3]], ORDER)),
+        (["several_passes"], IN_ORDER, training(np.tile(ORDER, 2), np.tile(ORDER, 2))),
+        (["part_of_data"], IN_ORDER, training(ORDER[:4], ORDER[:4])),
+        (["shuffles"], IN_ORDER, FIT),
+        (["other_inputs"], IN_ORDER, training(ORDER + 1000, ORDER + 1000)),
+        (["validation_tail"], training(ORDER[:8]), training(ORDER[[2, 3, 9, 8, 4, 5, 6, 7]])),
+        (["trains_on_validation"], training(ORDER[:8]), training(ORDER)),
+    ],
+)
+def test_what_a_loop_does_to_its_batches_is_named(expected, fit, loop):
+    assert names(fit, loop) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "loop"),
+    [
+        (["two_iterators"], training(SHUFFLED, ORDER, OTHERWISE)),
+        (["shuffled_once"], training(ORDER, ORDER)),
+    ],
+)
+def test_orders_of_datasets_are_told_apart(expected, loop):
+    assert names(RESHUFFLED, loop, in_order=False) == expected
+
+
+def test_numbers_stand_in_the_sentence_and_in_the_line():
+    (rule,) = found_in_batches(
+        FIT, training(SHUFFLED, SHUFFLED, size=5), Samples(None, ORDER, True, {})
+    )
+    assert rule.mistake == "trains on batches of 5 samples, where fit takes 4"
+    assert rule.line == "batch_size = 4"
+    assert all(text.format(theirs=1, ours=2) for texts in FOUND.values() for text in texts)
