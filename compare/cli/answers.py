@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.diagnosis.diagnose import Diagnosis, answer, diagnose_in
+from compare.diagnosis.diagnose import Diagnosis, answer, beyond_rounding, diagnose_in
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
@@ -36,6 +36,9 @@ from compare.timing.costs import Costs
 from compare.timing.device import described, in_words
 from compare.timing.engines import Engine
 from compare.timing.tables import WIDTH, print_costs
+
+FEW_ULPS = 64
+"""Up to so many ulps, a first difference may be rounding: then the first that is more is sought."""
 
 NO_RULE = "No rule that is known explains it."
 
@@ -104,6 +107,9 @@ def show_divergence(
     words = str(place) if place else f"{scenario.name}: nothing differs"
     found = Diagnosis()
     lines = [words]
+    if place and place.ulps and place.ulps <= FEW_ULPS and not reasons:
+        with Console(stderr=True).status("measuring what rounding does"):
+            lines.append(beyond_rounding(trainings))
     if place and reasons:
         with Console(stderr=True).status("breaking one rule after the other") as status:
             found = diagnose_in(trainings, on_progress=status.update)

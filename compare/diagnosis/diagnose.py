@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 
 import loop
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.layers import apart
+from compare.diagnosis.layers import apart, first_apart
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.peel import Peel
-from compare.diagnosis.retrain import Rules
+from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import RULES
 from compare.diagnosis.search import Cause
 from compare.recording.bits import same
@@ -246,6 +246,19 @@ def diagnose_in(
     if not peel.causes and same(_history_and_weights(theirs), _history_and_weights(ours)):
         _add_what_is_left(peel, view, view(ours), rules)
     return _told(peel, view, ours, on_progress)
+
+
+def beyond_rounding(trainings: Trainings) -> str:
+    """Say where two trainings first differ by more than rounding, if their batches are the same."""
+    again = Retraining(trainings.scenario, trainings.reference)
+    candidate = again.observe(trainings.candidate)
+    place = first_apart(again.floor(()), candidate)
+    if place is None:
+        return "No gradient and no weight differs by more than rounding."
+    what = "the gradients" if place[0] == "gradients" else "the weights at the start"
+    epoch, step = candidate.run.place(place[1])
+    where = f"step {step}" if epoch is None else f"epoch {epoch}, step {step}"
+    return f"The first difference that is more than rounding: {what} of {where}."
 
 
 def _told(

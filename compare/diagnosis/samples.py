@@ -20,6 +20,7 @@ from compare.location.fingerprint import fingerprint_rows
 from compare.recording.recorder import prepare
 from compare.scenario import FitArguments, Scenario
 from loop.data.convert import to_tensor
+from loop.data.split import split_validation
 
 MOST_SAMPLES = 2**18
 """The most samples of a dataset to hold in memory."""
@@ -276,14 +277,14 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
 
     def breaks(call: FitCall) -> None:
         arguments = call.arguments
-        _resolve_split(arguments)
+        resolve_split(arguments)
         arguments.update(shuffle=False, steps_per_epoch=None)
         for name in ("y", "sample_weight"):
             arguments.pop(name, None)
         if equally_cut and all(np.array_equal(order, orders[0]) for order in orders):
-            data, arguments["batch_size"] = _taken(samples.arrays, orders[0]), size
+            data, arguments["batch_size"] = taken(samples.arrays, orders[0]), size
         elif equally_cut and length % size == 0 and {*map(len, orders)} == {length}:
-            data = _taken(samples.arrays, np.concatenate(orders))
+            data = taken(samples.arrays, np.concatenate(orders))
             arguments.update(batch_size=size, steps_per_epoch=length // size)
         else:
             arguments.pop("batch_size", None)
@@ -295,18 +296,18 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
     return breaks
 
 
-def _resolve_split(arguments: dict[str, Any]) -> None:
-    """Turn `validation_split` into `validation_data`, which the last samples are."""
+def resolve_split(arguments: dict[str, Any]) -> None:
+    """Turn `validation_split` into `validation_data`, in arguments of fit."""
     part = arguments.pop("validation_split", None)
-    if part and not arguments.get("validation_data"):
-        given = [arguments.get(name) for name in ("x", "y", "sample_weight")]
-        first = keras.tree.flatten(given[0])[0]
-        at = int(len(first) * (1 - part))
-        tail = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[at:], given)
-        arguments["validation_data"] = tuple(leaf for leaf in tail if leaf is not None)
+    if not part or arguments.get("validation_data") is not None:
+        return
+    given = arguments.get("x"), arguments.get("y"), arguments.get("sample_weight")
+    train, held_out = split_validation(given, part)
+    arguments.update(zip(("x", "y", "sample_weight"), train, strict=True))
+    arguments["validation_data"] = tuple(leaf for leaf in held_out if leaf is not None)
 
 
-def _taken(arrays: Any, order: np.ndarray) -> Any:
+def taken(arrays: Any, order: np.ndarray) -> Any:
     """Return the samples of arrays in an order."""
     return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[order], arrays)
 
@@ -317,7 +318,7 @@ def _dataset(arrays: Any, epochs: Sequence[Sequence[Any]]) -> tf.data.Dataset:
 
     def batches() -> Iterator[Any]:
         for places in itertools.chain.from_iterable(epochs):
-            yield _taken(given, places)
+            yield taken(given, places)
 
     specs = keras.tree.map_structure(
         lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from compare.diagnosis.broken import Break, BrokenRule, FitCall
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.samples import resolve_split, taken
+from compare.location.fingerprint import fingerprint_rows
 from compare.recording.recorder import prepare
 from compare.scenario import Scenario
 
@@ -128,6 +130,7 @@ def _validates_on(
 
 def _validated_on(candidate: Observed) -> Break:
     def breaks(call: FitCall) -> None:
+        resolve_split(call.arguments)
         given = call.arguments.get("validation_data")
         if not isinstance(given, tuple):
             raise ValueError("only arrays can be validated on in another order")
@@ -138,19 +141,14 @@ def _validated_on(candidate: Observed) -> Break:
 
 def _in_turn(given: Any, candidate: Observed) -> tf.data.Dataset:
     """Return a dataset that gives, pass after pass, the samples the candidate validated on."""
-    from compare.location.fingerprint import fingerprint_rows
-
-    arrays = keras.tree.map_structure(tf.convert_to_tensor, given)
-    prints = fingerprint_rows(keras.tree.flatten(arrays[0])).numpy().tolist()
-    place = {row: index for index, row in reversed([*enumerate(prints)])}
+    arrays = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf).numpy(), given)
+    prints = fingerprint_rows([tf.constant(leaf) for leaf in keras.tree.flatten(arrays[0])]).numpy()
+    place = {int(row): index for index, row in reversed([*enumerate(prints)])}
     passes = iter([*candidate.tests])
-    make: Callable[[Any], Any] = lambda rows: keras.tree.map_structure(  # noqa: E731
-        lambda leaf: tf.gather(leaf, [place[int(row)] for row in rows]), arrays
-    )
 
     def batches() -> Iterator[Any]:
         for rows in next(passes, []):
-            yield make(rows)
+            yield taken(arrays, np.array([place[int(row)] for row in rows]))
 
     specs = keras.tree.map_structure(
         lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), arrays

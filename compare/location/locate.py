@@ -155,7 +155,10 @@ def _without_steps(found: list[Difference], theirs: TappedRun, ours: TappedRun) 
         longer = theirs if steps[0] > steps[1] else ours
         epoch, step = longer.place(min(steps))
         return Divergence(epoch, step, "steps", "the number of steps", None, steps[0], steps[1])
-    state = [it for it in found if it.where.startswith(("variables/weights", "variables/opt"))]
+    kinds = ["variables/weights"]
+    if theirs.taps.ends == "own optimizer":  # else the loop never uses the compiled optimizer
+        kinds.append("variables/opt")
+    state = [it for it in found if it.where.startswith(tuple(kinds))]
     logs = [it for it in found if it.where.startswith("history/")]
     if state:
         return _after_the_last_step(state[0], theirs)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.diagnose import beyond_rounding, diagnose
+from compare.recording.trials import Trainings
 from compare.scenario import Scenario
 
 pytestmark = pytest.mark.bits
@@ -147,3 +148,34 @@ def test_what_no_rule_explains_is_called_unexplained():
     assert rules_of(found) == [], found
     assert found.rest == "more"
     assert "No rule that is known explains the gradients of step 0" in str(found)
+
+
+def test_validation_on_a_part_of_the_held_out_samples_is_seen():
+    def fit(model, x, y, validation_split, **arguments):
+        cut = int(len(x) * (1 - validation_split))
+        log = by_hand(model, x[:cut], y[:cut], **{**arguments, "epochs": 1})
+        loss = keras.losses.MeanSquaredError()(y[cut : cut + 4], model(x[cut : cut + 4]))
+        return {**log, "val_loss": [float(loss)]}
+
+    found = diagnose(with_data(validation_split=0.4, epochs=1), fit)
+    assert rules_of(found) == ["validation_samples"], found
+    assert "validates on 4 of the 12 validation samples" in found[0].mistake
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_the_first_difference_that_is_more_than_rounding_is_named():
+    def slower_from_the_second_epoch(model, **arguments):
+        first = by_hand(model, **{**arguments, "epochs": 1})
+        second = by_hand(model, **{**arguments, "epochs": 1}, rate=0.01)
+        return {"loss": first["loss"] + second["loss"]}
+
+    def right(model, **arguments):
+        return by_hand(model, **arguments)
+
+    places = [
+        beyond_rounding(Trainings(PLAIN, fit)) for fit in (right, slower_from_the_second_epoch)
+    ]
+    assert places[0] == "No gradient and no weight differs by more than rounding."
+    assert places[1] == (
+        "The first difference that is more than rounding: the weights at the start of step 5."
+    )
