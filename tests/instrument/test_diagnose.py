@@ -67,6 +67,122 @@ def test_a_right_loop_differs_by_rounding_at_most_and_is_called_right():
     assert found.rest in ("nothing", "rounding")
 
 
+def batches_of(x, y, batch_size):
+    for start in range(0, len(x), batch_size):
+        yield x[start : start + batch_size], y[start : start + batch_size]
+
+
+def means(model, step, x, y, batch_size, epochs, **_):
+    """Train by a step that returns the loss of a batch, with Keras's mean."""
+    log = []
+    for _ in range(epochs):
+        mean = keras.metrics.Mean()
+        for batch in batches_of(x, y, batch_size):
+            mean.update_state(step(model, *batch), sample_weight=len(batch[0]))
+        log.append(float(mean.result()))
+    return {"loss": log}
+
+
+def tape_and_own_optimizer(model, x, y):
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x, y, model(x, training=True))
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply(gradients, model.trainable_weights)
+    return loss
+
+
+def layers_one_by_one(model, x, y):
+    with tf.GradientTape() as tape:
+        values = tf.convert_to_tensor(x)
+        for layer in model.layers:
+            values = layer(values)
+        loss = tf.reduce_mean(tf.square(values - y))
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+    return loss
+
+
+def weights_by_hand(model, x, y):
+    with tf.GradientTape() as tape:
+        loss = keras.losses.MeanSquaredError()(y, model(x, training=True))
+    gradients = tape.gradient(loss, model.trainable_weights)
+    for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
+        weight.assign_sub(0.05 * gradient)
+    return loss
+
+
+def losses_averaged_by_numpy(model, x, y):
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(keras.losses.mean_squared_error(y, model(x, training=True)))
+    gradients = tape.gradient(loss, model.trainable_weights)
+    model.optimizer.apply_gradients(zip(gradients, model.trainable_weights, strict=True))
+    return np.mean((np.asarray(loss),))
+
+
+def by_function(model, **arguments):
+    return means(model, tf.function(tape_and_own_optimizer, reduce_retracing=True), **arguments)
+
+
+def by_train_on_batch(model, x, y, batch_size, epochs, **_):
+    log = []
+    for _ in range(epochs):
+        losses = [model.train_on_batch(*batch) for batch in batches_of(x, y, batch_size)]
+        sizes = [len(batch[0]) for batch in batches_of(x, y, batch_size)]
+        log.append(float(np.average(losses, weights=sizes)))
+    return {"loss": log}
+
+
+def by_a_dataset(model, x, y, batch_size, epochs, **_):
+    log = []
+    for _ in range(epochs):
+        losses, sizes = [], []
+        for batch in tf.data.Dataset.from_tensor_slices((x, y)).batch(batch_size):
+            losses.append(float(tape_and_own_optimizer(model, *batch)))
+            sizes.append(len(batch[0]))
+        log.append(float(np.average(losses, weights=sizes)))
+    return {"loss": log}
+
+
+def by_a_subclass(model, **arguments):
+    class Own(keras.Model):
+        def train_step(self, data):
+            return {"loss": tape_and_own_optimizer(self, *data)}
+
+    own = Own(model.inputs, model.outputs[0])
+    own.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    losses = keras.callbacks.LambdaCallback()
+    sizes, seen = [8, 8, 8, 6], []
+    losses.on_train_batch_end = lambda batch, logs=None: seen.append(float(logs["loss"]))
+    arguments["callbacks"] = [*arguments["callbacks"], losses]
+    own.fit(**arguments)
+    log = np.average(np.reshape(seen, (-1, 4)), axis=1, weights=sizes)
+    return {"loss": log.tolist()}
+
+
+def of_step(step):
+    return lambda model, **arguments: means(model, step, **arguments)
+
+
+RIGHT = {
+    "eager, the model's optimizer": of_step(tape_and_own_optimizer),
+    "layers one by one": of_step(layers_one_by_one),
+    "weights by hand": of_step(weights_by_hand),
+    "losses by numpy": of_step(losses_averaged_by_numpy),
+    "a compiled step": by_function,
+    "train_on_batch": by_train_on_batch,
+    "a dataset": by_a_dataset,
+    "a subclass with a train_step": by_a_subclass,
+    "an optimizer of its own": by_hand,
+}
+
+
+@pytest.mark.parametrize("style", RIGHT)
+def test_a_right_loop_of_any_style_is_called_right(style):
+    found = diagnose(PLAIN, RIGHT[style])
+    assert rules_of(found) == [], found
+    assert found.rest in ("nothing", "rounding"), found
+
+
 def test_causes_of_all_layers_are_found_behind_each_other():
     def squares(y, y_pred):
         return tf.reduce_mean(tf.square(y - y_pred))  # [n] against [n, 1]
