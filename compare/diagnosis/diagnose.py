@@ -22,7 +22,7 @@ from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import RULES
 from compare.diagnosis.search import Cause
-from compare.recording.bits import same
+from compare.recording.bits import Difference, same
 from compare.recording.trace import Trace, on_equal_terms
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
@@ -156,14 +156,13 @@ def answer(found: Diagnosis, where: str | None = None) -> Iterator[str]:
         yield f"The loop {main.mistake}."
     if where:
         yield f"The first difference: {where}"
-    if main is None:
-        return
-    yield from _to_change(main)
-    for verdict in found:
-        if verdict is not main:
-            yield f"The loop also {verdict.mistake}."
-            yield from _to_change(verdict)
-    yield _last_sentence(found)
+    if main is not None:
+        yield from _to_change(main)
+        for verdict in found:
+            if verdict is not main:
+                yield f"The loop also {verdict.mistake}."
+                yield from _to_change(verdict)
+        yield _last_sentence(found)
     if not found.repeats:
         yield "The loop does not repeat itself: seed what it draws in the loop, and try again."
     if found.renamed:
@@ -245,11 +244,20 @@ def diagnose_in(
     view = _view(theirs, ours)
     if not peel.causes and same(_history_and_weights(theirs), _history_and_weights(ours)):
         _add_what_is_left(peel, view, view(ours), rules)
+        if not peel.causes and (left := _left(compared.found, ours)):
+            peel.unexplained = f"{left[0].where}, which differs although history and weights do not"
     return _told(peel, view, ours, on_progress)
 
 
+def _left(found: Sequence[Difference], candidate: Trace) -> list[Difference]:
+    """Return the differences, without those of an optimizer that the candidate never uses."""
+    counts = [v for name, v in candidate.variables.items() if name.endswith("/iterations")]
+    uses = any(count > 0 for count in counts)
+    return [it for it in found if uses or not it.where.startswith("variables/optimizer")]
+
+
 def beyond_rounding(trainings: Trainings) -> str:
-    """Say where two trainings first differ by more than rounding, if their batches are the same."""
+    """Say where gradients or weights of two trainings first differ by more than rounding."""
     again = Retraining(trainings.scenario, trainings.reference)
     candidate = again.observe(trainings.candidate)
     place = first_apart(again.floor(()), candidate)
@@ -270,8 +278,8 @@ def _told(
     verdicts = []
     for cause in peel.causes:
         on_progress(f"mending {cause.rule.rule}")
-        mended = peel.again.trace(_without(peel, cause))
-        verdicts.append(_verdict(cause, exact, mended, whole))
+        mended = peel.again.tried(_without(peel, cause))
+        verdicts.append(_verdict(cause, exact, mended or whole, whole))
     theirs = peel.again.trace(())
     logs = [set(trace.history) for trace in (theirs, ours)]
     own = set(peel.renamed.values())

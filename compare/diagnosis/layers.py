@@ -6,7 +6,7 @@ What differs no more than `ROUNDING` times as much as these two trainings is cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,6 @@ ROUNDING = 30.0
 
 FAINT = 1e-4
 """Tensors smaller than this part of the largest one weigh less: their digits are rounding."""
-
-History = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,10 @@ def least_difference(model: keras.Model) -> float:
 def nudge(call: FitCall) -> None:
     """Move every weight by one ulp before a fit begins."""
     random = np.random.default_rng(0)
+    shape = getattr(call.arguments.get("x"), "shape", None)
+    if not call.model.built and shape is not None:
+        with contextlib.suppress(Exception):  # a model may only know its shapes from a batch
+            call.model.build((None, *shape[1:]))
     for weight in call.model.trainable_weights:
         value = keras.ops.convert_to_numpy(weight.value)
         if value.dtype in (np.float32, np.float64):
@@ -100,14 +102,14 @@ def common_steps(first: Observed, second: Observed) -> list[int]:
 
 def apart(first: Tensors, second: Tensors) -> float:
     """Return the mean relative distance of tensors, 0 to 1; tensors that one lacks are left out."""
-    names = [name for name in first if name in second]
+    names = [name for name in first if name in second and first[name].shape == second[name].shape]
     norms = {name: max(_norm(first[name]), _norm(second[name])) for name in names}
-    floats = [name for name in names if first[name].dtype.kind == "f"]
+    floats = [name for name in names if _is_finite(first[name]) and _is_finite(second[name])]
     faint = FAINT * max((norms[name] for name in floats), default=0.0)
     found = [
         _norm(first[name] - second[name]) / (2 * norms[name] + faint)
         if name in floats
-        else float(not np.array_equal(first[name], second[name]))
+        else float(not np.array_equal(first[name], second[name], equal_nan=True))
         for name in names
         if norms[name]
     ]
@@ -124,6 +126,11 @@ def moved_apart(first: Observed, second: Observed, step: int) -> float:
         return apart(*weights)
     start = first.weights(0)
     return apart(*(_moved(run, start) for run in weights))
+
+
+def _is_finite(value: np.ndarray) -> bool:
+    """Return whether a tensor holds floats that have distances."""
+    return value.dtype.kind == "f" and bool(np.isfinite(value).all())
 
 
 def _moved(weights: Tensors, start: Tensors) -> Tensors:
@@ -146,23 +153,6 @@ def relative(first: Any, second: Any) -> float:
         return 0.0
     size = max(_norm(a), _norm(b))
     return float(_norm(a - b) / size) if np.isfinite(size) and size else np.inf
-
-
-def logs_apart(
-    base: History, candidate: History, names: dict[str, str]
-) -> Iterator[tuple[str, int, float]]:
-    """Yield name, epoch and relative difference of each value of the logs that both have.
-
-    Args:
-        base: The history of the reference.
-        candidate: The history of the candidate.
-        names: The candidate's name of each log of the reference.
-    """
-    for name, theirs in names.items():
-        for epoch, pair in enumerate(
-            zip(base.get(name, []), candidate.get(theirs, []), strict=False)
-        ):
-            yield name, epoch, relative(*pair)
 
 
 def _norm(value: np.ndarray) -> float:

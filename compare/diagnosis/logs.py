@@ -28,7 +28,7 @@ def log_distance(theirs: Logs, ours: Logs, floor: Floor | None = None) -> dict[s
         floor: What rounding does; without it, relative differences are returned.
     """
     found = {}
-    for name in theirs:
+    for name in filter(theirs.get, theirs):
         options = _options(name, theirs, ours)
         distances = [_distance(theirs, name, ours[option], floor) for option in options]
         if name in ours or (distances and min(distances) <= (1.0 if floor else SAME)):
@@ -70,8 +70,8 @@ def renamed(theirs: Logs, ours: Logs, floor: Floor) -> dict[str, str]:
 
 def _options(name: str, theirs: Logs, ours: Logs) -> list[str]:
     """Return the candidate's logs that may be a log of fit: of its name, or of no name of fit's."""
-    own = [name] if name in ours else []
-    return own + [other for other in ours if other not in theirs]
+    own = [name] if ours.get(name) else []
+    return own + [other for other in ours if ours[other] and other not in theirs]
 
 
 def _distance(theirs: Logs, name: str, log: list[Any], floor: Floor | None) -> float:

@@ -30,7 +30,10 @@ def _has_metrics(model: keras.Model, arguments: FitArguments) -> bool:
 
 
 def _compiled(model: keras.Model, *names: str) -> bool:
-    config = model.get_compile_config() or {}
+    try:
+        config = model.get_compile_config() or {}
+    except Exception:  # a loss that cannot be serialized: what was compiled is not known
+        return True
     return any(config.get(name) for name in names)
 
 

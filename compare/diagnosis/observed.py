@@ -32,11 +32,14 @@ class Observed:
         run: The tapped training.
         captured: What the taps captured.
         trainable: The names of the trainable weights, and of the states of seed generators.
+        like: The reference: where a loop calls no callbacks and takes as many steps, its epochs
+            are those of the reference.
     """
 
     run: TappedRun
     captured: CapturedTraining
     trainable: frozenset[str]
+    like: Observed | None = None
 
     @property
     def trace(self) -> Trace:
@@ -55,8 +58,14 @@ class Observed:
 
     @property
     def num_epochs(self) -> int:
-        """How many epochs the history has."""
-        return max(map(len, self.trace.history.values()), default=0)
+        """How many epochs were trained: those of fit for as many steps, else those of the logs."""
+        if self._is_like:
+            return self.like.num_epochs  # type: ignore[union-attr]
+        return len(self.run.ends) or max(map(len, self.trace.history.values()), default=0)
+
+    @property
+    def _is_like(self) -> bool:
+        return bool(self.like and not self.run.ends and self.like.steps == self.steps)
 
     @cached_property
     def ends(self) -> list[int]:
@@ -64,6 +73,8 @@ class Observed:
 
         Where a loop calls no callbacks, all epochs are taken to be equally long.
         """
+        if self._is_like:
+            return self.like.ends  # type: ignore[union-attr]
         epochs = self.num_epochs
         if self.run.ends or not epochs or self.steps % epochs:
             return self.run.ends or [self.steps]
@@ -95,7 +106,7 @@ class Observed:
 
     def gradients(self, step: int) -> Tensors:
         """Return the gradients of a captured step."""
-        return self.captured.at("gradients", step)
+        return self.captured.at("gradient_of", step)
 
     def weights(self, step: int) -> Tensors:
         """Return trainable weights and seeds as the last forward pass of a step finds them."""
@@ -130,6 +141,6 @@ def _trainable(model: keras.Model, names: Sequence[str] | dict[str, Any]) -> fro
     places = {
         place
         for place, variable in enumerate(model.variables)
-        if id(variable) in trained or "seed" in variable.path
+        if id(variable) in trained or variable.path.endswith("seed_generator_state")
     }
     return frozenset(name for name in names if int(name.split("/")[1]) in places)

@@ -31,6 +31,9 @@ from compare.recording.trials import Trainings
 ROUNDS = 4
 """How many times steps are compared, each time with the causes found before."""
 
+AT_END = ("one_forward_pass", "training_flag", "validation_training_flag")
+"""Rules that may show in nothing but the moving averages at the end."""
+
 FAR = float("inf")
 """The distance of a training that cannot be made."""
 
@@ -61,6 +64,8 @@ class Peel:
         self.again = Retraining(trainings.scenario, trainings.reference)
         on_progress("watching the loop")
         self.candidate = self.again.observe(trainings.candidate)
+        on_progress("watching fit")
+        self.candidate.like = self.again.observed(())
 
     @property
     def is_aligned(self) -> bool:
@@ -78,7 +83,6 @@ class Peel:
 
     def run(self) -> None:
         """Find the causes; end at the first layer that no rule explains, logs excepted."""
-        self._say("watching fit")
         for find in (self._epochs, self._batches, self._steps, self._end):
             find()
             if self.unexplained:
@@ -106,11 +110,10 @@ class Peel:
 
     def _batches(self) -> None:
         """Find how the candidate's batches differ, and train on its batches from here on."""
-        if not self.candidate.batches:
-            self.unexplained = (
-                "the batches of the loop: no call of the model or its layers was seen"
-            )
-            return
+        for who, run in (("fit", self.again.observed(())), ("the loop", self.candidate)):
+            if not run.batches:
+                self.unexplained = f"the batches of {who}: {_not_seen(run)}"
+                return
         samples = samples_of(self.again.scenario)
         found = found_in_batches(self.again.observed(self.broken), self.candidate, samples)
         self.causes += [Cause(rule) for rule in found]
@@ -170,7 +173,7 @@ class Peel:
         base = self.again.observed(self.broken)
         layers = ("gradients",) if layer == "gradients" else ("update", "gradients")
         rules = [rule for rule in self.rules if rule.layer in layers]
-        if layer == "gradients":
+        if layer == "gradients" and not step:  # later, those of step 0 have agreed: no one factor
             rules += scale_rule(base, self.candidate, step, self.again.replicas)
         if step in base.ends:  # what validation does to seeds and averages shows here first
             rules.append(BROKEN["validation_training_flag"])
@@ -219,7 +222,8 @@ class Peel:
     def _end(self) -> None:
         """Find why the weights at the end differ although all steps agree."""
         floor = self.again.floor(self.broken)
-        names = [name.removeprefix("begun/") for name in self.candidate.weights(0)]
+        names = [name for name in floor.base.trace.variables if name.startswith("weights/")]
+        names = [name for name in names if name in self.candidate.trace.variables]
 
         def distance(first: Trace, second: Trace) -> float:
             ends = [{name: run.variables[name] for name in names} for run in (first, second)]
@@ -232,7 +236,7 @@ class Peel:
         level = floor.of(distance(floor.base.trace, floor.nudged.trace))
         if distance(floor.base.trace, self.candidate.trace) <= level:
             return
-        rules = [rule for rule in self.rules if rule.layer in ("rest", "update")]
+        rules = [it for it in self.rules if it.layer in ("rest", "update") or it.rule in AT_END]
         found = self._search([rule for rule in rules if self.may_matter(rule)], score, level)
         self.causes += found
         if not found:
@@ -245,9 +249,8 @@ class Peel:
     def _validation(self) -> None:
         """Find why logs of validation differ although the weights are the same."""
         base = self.again.observed(self.broken)
-        has_logs = [
-            any(map(_is_of_validation, run.trace.history)) for run in (base, self.candidate)
-        ]
+        histories = base.trace.history, self.candidate.trace.history
+        has_logs = [bool(_only(history, _is_of_validation)) for history in histories]
         if all(has_logs):
             extra = validation_rules(base, self.candidate, self.causes)
             self._in_logs("validation", _is_of_validation, [*extra, *self.rules])
@@ -305,12 +308,19 @@ class Peel:
                     break
 
 
+def _not_seen(run: Observed) -> str:
+    """Say why no batches of a training were seen."""
+    if run.captured.overflows:
+        return "it has too many to record them all; train fewer epochs, or on fewer samples"
+    return "its model or layers were never called with dense inputs"
+
+
 def _is_of_validation(name: str) -> bool:
     return name.startswith("val_")
 
 
 def _only(history: Logs, wanted: Callable[[str], bool]) -> Logs:
-    return {name: log for name, log in history.items() if wanted(name)}
+    return {name: log for name, log in history.items() if log and wanted(name)}
 
 
 def _standing_for_batches(cause: Cause) -> Cause:

@@ -30,13 +30,15 @@ class Retraining:
     Attributes:
         scenario: What is trained.
         reference: The fit that is right by definition.
-        model: A model of the scenario, never trained.
+        model: A model of the scenario, built; of one that is built late, it is trained.
     """
 
     def __init__(self, scenario: Scenario, reference: Fit):
         self.scenario = scenario
         self.reference = reference
         self.model, self._arguments = prepare(scenario)
+        if not all(layer.built for layer in (self.model, *self.model.layers)):
+            self.model = record(scenario, reference, "nothing")[1]
         self._observed: dict[tuple[str, ...], Observed] = {}
         self._traces: dict[tuple[str, ...], Trace] = {}
 

@@ -184,7 +184,7 @@ RULES: tuple[BrokenRule, ...] = (
     ),
     BrokenRule(
         "permutation",
-        "shuffles with NumPy",
+        "shuffles in another order than fit, with NumPy for example",
         "order = tf.random.shuffle(tf.range(n))  # in a map, under the global seed",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
         patched(arrays, "orders", mistakes.numpy_order),

@@ -33,12 +33,12 @@ FOUND: dict[str, tuple[str, str]] = {
         "x = x.astype('float32')  # prepare the data once, before fit and before the loop",
     ),
     "batch_size": (
-        "trains on batches of {theirs} samples, where fit takes {ours}",
-        "batch_size = {ours}",
+        "trains on batches of {of_loop} samples, where fit takes {of_fit}",
+        "batch_size = {of_fit}",
     ),
     "full_batch": (
-        "trains on all {theirs} samples in one batch, where fit takes batches of {ours}",
-        "for start in range(0, len(x), {ours}): ...",
+        "trains on all {of_loop} samples in one batch, where fit takes batches of {of_fit}",
+        "for start in range(0, len(x), {of_fit}): ...",
     ),
     "same_batch": (
         "trains on the same batch in every step of an epoch",
@@ -49,7 +49,7 @@ FOUND: dict[str, tuple[str, str]] = {
         "order = rng.permutation(len(x))  # each sample once in an epoch",
     ),
     "part_of_data": (
-        "trains on {theirs} of the {ours} samples in an epoch",
+        "trains on {of_loop} of the {of_fit} samples in an epoch",
         "for step in range(math.ceil(len(x) / batch_size)): ...",
     ),
     "several_passes": (
@@ -104,6 +104,16 @@ class Samples:
     def rows(self) -> dict[int, int]:
         """The place of each sample by its fingerprint; of equal samples the first."""
         return {int(row): place for place, row in reversed([*enumerate(self.prints)])}
+
+    @property
+    def are_ambiguous(self) -> bool:
+        """Whether samples with equal inputs have other targets or weights."""
+        first = np.array([self.rows[int(row)] for row in self.prints], np.int64)
+        return any(
+            not np.array_equal(leaf, leaf[first], equal_nan=leaf.dtype.kind == "f")
+            for leaf in keras.tree.flatten(self.arrays[1:])
+            if leaf is not None
+        )
 
     def places(self, batch: Batch) -> np.ndarray | None:
         """Return the places of a batch's samples in the arrays; None if one is not in them."""
@@ -167,17 +177,19 @@ def found_in_batches(
     if samples:
         known |= set(samples.rows)
     if not all(int(row) in known for epoch in ours for row in epoch):
-        return [_finding("other_inputs")]
+        return [_finding("other_inputs", 0, 0)]
     names = [*_in_composition(reference, candidate, samples)]
     sizes = [*_in_sizes(reference, candidate)]
     if CHOSEN & {*names}:
         sizes = [name for name in sizes if name != "last_partial_batch"]
     names = [*sizes, *names]
-    counts = {"theirs": max(map(len, candidate.batches)), "ours": max(map(len, reference.batches))}
-    if "part_of_data" in names:
-        counts = {"theirs": len({*ours[0].tolist()}), "ours": len({*theirs[0].tolist()})}
-    names = names or ["other_steps"]
-    return [BROKEN.get(name) or _finding(name, **counts) for name in names]
+    sizes_of_batches = [max(map(len, run.batches)) for run in (candidate, reference)]
+    sizes_of_epochs = [len({*epochs[0].tolist()}) for epochs in (ours, theirs)]
+    return [
+        BROKEN.get(name)
+        or _finding(name, *(sizes_of_epochs if name == "part_of_data" else sizes_of_batches))
+        for name in names or ["other_steps"]
+    ]
 
 
 def _in_sizes(reference: Observed, candidate: Observed) -> Iterator[str]:
@@ -204,7 +216,8 @@ def _in_composition(
         times = {*Counter(ours[0].tolist()).values()}
         yield "several_passes" if len(times) == 1 else "with_replacement"
         return
-    if more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
+    splits = samples is not None and samples.arguments.get("validation_split")
+    if splits and more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
         yield "trains_on_validation"
     whole = max(map(len, reference.batches))
     if len(ours[0]) < len(theirs[0]) // whole * whole:
@@ -223,7 +236,8 @@ def _in_order(
             yield "shuffle"
             return
         of_fit, of_loop = {*theirs[0].tolist()}, {*ours[0].tolist()}
-        if of_loop - of_fit and of_fit - of_loop:
+        splits = samples.arguments.get("validation_split")
+        if splits and of_loop - of_fit and of_fit - of_loop:
             yield "validation_tail"
             return
         if all(_begins(samples.prints, order) for order in theirs):
@@ -251,8 +265,9 @@ def _same_orders(epochs: list[np.ndarray]) -> bool:
     return all(np.array_equal(epoch, epochs[0]) for epoch in epochs)
 
 
-def _finding(name: str, **counts: int) -> BrokenRule:
-    mistake, line = (text.format(**counts) for text in FOUND[name])
+def _finding(name: str, of_loop: int, of_fit: int) -> BrokenRule:
+    """Return a rule for what a loop does to its batches, with the numbers of loop and fit."""
+    mistake, line = (text.format(of_loop=of_loop, of_fit=of_fit) for text in FOUND[name])
     return BrokenRule(name, mistake, line, ORDER, _changes_nothing, "batches")
 
 
@@ -265,8 +280,11 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
     """Return a change of fit that trains on the candidate's own batches, in its own order.
 
     Returns:
-        The change; None if a batch has samples that fit does not have.
+        The change; None if a batch has samples that fit does not have, or if equal inputs have
+        other targets, so that the samples cannot be told apart.
     """
+    if samples.are_ambiguous:
+        return None
     epochs = [[samples.places(batch) for batch in epoch] for epoch in candidate.epochs]
     if any(places is None for epoch in epochs for places in epoch) or not epochs[0]:
         return None
@@ -287,7 +305,7 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
             data = taken(samples.arrays, np.concatenate(orders))
             arguments.update(batch_size=size, steps_per_epoch=length // size)
         else:
-            arguments.pop("batch_size", None)
+            arguments.setdefault("validation_batch_size", arguments.pop("batch_size", None))
             arguments["x"] = _dataset(samples.arrays, epochs)
             arguments["steps_per_epoch"] = len(epochs[0])
             return

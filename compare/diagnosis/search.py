@@ -94,5 +94,6 @@ class Search:
         best = [group for group in scores if scores[group] <= most]
         if len(best) > 1:
             whole = {group: self.whole((*added, *group)) for group in best}
-            best = [group for group in best if whole[group] <= min(whole.values())]
+            best = sorted(best, key=lambda group: whole[group])
+            best = [group for group in best if not whole[group] > whole[best[0]]]
         return best[0], tuple("+".join(rule.rule for rule in group) for group in best[1:])

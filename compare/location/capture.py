@@ -137,9 +137,11 @@ class CapturedTraining:
 
     def __init__(self, weights: dict[str, np.ndarray], gradients: list[tuple[int, ...]]):
         like = {f"begun/{name}": value for name, value in weights.items()}
-        like |= {f"gradients/{i}": np.zeros(shape, np.float32) for i, shape in enumerate(gradients)}
+        like |= {
+            f"gradient_of/{i}": np.zeros(shape, np.float32) for i, shape in enumerate(gradients)
+        }
         size = sum(value.size for value in like.values())
-        self.steps = STEPS[: ELEMENTS // max(1, size)]
+        self.steps = STEPS[: max(2, ELEMENTS // max(1, size))]  # two, of however large a model
         self._rows = {step: row for row, step in enumerate(self.steps)}
         with tf.device("CPU"):
             rows = len(self.steps) + 1  # steps that are not captured share the last row
@@ -151,11 +153,17 @@ class CapturedTraining:
             self._samples = tf.Variable(tf.zeros([SAMPLES + 1], tf.int64))
             self._counts = tf.Variable([0, 0], dtype=tf.int64)  # forward passes, samples
 
+    @property
+    def overflows(self) -> bool:
+        """Whether there were more forward passes or samples than are captured."""
+        calls, samples = (int(count) for count in self._counts.numpy())
+        return calls > FORWARDS or samples > SAMPLES
+
     def forwards(self) -> list[tuple[int, np.ndarray]]:
         """Return the step of each forward pass, and the fingerprints of its samples, int64."""
-        calls, samples = (int(count) for count in self._counts.numpy())
-        if calls > FORWARDS or samples > SAMPLES:
+        if self.overflows:
             return []
+        calls = int(self._counts.numpy()[0])
         table, rows = self._forwards.numpy()[:calls], self._samples.numpy()
         ends = np.cumsum(table[:, 1])
         return [
@@ -164,7 +172,7 @@ class CapturedTraining:
         ]
 
     def at(self, kind: str, step: int) -> dict[str, np.ndarray]:
-        """Return the captured tensors of a kind, "begun" or "gradients", at a captured step."""
+        """Return the captured tensors of a kind, "begun" or "gradient_of", at a captured step."""
         row = self.steps.index(step)
         return {
             name: value[row].numpy()

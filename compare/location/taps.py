@@ -73,7 +73,7 @@ class Taps:
         self.dtypes: dict[str, tf.DType] = {}
         with tf.device("CPU"):
             self._steps = tf.Variable(0, dtype=tf.int64)
-            empty = tf.zeros([ROWS + 1, COLUMNS], tf.int64)
+            empty = tf.zeros([ROWS + 1 if prints_wanted else 0, COLUMNS], tf.int64)
             self._prints = tf.Variable(empty, shape=[None, None])
             self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
         self._read = np.zeros([0, 0], np.int64)
@@ -108,7 +108,7 @@ class Taps:
             stack.enter_context(patch(keras.Layer, "__call__", by_layer))
             by_loss = self._around_loss(keras.losses.Loss.__call__)
             stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
-            gradient = self._around_gradient(tf.GradientTape.gradient)
+            gradient = self._around_gradient(model, tf.GradientTape.gradient)
             stack.enter_context(patch(tf.GradientTape, "gradient", gradient))
             for owner in _optimizers_with_apply():
                 stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
@@ -234,12 +234,29 @@ class Taps:
 
         return tapped
 
-    def _around_gradient(self, gradient: Any) -> Any:
+    def _keep_gradients(self, model: keras.Model, gradients: Any, variables: Any) -> None:
+        """Show gradients to `keep`, by the place of their variable in the trainable weights."""
+        if self.keep is None:
+            return
+        places = {id(weight): place for place, weight in enumerate(model.trainable_weights)}
+        places |= {id(weight.value): place for place, weight in enumerate(model.trainable_weights)}
+        given = model.trainable_weights if variables is None else variables
+        for gradient, variable in zip(gradients, given, strict=False):
+            name = f"gradient_of/{places.get(id(variable))}"
+            if gradient is not None and self.keep.wants(name):
+                tensor = tf.stop_gradient(tf.convert_to_tensor(apart(gradient)))
+                self.keep.see(name, tensor, self._steps, False)
+
+    def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
             self.see("loss/objective", [apart(t) for t in keras.tree.flatten(target)])
             gradients = gradient(tape, target, *sources, **more)
             if self.ends == "gradient":
+                given = sources[0] if sources else more.get("sources")
+                self._keep_gradients(
+                    model, keras.tree.flatten(gradients), keras.tree.flatten(given)
+                )
                 self.see("gradients", [apart(leaf) for leaf in keras.tree.flatten(gradients)])
                 self._steps.assign_add(1)
             return gradients
@@ -256,6 +273,7 @@ class Taps:
                 return apply(optimizer, grads, trainable_variables)
             if not any(optimizer is seen for seen in self.optimizers):
                 self.optimizers.append(optimizer)
+            self._keep_gradients(model, grads, trainable_variables)
             self.see("gradients", [apart(gradient) for gradient in grads])
             self._depth += 1
             try:
@@ -316,8 +334,10 @@ def _cast(value: Any, dtype: str) -> Any:
 
 def _dense(leaf: Any) -> list[Any]:
     """Return the tensor in a list; an empty list for what has no rows to tell apart."""
-    is_dense = tf.is_tensor(leaf) and not isinstance(leaf, tf.SparseTensor | tf.RaggedTensor)
-    return [leaf] if is_dense and leaf.shape.rank else []
+    if leaf is None or isinstance(leaf, tf.SparseTensor | tf.RaggedTensor):
+        return []
+    tensor = tf.convert_to_tensor(leaf)
+    return [tensor] if tensor.shape.rank else []
 
 
 def _parts(leaf: Any) -> list[Any]:

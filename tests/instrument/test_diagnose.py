@@ -183,6 +183,49 @@ def test_a_right_loop_of_any_style_is_called_right(style):
     assert found.rest in ("nothing", "rounding"), found
 
 
+def functional():
+    inputs = keras.Input((4,))
+    hidden = layers.BatchNormalization()(layers.Dense(3, "tanh")(inputs))
+    model = keras.Model(inputs, layers.Dense(1)(hidden))
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    return model
+
+
+def built_late():
+    model = keras.Sequential([layers.Dense(3, "tanh"), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize("build_another", [functional, built_late])
+def test_a_right_loop_with_any_model_is_called_right_and_a_wrong_one_is_not(build_another):
+    scenario = dataclasses.replace(PLAIN, build=build_another)
+    right = diagnose(scenario, by_hand)
+    assert (rules_of(right), right.rest in ("nothing", "rounding")) == ([], True), right
+    wrong = diagnose(scenario, lambda model, **arguments: by_hand(model, **arguments, rate=0.01))
+    assert rules_of(wrong) == ["optimizer_learning_rate"], wrong
+
+
+def test_moving_averages_that_nothing_else_shows_are_compared():
+    def stale(model, **arguments):
+        history = by_hand(model, **arguments)
+        model(arguments["x"], training=True)  # moves the averages once more
+        return history
+
+    found = diagnose(dataclasses.replace(PLAIN, build=functional), stale)
+    assert (rules_of(found), found.rest) == ([], "more"), found
+    assert found.unexplained == "the weights at the end"
+
+
+def test_a_log_for_each_step_is_no_other_number_of_epochs():
+    def fit(model, **arguments):
+        history = by_hand(model, **arguments)
+        return {"loss": history["loss"] * 4}  # as long as there are steps
+
+    found = diagnose(PLAIN, fit)
+    assert "epochs" not in rules_of(found), found
+
+
 def test_causes_of_all_layers_are_found_behind_each_other():
     def squares(y, y_pred):
         return tf.reduce_mean(tf.square(y - y_pred))  # [n] against [n, 1]

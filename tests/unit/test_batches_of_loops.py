@@ -26,7 +26,7 @@ def training(*epochs, size=4, drops=False):
 
 
 def names(reference, candidate, in_order=True):
-    samples = Samples(None, ORDER, in_order, {})
+    samples = Samples(None, ORDER, in_order, {"validation_split": 0.2})
     return [rule.rule for rule in found_in_batches(reference, candidate, samples)]
 
 
@@ -76,4 +76,4 @@ def test_numbers_stand_in_the_sentence_and_in_the_line():
     )
     assert rule.mistake == "trains on batches of 5 samples, where fit takes 4"
     assert rule.line == "batch_size = 4"
-    assert all(text.format(theirs=1, ours=2) for texts in FOUND.values() for text in texts)
+    assert all(text.format(of_loop=1, of_fit=2) for texts in FOUND.values() for text in texts)
