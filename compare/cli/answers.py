@@ -17,6 +17,7 @@ from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
 from compare.execution.script import compare_script
+from compare.location.divergence import Divergence
 from compare.location.heat import heat_in
 from compare.location.locate import locate_in
 from compare.location.tapped import TappedTrainings
@@ -105,15 +106,7 @@ def show_divergence(
         place = locate_in(tapped)
     outcome = place.outcome if place else Outcome.IDENTICAL
     words = str(place) if place else f"{scenario.name}: nothing differs"
-    found = Diagnosis()
-    lines = [words]
-    if place and place.ulps and place.ulps <= FEW_ULPS and not reasons:
-        with Console(stderr=True).status("measuring what rounding does"):
-            lines.append(beyond_rounding(trainings))
-    if place and reasons:
-        with Console(stderr=True).status("breaking one rule after the other") as status:
-            found = diagnose_in(trainings, on_progress=status.update)
-        lines = [*answer(found, words)] if found or found.rest != "nothing" else [words, NO_RULE]
+    found, lines = _explained(trainings, place, words, reasons)
     terminal.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
     if found:
         print_effects(terminal, found)
@@ -134,6 +127,24 @@ def show_divergence(
         page = _page(title, outcome, words, place=place, reasons=found, heat=heat, rows=rows)
         _written(html, write_page, page)
     raise typer.Exit(outcome)
+
+
+def _explained(
+    trainings: Trainings, place: Divergence | None, words: str, reasons: bool
+) -> tuple[Diagnosis, list[str]]:
+    """Return the causes of a difference, if they are asked for, and the lines to print."""
+    if place is None:
+        return Diagnosis(), [words]
+    progress = Console(stderr=True)
+    if reasons:
+        with progress.status("breaking one rule after the other") as status:
+            found = diagnose_in(trainings, on_progress=status.update)
+        is_answer = bool(found) or found.rest != "nothing"
+        return found, [*answer(found, words)] if is_answer else [words, NO_RULE]
+    if not place.ulps or place.ulps > FEW_ULPS:
+        return Diagnosis(), [words]
+    with progress.status("measuring what rounding does"):
+        return Diagnosis(), [words, beyond_rounding(trainings)]
 
 
 def compare_script_calls(
