@@ -353,11 +353,8 @@ def _add_what_is_left(
     """Find a rule that changes only what no layer compares: hooks, averages put in place."""
     if same(view(peel.again.trace(peel.broken)), ours):
         return
-    known = {cause.rule.rule for cause in peel.causes}
     for rule in rules:
-        if rule.rule in known or not peel.may_matter(rule):
-            continue
-        trace = peel.again.tried((*(cause.rule for cause in peel.causes), rule))
+        trace = peel.again.tried((rule,))
         if trace and same(view(trace), ours):
             peel.causes.append(Cause(replace(rule, layer="rest"), 1.0))
             return

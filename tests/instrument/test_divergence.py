@@ -229,11 +229,11 @@ def test_a_rule_that_a_scenario_cannot_do_without_is_told():
     def impossible(call):
         raise ValueError("no such model")
 
-    rule = dataclasses.replace(BROKEN["shuffle"], breaks=impossible)
+    rule = dataclasses.replace(BROKEN["batch_size_weights"], breaks=impossible)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         assert diagnose(LEAN, BROKEN["epoch_mean"].fit, rules=[rule]) == []
-    words = "lean cannot be trained without shuffle: ValueError: no such model"
+    words = "lean cannot be trained without batch_size_weights: ValueError: no such model"
     assert words in [str(one.message) for one in told]
 
 
