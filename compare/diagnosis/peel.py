@@ -166,15 +166,20 @@ class Peel:
             return FAR if run is None or run.steps <= step else distance(run)
 
         level = floor.weights(step) if layer == "update" else floor.gradients(step)
-        return self._search(self._rules_of_step(layer, step), score, level)
+        rules = self._rules_of_step(layer, step)
+        found = self._search(rules, score, level)
+        if found or layer == "update" or step:  # later, gradients of step 0 have agreed
+            return found
+        # A factor read off these very gradients comes close too easily: only if nothing else does.
+        base = self.again.observed(self.broken)
+        factor = scale_rule(base, self.candidate, step, self.again.replicas)
+        return self._search([*factor, *rules], score, level) if factor else []
 
     def _rules_of_step(self, layer: str, step: int) -> list[BrokenRule]:
         """Return the rules that may explain other gradients, or another update, in a step."""
         base = self.again.observed(self.broken)
         layers = ("gradients",) if layer == "gradients" else ("update", "gradients")
         rules = [rule for rule in self.rules if rule.layer in layers]
-        if layer == "gradients" and not step:  # later, those of step 0 have agreed: no one factor
-            rules += scale_rule(base, self.candidate, step, self.again.replicas)
         if step in base.ends:  # what validation does to seeds and averages shows here first
             rules.append(BROKEN["validation_training_flag"])
         rules += self._rules_of_optimizer()

@@ -238,11 +238,10 @@ class Taps:
         """Show gradients to `keep`, by the place of their variable in the trainable weights."""
         if self.keep is None:
             return
-        places = {id(weight): place for place, weight in enumerate(model.trainable_weights)}
-        places |= {id(weight.value): place for place, weight in enumerate(model.trainable_weights)}
+        places = {_storage(weight): i for i, weight in enumerate(model.trainable_weights)}
         given = model.trainable_weights if variables is None else variables
         for gradient, variable in zip(gradients, given, strict=False):
-            name = f"gradient_of/{places.get(id(variable))}"
+            name = f"gradient_of/{places.get(_storage(variable))}"
             if gradient is not None and self.keep.wants(name):
                 tensor = tf.stop_gradient(tf.convert_to_tensor(apart(gradient)))
                 self.keep.see(name, tensor, self._steps, False)
@@ -285,6 +284,11 @@ class Taps:
             return done
 
         return tapped
+
+
+def _storage(variable: Any) -> int:
+    """Return what identifies the values of a variable, which two variables may share."""
+    return id(variable.value if isinstance(variable, keras.Variable) else variable)
 
 
 def _optimizers_with_apply() -> set[Any]:
