@@ -41,8 +41,6 @@ from compare.timing.tables import WIDTH, print_costs
 FEW_ULPS = 64
 """Up to so many ulps, a first difference may be rounding: then the first that is more is sought."""
 
-NO_RULE = "No rule that is known explains it."
-
 
 def report(
     rows: list[Row],
@@ -139,8 +137,7 @@ def _explained(
     if reasons:
         with progress.status("breaking one rule after the other") as status:
             found = diagnose_in(trainings, on_progress=status.update)
-        is_answer = bool(found) or found.rest != "nothing"
-        return found, [*answer(found, words)] if is_answer else [words, NO_RULE]
+        return found, [*answer(found, words)]
     if not place.ulps or place.ulps > FEW_ULPS:
         return Diagnosis(), [words]
     with progress.status("measuring what rounding does"):

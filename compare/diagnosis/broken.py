@@ -130,6 +130,11 @@ Break = Callable[[FitCall], None]
 """Changes a call of fit such that one rule is broken."""
 
 
+def changes_nothing(call: FitCall) -> None:
+    """Leave a call of fit as it is."""
+    del call
+
+
 @dataclass(frozen=True)
 class BrokenRule:
     """A rule of fit and the common mistake of breaking it.

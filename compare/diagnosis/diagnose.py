@@ -12,17 +12,19 @@ with it mended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+import numpy as np
 
 import loop
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.layers import apart, first_apart
+from compare.diagnosis.layers import first_different_step, tensor_distance
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import RULES
 from compare.diagnosis.search import Cause
-from compare.recording.bits import Difference, same
+from compare.recording.bits import differences, same
 from compare.recording.trace import Trace, on_equal_terms
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
@@ -48,10 +50,10 @@ class Verdict:
         line: The line that is missing in the candidate.
         mirrors: The Keras function that has it.
         mistake: What the candidate does.
-        closeness: The part of the distance, in what this rule shows in first, that it explains
-            together with the rules found there, 0 to 1.
-        logs: The last value of each log of training and validation with this cause mended and all
-            others as they are.
+        closeness: How much of the difference it explains where it shows first, 0 to 1, together
+            with the causes that were found there with it.
+        logs: The last value of each log with this cause mended and all others as they are; empty if
+            that cannot be trained.
         effect: How far the weights at the end are from those with this cause mended, 0 to 1.
         ties: Rules that explain the same in this scenario.
     """
@@ -180,7 +182,7 @@ def _to_change(verdict: Verdict) -> Iterator[str]:
 
 def _nothing_found(found: Diagnosis) -> str:
     if found.rest == "nothing":
-        return "Nothing differs."
+        return "History and weights are the same, to the last bit."
     if found.rest == "rounding":
         why = f" {found.compiled}" if found.compiled else ""
         return (
@@ -243,24 +245,15 @@ def diagnose_in(
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
     view = _view(theirs, ours)
     if not peel.causes and same(_history_and_weights(theirs), _history_and_weights(ours)):
-        _add_what_is_left(peel, view, view(ours), rules)
-        if not peel.causes and (left := _left(compared.found, ours)):
-            peel.unexplained = f"{left[0].where}, which differs although history and weights do not"
-    return _told(peel, view, ours, on_progress)
-
-
-def _left(found: Sequence[Difference], candidate: Trace) -> list[Difference]:
-    """Return the differences, without those of an optimizer that the candidate never uses."""
-    counts = [v for name, v in candidate.variables.items() if name.endswith("/iterations")]
-    uses = any(count > 0 for count in counts)
-    return [it for it in found if uses or not it.where.startswith("variables/optimizer")]
+        _search_in_the_rest(peel, view, theirs, ours)
+    return _diagnosis(peel, view, ours, on_progress)
 
 
 def beyond_rounding(trainings: Trainings) -> str:
     """Say where gradients or weights of two trainings first differ by more than rounding."""
     again = Retraining(trainings.scenario, trainings.reference)
     candidate = again.observe(trainings.candidate)
-    place = first_apart(again.floor(()), candidate)
+    place = first_different_step(again.floor(()), candidate)
     if place is None:
         return "No gradient and no weight differs by more than rounding."
     what = "the gradients" if place[0] == "gradients" else "the weights at the start"
@@ -269,47 +262,45 @@ def beyond_rounding(trainings: Trainings) -> str:
     return f"The first difference that is more than rounding: {what} of {where}."
 
 
-def _told(
+def _diagnosis(
     peel: Peel, view: Callable[[Trace], Trace], ours: Trace, on_progress: Callable[[str], None]
 ) -> Diagnosis:
-    whole = peel.again.trace(peel.broken)
+    """Return the causes with the effect of each, for which our engine trains once more."""
+    whole, theirs = peel.retraining.trace(peel.broken), peel.retraining.trace(())
     exact = same(view(whole), view(ours))
-    rest = "nothing" if exact else "more" if peel.unexplained else "rounding"
     verdicts = []
     for cause in peel.causes:
         on_progress(f"mending {cause.rule.rule}")
-        mended = peel.again.tried(_without(peel, cause))
-        verdicts.append(_verdict(cause, exact, mended or whole, whole))
-    theirs = peel.again.trace(())
-    logs = [set(trace.history) for trace in (theirs, ours)]
-    own = set(peel.renamed.values())
+        mended = peel.retraining.tried(_without(peel, cause))
+        verdicts.append(_verdict(cause, exact, mended, whole))
+    logs = _last(ours)
+    own = {*peel.renamed, *peel.renamed.values()}
     return Diagnosis(
-        tuple(verdicts),
-        rest,
-        peel.unexplained,
-        _last(ours) | {theirs: _last(ours)[name] for theirs, name in peel.renamed.items()},
-        _last(peel.again.with_nothing_broken()) if verdicts else {},
-        _last(theirs),
-        peel.renamed,
-        tuple(sorted((logs[0] ^ logs[1]) - own - set(peel.renamed))),
-        _repeats(ours, peel.candidate.trace),
-        _compiled(peel),
+        causes=tuple(verdicts),
+        rest="nothing" if exact else "more" if peel.unexplained else "rounding",
+        unexplained=peel.unexplained,
+        as_it_is=logs | {name: logs[theirs] for name, theirs in peel.renamed.items()},
+        all_mended=_last(peel.retraining.with_nothing_broken()) if verdicts else {},
+        fit=_last(theirs),
+        renamed=peel.renamed,
+        left_out=tuple(sorted(({*theirs.history} ^ {*ours.history}) - own)),
+        repeats=_repeats(ours, peel.candidate.trace),
+        compiled=_compiled(peel),
     )
 
 
 def _repeats(first: Trace, again: Trace) -> bool:
     """Return whether two trainings of a candidate have the same logs; the second one had taps."""
-    apart = log_distance(first.history, again.history)
-    return max(apart.values(), default=0.0) < REPEATED
+    return max(log_distance(first.history, again.history).values(), default=0.0) < REPEATED
 
 
 def _compiled(peel: Peel) -> str | None:
     """Say how the steps of both run, if in different ways."""
     ways = {
         name: "eagerly" if run.run.taps.runs_eagerly else "in a graph"
-        for name, run in (("fit", peel.again.observed(())), ("the loop", peel.candidate))
+        for name, run in (("fit", peel.retraining.observed(())), ("the loop", peel.candidate))
     }
-    if peel.again.is_under_xla:
+    if peel.retraining.is_under_xla:
         ways["fit"] = "under XLA"
     if ways["fit"] == ways["the loop"]:
         return None
@@ -324,40 +315,48 @@ def _without(peel: Peel, cause: Cause) -> Rules:
     return tuple(rule for rule in rules if rule.layer != "batches" or not peel.is_aligned)
 
 
-def _verdict(cause: Cause, exact: bool, mended: Trace, whole: Trace) -> Verdict:
-    weights = [
-        {
-            name: value
-            for name, value in trace.variables.items()
-            if name.startswith("weights/") and value.dtype.kind == "f"
-        }
-        for trace in (mended, whole)
-    ]
-    rule = cause.rule
+def _verdict(cause: Cause, exact: bool, mended: Trace | None, whole: Trace) -> Verdict:
+    """Return a cause with its effect.
+
+    Args:
+        cause: The cause.
+        exact: Whether our engine with all causes has the candidate's bits.
+        mended: Our engine with all causes but this one; None if it cannot train so.
+        whole: Our engine with all causes.
+    """
+    weights = [_float_weights(trace) for trace in (mended or whole, whole)]
     return Verdict(
-        rule.rule,
-        exact,
-        rule.line,
-        rule.mirrors,
-        rule.mistake,
-        cause.explains,
-        _last(mended),
-        apart(*weights),
-        cause.ties,
+        rule=cause.rule.rule,
+        exact=exact,
+        line=cause.rule.line,
+        mirrors=cause.rule.mirrors,
+        mistake=cause.rule.mistake,
+        closeness=cause.explains,
+        logs=_last(mended) if mended else {},
+        effect=tensor_distance(*weights),
+        ties=cause.ties,
     )
 
 
-def _add_what_is_left(
-    peel: Peel, view: Callable[[Trace], Trace], ours: Trace, rules: Sequence[BrokenRule]
+def _float_weights(trace: Trace) -> dict[str, np.ndarray]:
+    """Return weights without the states of seeds, which are integers."""
+    weights = _history_and_weights(trace).variables
+    return {name: value for name, value in weights.items() if value.dtype.kind == "f"}
+
+
+def _search_in_the_rest(
+    peel: Peel, view: Callable[[Trace], Trace], theirs: Trace, ours: Trace
 ) -> None:
-    """Find a rule that changes only what no layer compares: hooks, averages put in place."""
-    if same(view(peel.again.trace(peel.broken)), ours):
+    """Find a rule that changes only what no layer compares: hooks, metrics, the optimizer."""
+    if same(view(theirs), view(ours)):
         return
-    for rule in rules:
-        trace = peel.again.tried((rule,))
-        if trace and same(view(trace), ours):
-            peel.causes.append(Cause(replace(rule, layer="rest"), 1.0))
+    for rule in peel.rules:
+        trace = peel.retraining.tried((rule,))
+        if trace and same(view(trace), view(ours)):
+            peel.causes.append(Cause(rule))
             return
+    (first, *_) = differences(view(theirs), view(ours))[1]
+    peel.unexplained = f"{first.where}, which differs although history and weights do not"
 
 
 def _last(trace: Trace) -> dict[str, float]:
@@ -365,9 +364,15 @@ def _last(trace: Trace) -> dict[str, float]:
 
 
 def _view(theirs: Trace, ours: Trace) -> Callable[[Trace], Trace]:
-    """Return what to compare of a trace: history and weights or, if these are the same, all."""
+    """Return what to compare of a trace: history and weights or, if these are the same, all.
+
+    The state of the compiled optimizer is left out if the candidate never uses it.
+    """
     if not same(_history_and_weights(theirs), _history_and_weights(ours)):
         return lambda trace: _history_and_weights(trace, list(ours.history))
+    counts = [v for name, v in ours.variables.items() if name.endswith("/iterations")]
+    if ours.is_plain and not any(count > 0 for count in counts):
+        return _history_and_weights
     return Trace.as_plain if ours.is_plain else lambda trace: trace
 
 

@@ -39,19 +39,21 @@ class Floor:
 
     def gradients(self, step: int) -> float:
         """Return the largest relative distance of gradients that is rounding."""
-        return self.of(apart(self.base.gradients(step), self.nudged.gradients(step)))
+        return self.rounding_of(
+            tensor_distance(self.base.gradients(step), self.nudged.gradients(step))
+        )
 
     def weights(self, step: int) -> float:
         """Return the largest relative distance of weights that is rounding."""
-        return self.of(moved_apart(self.base, self.nudged, step))
+        return self.rounding_of(weight_distance(self.base, self.nudged, step))
 
     def log(self, name: str, epoch: int) -> float:
         """Return the largest relative difference of a log that is rounding."""
         logs = [run.trace.history.get(name, []) for run in (self.base, self.nudged)]
         values = [log[epoch] for log in logs if epoch < len(log)]
-        return self.of(relative(*values) if len(values) == 2 else 0.0)
+        return self.rounding_of(relative(*values) if len(values) == 2 else 0.0)
 
-    def of(self, effect: float) -> float:
+    def rounding_of(self, effect: float) -> float:
         """Return the largest distance that is rounding, of the distance that one ulp makes."""
         return ROUNDING * effect + self.least
 
@@ -78,7 +80,7 @@ def nudge(call: FitCall) -> None:
             weight.assign(np.where(value == 0, value, nudged))
 
 
-def first_apart(floor: Floor, candidate: Observed) -> tuple[str, int] | None:
+def first_different_step(floor: Floor, candidate: Observed) -> tuple[str, int] | None:
     """Return the first captured step whose weights or gradients differ by more than rounding.
 
     Returns:
@@ -87,9 +89,9 @@ def first_apart(floor: Floor, candidate: Observed) -> tuple[str, int] | None:
     """
     base = floor.base
     for step in common_steps(base, candidate):
-        if moved_apart(base, candidate, step) > floor.weights(step):
+        if weight_distance(base, candidate, step) > floor.weights(step):
             return "update", step
-        if apart(base.gradients(step), candidate.gradients(step)) > floor.gradients(step):
+        if tensor_distance(base.gradients(step), candidate.gradients(step)) > floor.gradients(step):
             return "gradients", step
     return None
 
@@ -100,7 +102,7 @@ def common_steps(first: Observed, second: Observed) -> list[int]:
     return [step for step in first.captured.steps if step < steps]
 
 
-def apart(first: Tensors, second: Tensors) -> float:
+def tensor_distance(first: Tensors, second: Tensors) -> float:
     """Return the mean relative distance of tensors, 0 to 1; tensors that one lacks are left out."""
     names = [name for name in first if name in second and first[name].shape == second[name].shape]
     norms = {name: max(_norm(first[name]), _norm(second[name])) for name in names}
@@ -116,16 +118,16 @@ def apart(first: Tensors, second: Tensors) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def moved_apart(first: Observed, second: Observed, step: int) -> float:
+def weight_distance(first: Observed, second: Observed, step: int) -> float:
     """Return how far the weights before a step are apart, relative to how far they have moved.
 
     At step 0 nothing has moved: the distance is relative to the weights themselves.
     """
     weights = first.weights(step), second.weights(step)
     if not step:
-        return apart(*weights)
+        return tensor_distance(*weights)
     start = first.weights(0)
-    return apart(*(_moved(run, start) for run in weights))
+    return tensor_distance(*(_moved(run, start) for run in weights))
 
 
 def _is_finite(value: np.ndarray) -> bool:

@@ -12,12 +12,12 @@ Logs = dict[str, list[Any]]
 SAME = 1e-5
 """The largest relative difference of logs that are the same, where rounding was not measured."""
 
-FAINT = 1e-6
+NOT_SAME = 1e-6
 """Added for each log that differs: one that differs by very little is not explained either."""
 
 
-def log_distance(theirs: Logs, ours: Logs, floor: Floor | None = None) -> dict[str, float]:
-    """Return how far each log of fit is from the candidate's, in units of what is rounding.
+def log_distance(theirs: Logs, ours: Logs) -> dict[str, float]:
+    """Return the mean relative difference of each log of fit that the candidate has, 0 to 1.
 
     A log of fit whose name the candidate lacks is compared with those logs that only the candidate
     has, and counts if one of them has its values. The rest is left out.
@@ -25,13 +25,12 @@ def log_distance(theirs: Logs, ours: Logs, floor: Floor | None = None) -> dict[s
     Args:
         theirs: The history of fit.
         ours: The history of the candidate.
-        floor: What rounding does; without it, relative differences are returned.
     """
     found = {}
     for name in filter(theirs.get, theirs):
         options = _options(name, theirs, ours)
-        distances = [_distance(theirs, name, ours[option], floor) for option in options]
-        if name in ours or (distances and min(distances) <= (1.0 if floor else SAME)):
+        distances = [_difference(theirs[name], ours[option]) for option in options]
+        if distances and (name in ours or min(distances) <= SAME):
             found[name] = min(distances)
     return found
 
@@ -51,9 +50,8 @@ def unexplained(theirs: Logs, ours: Logs, names: Sequence[str], floor: Floor) ->
             found += 1.0
             continue
         options = _options(name, theirs, ours)
-        apart = [_distance(theirs, name, ours[option], floor) for option in options]
-        if apart and min(apart) > 1 and name in ours:
-            found += FAINT + min(_distance(theirs, name, ours[name], None), 1.0)
+        if name in ours and not any(_is_same(theirs, name, ours[it], floor) for it in options):
+            found += NOT_SAME + _difference(theirs[name], ours[name])
     return found
 
 
@@ -62,7 +60,7 @@ def renamed(theirs: Logs, ours: Logs, floor: Floor) -> dict[str, str]:
     found = {}
     for name in theirs:
         options = _options(name, theirs, ours)
-        same = [option for option in options if _distance(theirs, name, ours[option], floor) <= 1.0]
+        same = [option for option in options if _is_same(theirs, name, ours[option], floor)]
         if same and name not in same:
             found[name] = same[0]
     return found
@@ -74,10 +72,15 @@ def _options(name: str, theirs: Logs, ours: Logs) -> list[str]:
     return own + [other for other in ours if ours[other] and other not in theirs]
 
 
-def _distance(theirs: Logs, name: str, log: list[Any], floor: Floor | None) -> float:
+def _difference(first: list[Any], second: list[Any]) -> float:
+    """Return the mean relative difference of two logs, 0 to 1; 1 if one of them is empty."""
+    pairs = list(zip(first, second, strict=False))
+    return sum(min(1.0, relative(*pair)) for pair in pairs) / len(pairs) if pairs else 1.0
+
+
+def _is_same(theirs: Logs, name: str, log: list[Any], floor: Floor) -> bool:
+    """Return whether a log is that of fit, as far as more than rounding tells."""
     pairs = list(zip(theirs[name], log, strict=False))
-    if not pairs:
-        return float("inf")
-    if floor is None:
-        return sum(min(1.0, relative(*pair)) for pair in pairs) / len(pairs)
-    return max(relative(*pair) / floor.log(name, epoch) for epoch, pair in enumerate(pairs))
+    return bool(pairs) and all(
+        relative(*pair) <= floor.log(name, epoch) for epoch, pair in enumerate(pairs)
+    )

@@ -114,13 +114,16 @@ def _name_of_loss(model: keras.Model) -> str:
 
 
 def fresh_optimizer(call: FitCall) -> None:
-    """Make the optimizer anew at the start of each epoch: its averages and its count begin at 0."""
+    """Give the optimizer its first state again at the start of each epoch, but for its rate."""
 
     class Fresh(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            for variable in self.model.optimizer.variables:
-                if "learning_rate" not in variable.path:
-                    variable.assign(keras.ops.zeros_like(variable))
+            optimizer = self.model.optimizer
+            if optimizer.built:
+                fresh = type(optimizer).from_config(optimizer.get_config())
+                fresh.build(self.model.trainable_variables)
+                for variable, first in zip(optimizer.variables, fresh.variables, strict=True):
+                    variable.assign(first)
 
     call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Fresh()]
 

@@ -88,8 +88,6 @@ NEEDS: dict[str, Need] = {
     "initial_epoch": lambda _, arguments: arguments.get("initial_epoch"),
     "callbacks": lambda _, arguments: arguments.get("callbacks"),
     "validation_batch_size": _validates,
-    "validation_batch_size_weights": _validates,
-    "validation_mean": _validates,
     "validation": _validates,
 }
 """What a training must have for a rule to matter; a rule that is not here matters always."""
@@ -103,5 +101,5 @@ def may_matter(rule: BrokenRule, model: keras.Model, arguments: FitArguments) ->
         model: The model, compiled.
         arguments: The arguments of fit.
     """
-    need = NEEDS.get(rule.rule)
+    need = NEEDS.get(rule.rule) or NEEDS.get(rule.rule.removeprefix("validation_"))
     return need is None or bool(need(model, arguments))

@@ -13,7 +13,7 @@ import numpy as np
 from compare.location.capture import CapturedTraining
 from compare.location.tapped import TappedRun, run_tapped
 from compare.location.taps import ENDS
-from compare.recording.recorder import prepare, variables_of
+from compare.recording.recorder import variables_of
 from compare.recording.trace import Trace
 from compare.scenario import Fit, Scenario
 
@@ -100,8 +100,8 @@ class Observed:
         found: list[list[Batch]] = [[] for _ in self.ends]
         for place, (step, rows) in enumerate(self.captured.forwards()):
             if step >= self.steps or place != last[step]:
-                epoch = np.searchsorted(self.ends, step, side="left") if step else 0
-                found[min(int(epoch), len(found) - 1)].append(rows)
+                epoch = int(np.searchsorted(self.ends, step))
+                found[min(epoch, len(found) - 1)].append(rows)
         return found
 
     def gradients(self, step: int) -> Tensors:
@@ -114,15 +114,14 @@ class Observed:
         return {name: found[name] for name in found if name[len("begun/") :] in self.trainable}
 
 
-def observe(scenario: Scenario, fit: Fit, like: keras.Model | None = None) -> Observed:
+def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
     """Train a scenario with taps that capture batches, gradients and weights.
 
     Args:
         scenario: What to train.
         fit: Called as `fit(model, **arguments)`.
-        like: A model of the scenario, for the shapes of its weights; built if it is not given.
+        model: A model of the scenario, for the names and shapes of its weights.
     """
-    model = like or prepare(scenario)[0]
     weights = {
         name: value for name, value in variables_of(model).items() if name.startswith("weights/")
     }

@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from compare.diagnosis.broken import BrokenRule, FitCall
-from compare.diagnosis.layers import Floor, apart, first_apart, moved_apart
+from compare.diagnosis.broken import BrokenRule, changes_nothing
+from compare.diagnosis.layers import Floor, first_different_step, tensor_distance, weight_distance
 from compare.diagnosis.logs import Logs, log_distance, renamed, unexplained
 from compare.diagnosis.observed import Observed
 from compare.diagnosis.retrain import Retraining, Rules
@@ -46,7 +46,7 @@ class Peel:
         unexplained: What no rule explains, in words; None if there is nothing.
         renamed: The candidate's names of logs of fit, where they differ.
         candidate: What the candidate does.
-        again: Our engine with rules broken, and the reference.
+        retraining: Our engine with rules broken, and the reference.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class Peel:
         self.renamed: dict[str, str] = {}
         self._say = on_progress
         self._aligned: Rules = ()  # trains on the candidate's own batches
-        self.again = Retraining(trainings.scenario, trainings.reference)
+        self.retraining = Retraining(trainings.scenario, trainings.reference)
         on_progress("watching the loop")
-        self.candidate = self.again.observe(trainings.candidate)
+        self.candidate = self.retraining.observe(trainings.candidate)
         on_progress("watching fit")
-        self.candidate.like = self.again.observed(())
+        self.candidate.like = self.retraining.observed(())
 
     @property
     def is_aligned(self) -> bool:
@@ -91,18 +91,18 @@ class Peel:
         self._validation()
 
     def may_matter(self, rule: BrokenRule) -> bool:
-        """Return whether breaking a rule may change this training, and is not broken yet."""
+        """Return whether a rule is not among the causes yet, and may change this training."""
         known = {cause.rule.rule for cause in self.causes}
-        return rule.rule not in known and self.again.may_matter(rule)
+        return rule.rule not in known and self.retraining.may_matter(rule)
 
     def _epochs(self) -> None:
         """Find why the candidate trains another number of epochs."""
-        ours, theirs = self.candidate.num_epochs, self.again.observed(()).num_epochs
+        ours, theirs = self.candidate.num_epochs, self.retraining.observed(()).num_epochs
         if ours == theirs or not ours:
             return
-        for rule in epoch_rules(self.again.scenario, ours, theirs, self.rules):
+        for rule in epoch_rules(self.retraining.arguments, ours, theirs, self.rules):
             self._say(f"breaking {rule.rule}")
-            trace = self.again.tried((rule,))
+            trace = self.retraining.tried((rule,))
             if trace and max(map(len, trace.history.values()), default=0) == ours:
                 self.causes.append(Cause(rule))
                 return
@@ -110,12 +110,12 @@ class Peel:
 
     def _batches(self) -> None:
         """Find how the candidate's batches differ, and train on its batches from here on."""
-        for who, run in (("fit", self.again.observed(())), ("the loop", self.candidate)):
+        for who, run in (("fit", self.retraining.observed(())), ("the loop", self.candidate)):
             if not run.batches:
                 self.unexplained = f"the batches of {who}: {_not_seen(run)}"
                 return
-        samples = samples_of(self.again.scenario)
-        found = found_in_batches(self.again.observed(self.broken), self.candidate, samples)
+        samples = samples_of(self.retraining.scenario)
+        found = found_in_batches(self.retraining.observed(self.broken), self.candidate, samples)
         self.causes += [Cause(rule) for rule in found]
         if not found or self._has_the_batches():
             return
@@ -131,16 +131,16 @@ class Peel:
         """Return whether our engine, with the causes found so far, has the candidate's batches."""
         self._say(f"breaking {', '.join(rule.rule for rule in self.broken)}")
         try:
-            return same_batches(self.again.observed(self.broken), self.candidate)
+            return same_batches(self.retraining.observed(self.broken), self.candidate)
         except Exception as error:  # data that a rule is not for
-            self.again.warn(self.broken, error)
+            self.retraining.warn(self.broken, error)
             return False
 
     def _steps(self) -> None:
         """Find why gradients and updates differ on the same batches."""
         for _ in range(ROUNDS):
-            floor = self.again.floor(self.broken)
-            place = first_apart(floor, self.candidate)
+            floor = self.retraining.floor(self.broken)
+            place = first_different_step(floor, self.candidate)
             if place is None:
                 self._settings()
                 return
@@ -158,11 +158,11 @@ class Peel:
 
         def distance(run: Observed) -> float:
             if layer == "update":
-                return moved_apart(run, self.candidate, step)
-            return apart(run.gradients(step), self.candidate.gradients(step))
+                return weight_distance(run, self.candidate, step)
+            return tensor_distance(run.gradients(step), self.candidate.gradients(step))
 
         def score(rules: Rules) -> float:
-            run = self.again.shortened(self._with_known(rules), step + 1)
+            run = self.retraining.shortened(self._with_known(rules), step + 1)
             return FAR if run is None or run.steps <= step else distance(run)
 
         level = floor.weights(step) if layer == "update" else floor.gradients(step)
@@ -171,13 +171,13 @@ class Peel:
         if found or layer == "update" or step:  # later, gradients of step 0 have agreed
             return found
         # A factor read off these very gradients comes close too easily: only if nothing else does.
-        base = self.again.observed(self.broken)
-        factor = scale_rule(base, self.candidate, step, self.again.replicas)
+        base = self.retraining.observed(self.broken)
+        factor = scale_rule(base, self.candidate, step, self.retraining.replicas)
         return self._search([*factor, *rules], score, level) if factor else []
 
     def _rules_of_step(self, layer: str, step: int) -> list[BrokenRule]:
         """Return the rules that may explain other gradients, or another update, in a step."""
-        base = self.again.observed(self.broken)
+        base = self.retraining.observed(self.broken)
         layers = ("gradients",) if layer == "gradients" else ("update", "gradients")
         rules = [rule for rule in self.rules if rule.layer in layers]
         if step in base.ends:  # what validation does to seeds and averages shows here first
@@ -186,7 +186,7 @@ class Peel:
         return [rule for rule in rules if self.may_matter(rule)]
 
     def _rules_of_optimizer(self) -> list[BrokenRule]:
-        return optimizer_rules(self.again.observed(()).optimizer, self.candidate.optimizer)
+        return optimizer_rules(self.retraining.observed(()).optimizer, self.candidate.optimizer)
 
     def _with_known(self, rules: Rules) -> Rules:
         """Return the causes found so far, rules after them, and the alignment of the batches."""
@@ -208,13 +208,13 @@ class Peel:
 
     def _whole(self, rules: Rules) -> float:
         """Return how far a whole training is from the candidate's: weights at the end, and logs."""
-        trace = self.again.tried(self._with_known(rules))
+        trace = self.retraining.tried(self._with_known(rules))
         if trace is None:
             return FAR
         ours = self.candidate.trace
         weights = {name: value for name, value in trace.variables.items() if "weights/" in name}
         logs = [*log_distance(trace.history, ours.history).values()]
-        return apart(weights, ours.variables) + sum(logs) / max(1, len(logs))
+        return tensor_distance(weights, ours.variables) + sum(logs) / max(1, len(logs))
 
     def _settings(self) -> None:
         """Find settings of the optimizer whose effect is too small to be more than rounding."""
@@ -226,19 +226,19 @@ class Peel:
 
     def _end(self) -> None:
         """Find why the weights at the end differ although all steps agree."""
-        floor = self.again.floor(self.broken)
+        floor = self.retraining.floor(self.broken)
         names = [name for name in floor.base.trace.variables if name.startswith("weights/")]
         names = [name for name in names if name in self.candidate.trace.variables]
 
         def distance(first: Trace, second: Trace) -> float:
             ends = [{name: run.variables[name] for name in names} for run in (first, second)]
-            return apart(*ends)
+            return tensor_distance(*ends)
 
         def score(rules: Rules) -> float:
-            trace = self.again.tried(self._with_known(rules))
+            trace = self.retraining.tried(self._with_known(rules))
             return FAR if trace is None else distance(trace, self.candidate.trace)
 
-        level = floor.of(distance(floor.base.trace, floor.nudged.trace))
+        level = floor.rounding_of(distance(floor.base.trace, floor.nudged.trace))
         if distance(floor.base.trace, self.candidate.trace) <= level:
             return
         rules = [it for it in self.rules if it.layer in ("rest", "update") or it.rule in AT_END]
@@ -253,11 +253,11 @@ class Peel:
 
     def _validation(self) -> None:
         """Find why logs of validation differ although the weights are the same."""
-        base = self.again.observed(self.broken)
+        base = self.retraining.observed(self.broken)
         histories = base.trace.history, self.candidate.trace.history
         has_logs = [bool(_only(history, _is_of_validation)) for history in histories]
         if all(has_logs):
-            extra = validation_rules(base, self.candidate, self.causes)
+            extra = validation_rules(base, self.candidate, self.rules)
             self._in_logs("validation", _is_of_validation, [*extra, *self.rules])
         elif has_logs[0] and not any(map(len, self.candidate.tests)):
             self.causes += [Cause(rule) for rule in self.rules if rule.rule == "validation"]
@@ -266,12 +266,12 @@ class Peel:
         self, layer: str, wanted: Callable[[str], bool], rules: Sequence[BrokenRule]
     ) -> None:
         """Find why logs differ, one log after the other, the loss first."""
-        floor = self.again.floor(self.broken)
+        floor = self.retraining.floor(self.broken)
         ours = _only(self.candidate.trace.history, wanted)
         agreed: list[str] = []
         left: list[str] = []
         for name in _only(floor.base.trace.history, wanted):
-            theirs = _only(self.again.trace(self.broken).history, wanted)
+            theirs = _only(self.retraining.trace(self.broken).history, wanted)
             tried = [*factor_rules(theirs, ours, name, layer), *rules]
             # Without validation there would be no log left to differ: that is looked at before.
             tried = [it for it in tried if it.layer == layer and it.rule != "validation"]
@@ -291,7 +291,7 @@ class Peel:
         ours = _only(self.candidate.trace.history, wanted)
 
         def score(rules: Rules) -> float:
-            trace = self.again.tried(self._with_known(rules))
+            trace = self.retraining.tried(self._with_known(rules))
             if trace is None:
                 return FAR
             return unexplained(_only(trace.history, wanted), ours, names, floor)
@@ -300,14 +300,14 @@ class Peel:
 
     def _rename(self, ours: Logs, wanted: Callable[[str], bool], floor: Floor) -> None:
         """Note the logs of other names; where fit's name is another log's, find what that is."""
-        found = renamed(_only(self.again.trace(self.broken).history, wanted), ours, floor)
+        found = renamed(_only(self.retraining.trace(self.broken).history, wanted), ours, floor)
         self.renamed |= found
         without = {name: log for name, log in ours.items() if name not in found.values()}
         for name in found:
             if name not in ours:
                 continue
             for rule in (it for it in self.rules if it.layer == "logs" and self.may_matter(it)):
-                trace = self.again.tried(self._with_known((rule,)))
+                trace = self.retraining.tried(self._with_known((rule,)))
                 if trace and not unexplained(trace.history, without, [name], floor):
                     self.causes.append(Cause(rule))
                     break
@@ -332,9 +332,4 @@ def _standing_for_batches(cause: Cause) -> Cause:
     """Return a cause whose rule, if it is about batches, changes nothing by itself."""
     if cause.rule.layer != "batches":
         return cause
-    return replace(cause, rule=replace(cause.rule, breaks=_nothing))
-
-
-def _nothing(call: FitCall) -> None:
-    """Leave a call of fit as it is: its batches are made by another rule."""
-    del call
+    return replace(cause, rule=replace(cause.rule, breaks=changes_nothing))

@@ -30,13 +30,14 @@ class Retraining:
     Attributes:
         scenario: What is trained.
         reference: The fit that is right by definition.
-        model: A model of the scenario, built; of one that is built late, it is trained.
+        model: A model of the scenario, built; one that is built late has been trained.
+        arguments: The arguments of fit.
     """
 
     def __init__(self, scenario: Scenario, reference: Fit):
         self.scenario = scenario
         self.reference = reference
-        self.model, self._arguments = prepare(scenario)
+        self.model, self.arguments = prepare(scenario)
         if not all(layer.built for layer in (self.model, *self.model.layers)):
             self.model = record(scenario, reference, "nothing")[1]
         self._observed: dict[tuple[str, ...], Observed] = {}
@@ -55,7 +56,7 @@ class Retraining:
 
     def may_matter(self, rule: BrokenRule) -> bool:
         """Return whether breaking a rule may change this training."""
-        return may_matter(rule, self.model, self._arguments)
+        return may_matter(rule, self.model, self.arguments)
 
     def observe(self, fit: Fit) -> Observed:
         """Return what a fit does."""

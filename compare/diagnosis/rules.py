@@ -42,7 +42,7 @@ RULES: tuple[BrokenRule, ...] = (
         "averages the losses of batches without their sizes",
         "loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_steps("track_loss", mistakes.unweighted_mean),
+        in_train_step("track_loss", mistakes.unweighted_mean),
         "logs",
     ),
     BrokenRule(
@@ -50,7 +50,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the loss of the last batch as that of the epoch",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_steps("track_loss", mistakes.last_loss_only),
+        in_train_step("track_loss", mistakes.last_loss_only),
         "logs",
     ),
     BrokenRule(
@@ -90,7 +90,7 @@ RULES: tuple[BrokenRule, ...] = (
         "shows metrics a second forward pass, after the update",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
-        in_steps("update_metrics", mistakes.metrics_of_a_second_forward),
+        in_train_step("update_metrics", mistakes.metrics_of_a_second_forward),
         "logs",
     ),
     BrokenRule(
@@ -106,7 +106,7 @@ RULES: tuple[BrokenRule, ...] = (
         "forgets the sample weights in weighted_metrics",
         "weighted_metric.update_state(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        in_steps("update_metrics", mistakes.metrics_without_weights),
+        in_train_step("update_metrics", mistakes.metrics_without_weights),
         "logs",
     ),
     BrokenRule(
@@ -195,7 +195,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the metrics of the last batch as those of the epoch",
         "metric.update_state(y, y_pred)  # in every batch; reset before the epoch only",
         "keras.Model.fit",
-        in_steps("update_metrics", mistakes.last_metrics_only),
+        in_train_step("update_metrics", mistakes.last_metrics_only),
         "logs",
     ),
     BrokenRule(
@@ -203,7 +203,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the loss without regularizers and what layers add, although it minimizes them",
         "loss_mean.update_state(loss + keras.ops.sum(model.losses), sample_weight=len(x))",
         "keras.Model.train_step",
-        in_steps("logged", mistakes.loss_on_data),
+        in_train_step("logged", mistakes.loss_on_data),
         "logs",
     ),
     BrokenRule(
@@ -211,7 +211,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the sum of the losses of batches, not their mean",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_steps("track_loss", mistakes.sum_of_losses),
+        in_train_step("track_loss", mistakes.sum_of_losses),
         "logs",
     ),
     BrokenRule(
@@ -277,22 +277,6 @@ RULES: tuple[BrokenRule, ...] = (
         "keras.src.trainers.data_adapters.array_slicing.train_validation_split",
         mistakes.validation_first,
         "batches",
-    ),
-    BrokenRule(
-        "validation_batch_size_weights",
-        "averages the losses of validation batches without their sizes",
-        "val_loss_mean.update_state(loss, sample_weight=len(x))",
-        "keras.Model.test_step",
-        in_test_step("track_loss", mistakes.unweighted_mean),
-        "validation",
-    ),
-    BrokenRule(
-        "validation_mean",
-        "logs the loss of the last validation batch as that of all",
-        "val_loss_mean = keras.metrics.Mean()  # over all validation batches",
-        "keras.Model.test_step",
-        in_test_step("track_loss", mistakes.last_loss_only),
-        "validation",
     ),
     BrokenRule(
         "validation_batch_size",

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.diagnosis.broken import Break, BrokenRule, FitCall
+from compare.diagnosis.broken import Break, BrokenRule, FitCall, changes_nothing
 from compare.diagnosis.observed import Batch, Observed
 from compare.diagnosis.rules import BROKEN
 from compare.location.fingerprint import fingerprint_rows
 from compare.recording.recorder import prepare
-from compare.scenario import FitArguments, Scenario
+from compare.scenario import Scenario
 from loop.data.convert import to_tensor
 from loop.data.split import split_validation
 
@@ -92,18 +92,18 @@ class Samples:
         arrays: `(x, y, sample_weight)`, leaves `[samples, ...]`; y and weights may be None.
         prints: The fingerprint of each sample, int64 `[samples]`.
         in_order: Whether the data has an order of its own, as arrays have.
-        arguments: The other arguments of fit.
+        has_split: Whether fit holds out a part of them for validation.
     """
 
     arrays: Any
     prints: np.ndarray
     in_order: bool
-    arguments: FitArguments
+    has_split: bool = False
 
     @cached_property
     def rows(self) -> dict[int, int]:
-        """The place of each sample by its fingerprint; of equal samples the first."""
-        return {int(row): place for place, row in reversed([*enumerate(self.prints)])}
+        """The place of each sample by its fingerprint."""
+        return places(self.prints)
 
     @property
     def are_ambiguous(self) -> bool:
@@ -115,10 +115,21 @@ class Samples:
             if leaf is not None
         )
 
-    def places(self, batch: Batch) -> np.ndarray | None:
+    def places_of(self, batch: Batch) -> np.ndarray | None:
         """Return the places of a batch's samples in the arrays; None if one is not in them."""
         found = [self.rows.get(int(row), -1) for row in batch]
         return None if -1 in found else np.array(found, np.int64)
+
+
+def places(prints: np.ndarray) -> dict[int, int]:
+    """Return the place of each fingerprint; of equal ones the first."""
+    return {int(row): place for place, row in reversed([*enumerate(prints)])}
+
+
+def prints_of(inputs: Any) -> np.ndarray:
+    """Return the fingerprints of the samples of inputs, leaves `[samples, ...]`: int64."""
+    leaves = [leaf for leaf in keras.tree.flatten(inputs) if leaf is not None]
+    return fingerprint_rows([tf.convert_to_tensor(leaf) for leaf in leaves]).numpy()
 
 
 def samples_of(scenario: Scenario) -> Samples | None:
@@ -130,12 +141,12 @@ def samples_of(scenario: Scenario) -> Samples | None:
         if isinstance(x, tf.data.Dataset):
             given = _rows_of(x)
         arrays = keras.tree.map_structure(to_tensor, given)
-        leaves = [leaf for leaf in keras.tree.flatten(arrays[0]) if leaf is not None]
-        prints = fingerprint_rows(leaves).numpy()
+        prints = prints_of(arrays[0])
     except (TypeError, ValueError, AttributeError, tf.errors.OpError):
         return None  # sparse, ragged, generators, or too many: batches are compared, not repeated
     arrays = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf.numpy(), arrays)
-    return Samples(arrays, prints, not isinstance(x, tf.data.Dataset), arguments)
+    in_order = not isinstance(x, tf.data.Dataset)
+    return Samples(arrays, prints, in_order, bool(arguments.get("validation_split")))
 
 
 def _rows_of(dataset: tf.data.Dataset) -> Any:
@@ -170,7 +181,7 @@ def found_in_batches(
     Returns:
         The rules that the candidate breaks, causes first; empty if the batches are the same.
     """
-    if not candidate.batches or same_batches(reference, candidate):
+    if same_batches(reference, candidate):
         return []
     theirs, ours = (_flat(run.epochs) for run in (reference, candidate))
     known = {int(row) for epoch in theirs for row in epoch}
@@ -216,8 +227,7 @@ def _in_composition(
         times = {*Counter(ours[0].tolist()).values()}
         yield "several_passes" if len(times) == 1 else "with_replacement"
         return
-    splits = samples is not None and samples.arguments.get("validation_split")
-    if splits and more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
+    if samples and samples.has_split and more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
         yield "trains_on_validation"
     whole = max(map(len, reference.batches))
     if len(ours[0]) < len(theirs[0]) // whole * whole:
@@ -236,8 +246,7 @@ def _in_order(
             yield "shuffle"
             return
         of_fit, of_loop = {*theirs[0].tolist()}, {*ours[0].tolist()}
-        splits = samples.arguments.get("validation_split")
-        if splits and of_loop - of_fit and of_fit - of_loop:
+        if samples.has_split and of_loop - of_fit and of_fit - of_loop:
             yield "validation_tail"
             return
         if all(_begins(samples.prints, order) for order in theirs):
@@ -268,12 +277,7 @@ def _same_orders(epochs: list[np.ndarray]) -> bool:
 def _finding(name: str, of_loop: int, of_fit: int) -> BrokenRule:
     """Return a rule for what a loop does to its batches, with the numbers of loop and fit."""
     mistake, line = (text.format(of_loop=of_loop, of_fit=of_fit) for text in FOUND[name])
-    return BrokenRule(name, mistake, line, ORDER, _changes_nothing, "batches")
-
-
-def _changes_nothing(call: FitCall) -> None:
-    """Leave a call of fit as it is: `on_batches_of` makes its batches."""
-    del call
+    return BrokenRule(name, mistake, line, ORDER, changes_nothing, "batches")
 
 
 def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
@@ -283,35 +287,34 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
         The change; None if a batch has samples that fit does not have, or if equal inputs have
         other targets, so that the samples cannot be told apart.
     """
-    if samples.are_ambiguous:
+    found = [[samples.places_of(batch) for batch in epoch] for epoch in candidate.epochs]
+    epochs = [[places for places in epoch if places is not None] for epoch in found]
+    if samples.are_ambiguous or not epochs[0] or [*map(len, epochs)] != [*map(len, found)]:
         return None
-    epochs = [[samples.places(batch) for batch in epoch] for epoch in candidate.epochs]
-    if any(places is None for epoch in epochs for places in epoch) or not epochs[0]:
-        return None
-    orders: list[np.ndarray] = [np.concatenate(epoch) for epoch in epochs]  # type: ignore[arg-type]
-    size = max(len(places) for places in epochs[0])  # type: ignore[arg-type]
-    equally_cut = all([*map(len, epoch)][:-1] == [size] * (len(epoch) - 1) for epoch in epochs)  # type: ignore[arg-type]
-    length = len(orders[0])
+    return partial(_train_on, samples.arrays, epochs)
 
-    def breaks(call: FitCall) -> None:
-        arguments = call.arguments
-        resolve_split(arguments)
-        arguments.update(shuffle=False, steps_per_epoch=None)
-        for name in ("y", "sample_weight"):
-            arguments.pop(name, None)
-        if equally_cut and all(np.array_equal(order, orders[0]) for order in orders):
-            data, arguments["batch_size"] = taken(samples.arrays, orders[0]), size
-        elif equally_cut and length % size == 0 and {*map(len, orders)} == {length}:
-            data = taken(samples.arrays, np.concatenate(orders))
-            arguments.update(batch_size=size, steps_per_epoch=length // size)
-        else:
-            arguments.setdefault("validation_batch_size", arguments.pop("batch_size", None))
-            arguments["x"] = _dataset(samples.arrays, epochs)
-            arguments["steps_per_epoch"] = len(epochs[0])
-            return
-        arguments["x"], arguments["y"], arguments["sample_weight"] = data
 
-    return breaks
+def _train_on(arrays: Any, epochs: list[list[np.ndarray]], call: FitCall) -> None:
+    """Let a fit train on these samples: on arrays if it can be, as a dataset has other shapes."""
+    arguments = call.arguments
+    resolve_split(arguments)
+    orders = [np.concatenate(epoch) for epoch in epochs]
+    size, length = len(epochs[0][0]), len(orders[0])
+    cuts = [[*map(len, epoch)] for epoch in epochs]
+    equally_cut = all(cut[:-1] == [size] * (len(cut) - 1) and cut[-1] <= size for cut in cuts)
+    arguments |= {"shuffle": False, "steps_per_epoch": None, "y": None, "sample_weight": None}
+    if equally_cut and all(np.array_equal(order, orders[0]) for order in orders):
+        data, arguments["batch_size"] = taken(arrays, orders[0]), size
+    elif equally_cut and length % size == 0 and {*map(len, orders)} == {length}:
+        data = taken(arrays, np.concatenate(orders))
+        arguments |= {"batch_size": size, "steps_per_epoch": length // size}
+    else:
+        given = tuple(part for part in arrays if part is not None)
+        batches = [*itertools.chain.from_iterable(epochs)]
+        data = dataset_of(lambda: (taken(given, order) for order in batches), given), None, None
+        arguments.setdefault("validation_batch_size", arguments.pop("batch_size", None))
+        arguments["steps_per_epoch"] = len(epochs[0])
+    arguments["x"], arguments["y"], arguments["sample_weight"] = data
 
 
 def resolve_split(arguments: dict[str, Any]) -> None:
@@ -330,15 +333,9 @@ def taken(arrays: Any, order: np.ndarray) -> Any:
     return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[order], arrays)
 
 
-def _dataset(arrays: Any, epochs: Sequence[Sequence[Any]]) -> tf.data.Dataset:
-    """Return a dataset of batches, of all epochs one after the other."""
-    given = tuple(part for part in arrays if part is not None)
-
-    def batches() -> Iterator[Any]:
-        for places in itertools.chain.from_iterable(epochs):
-            yield taken(given, places)
-
+def dataset_of(batches: Callable[[], Iterator[Any]], arrays: Any) -> tf.data.Dataset:
+    """Return a dataset of batches of arrays, leaves `[samples, ...]`; made anew for each pass."""
     specs = keras.tree.map_structure(
-        lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), given
+        lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), arrays
     )
     return tf.data.Dataset.from_generator(batches, output_signature=specs)

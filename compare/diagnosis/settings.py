@@ -60,10 +60,10 @@ def _setting(name: str, theirs: Any, ours: Any) -> BrokenRule:
         return BROKEN["optimizer_epsilon"]
     return BrokenRule(
         f"optimizer_{name}",
-        f"sets {name}={_brief(ours)} in its optimizer, where compile has {_brief(theirs)}",
+        f"sets {name}={_brief(ours)} in its optimizer, where fit has {_brief(theirs)}",
         f"optimizer.{name} = {_brief(theirs)}",
         "keras.optimizers.Optimizer.apply",
-        _with_optimizer(lambda config: {**config, name: ours}),
+        _with_setting(name, ours),
         "update",
     )
 
@@ -72,10 +72,9 @@ def _another_optimizer(
     theirs: keras.optimizers.Optimizer, ours: keras.optimizers.Optimizer
 ) -> BrokenRule:
     names = type(theirs).__name__, type(ours).__name__
-    made = type(ours).from_config
 
     def breaks(call: FitCall) -> None:
-        call.model.optimizer = made(ours.get_config())
+        call.model.optimizer = type(ours).from_config(ours.get_config())
 
     return BrokenRule(
         "another_optimizer",
@@ -87,10 +86,11 @@ def _another_optimizer(
     )
 
 
-def _with_optimizer(change: Any) -> Break:
+def _with_setting(name: str, value: Any) -> Break:
     def breaks(call: FitCall) -> None:
         optimizer = call.model.optimizer
-        call.model.optimizer = type(optimizer).from_config(change(optimizer.get_config()))
+        config = {**optimizer.get_config(), name: value}
+        call.model.optimizer = type(optimizer).from_config(config)
 
     return breaks
 

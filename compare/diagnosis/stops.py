@@ -4,36 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from compare.diagnosis.broken import Break, BrokenRule, FitCall
-from compare.diagnosis.observed import Observed
-from compare.diagnosis.samples import resolve_split, taken
-from compare.location.fingerprint import fingerprint_rows
-from compare.recording.recorder import prepare
-from compare.scenario import Scenario
-
-if TYPE_CHECKING:
-    from compare.diagnosis.search import Cause
+from compare.diagnosis.observed import Batch, Observed
+from compare.diagnosis.samples import dataset_of, places, prints_of, resolve_split, taken
+from compare.scenario import FitArguments
 
 
 def epoch_rules(
-    scenario: Scenario, wanted: int, theirs: int, rules: Sequence[BrokenRule]
+    arguments: FitArguments, wanted: int, theirs: int, rules: Sequence[BrokenRule]
 ) -> Iterator[BrokenRule]:
     """Yield the rules that may explain why a candidate trains another number of epochs.
 
     Args:
-        scenario: What is trained.
+        arguments: The arguments of fit.
         wanted: The epochs of the candidate.
         theirs: The epochs of fit.
         rules: All rules.
     """
     known = {rule.rule: rule for rule in rules}
-    arguments = prepare(scenario)[1]
     first = arguments.get("initial_epoch", 0)
     if first and "initial_epoch" in known and wanted == arguments.get("epochs", 1):
         yield known["initial_epoch"]
@@ -71,38 +65,32 @@ def _ends_after(epochs: int) -> Break:
 
 
 def validation_rules(
-    base: Observed, candidate: Observed, causes: Sequence[Cause]
+    base: Observed, candidate: Observed, rules: Sequence[BrokenRule]
 ) -> list[BrokenRule]:
-    """Return rules for what a candidate validates on, and for mistakes of training only.
+    """Return rules for what a candidate validates on, and the rules of logs for its validation.
 
     Args:
         base: Our engine with the causes found so far.
         candidate: The candidate.
-        causes: The causes found so far.
+        rules: All rules.
     """
-    found = [
-        replace(
-            cause.rule,
-            rule=f"{cause.rule.rule}_in_training",
-            breaks=_without_test(cause.rule.breaks),
-            layer="validation",
-        )
-        for cause in causes
-        if cause.rule.layer == "logs"
-    ]
+    found = [_in_validation(rule) for rule in rules if rule.layer == "logs"]
     theirs, ours = (_samples_of_tests(run) for run in (base, candidate))
-    if ours and theirs and any(map(len, ours)) and not _same(theirs, ours):
+    if ours and theirs and not _same(theirs, ours):
         found.append(_validates_on(theirs, ours, candidate))
     return found
 
 
-def _without_test(breaks: Break) -> Break:
-    def only_training(call: FitCall) -> None:
-        test = call.test
-        breaks(call)
-        call.test = test
+def _in_validation(rule: BrokenRule) -> BrokenRule:
+    """Return a rule of the training step for the test step."""
 
-    return only_training
+    def breaks(call: FitCall) -> None:
+        call.train, call.test = call.test, call.train
+        rule.breaks(call)
+        call.train, call.test = call.test, call.train
+
+    name, mistake = f"validation_{rule.rule}", f"{rule.mistake}, in validation"
+    return replace(rule, rule=name, mistake=mistake, breaks=breaks, layer="validation")
 
 
 def _samples_of_tests(run: Observed) -> list[np.ndarray]:
@@ -140,17 +128,16 @@ def _validated_on(candidate: Observed) -> Break:
 
 
 def _in_turn(given: Any, candidate: Observed) -> tf.data.Dataset:
-    """Return a dataset that gives, pass after pass, the samples the candidate validated on."""
+    """Return a dataset that gives, pass after pass, the samples the candidate validated on.
+
+    Raises:
+        KeyError: The candidate validated on samples that were not given.
+    """
     arrays = keras.tree.map_structure(lambda leaf: tf.convert_to_tensor(leaf).numpy(), given)
-    prints = fingerprint_rows([tf.constant(leaf) for leaf in keras.tree.flatten(arrays[0])]).numpy()
-    place = {int(row): index for index, row in reversed([*enumerate(prints)])}
-    passes = iter([*candidate.tests])
+    rows = places(prints_of(arrays[0]))
+    passes = iter([[_order(batch, rows) for batch in test] for test in candidate.tests])
+    return dataset_of(lambda: (taken(arrays, order) for order in next(passes, [])), arrays)
 
-    def batches() -> Iterator[Any]:
-        for rows in next(passes, []):
-            yield taken(arrays, np.array([place[int(row)] for row in rows]))
 
-    specs = keras.tree.map_structure(
-        lambda leaf: tf.TensorSpec([None, *leaf.shape[1:]], leaf.dtype), arrays
-    )
-    return tf.data.Dataset.from_generator(batches, output_signature=specs)
+def _order(batch: Batch, rows: dict[int, int]) -> np.ndarray:
+    return np.array([rows[int(row)] for row in batch], np.int64)

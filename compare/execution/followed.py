@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from compare.execution.in_process import Stopped
 from compare.execution.places import Place, ScriptLines
+from compare.location.taps import is_symbolic, optimizers_with_apply
 
 Call = Callable[..., Any]
 
@@ -89,7 +90,7 @@ class Follower:
                 (fit, "fit", self._around_fit),
                 (keras.Layer, "__call__", self._around_call),
                 (tf.GradientTape, "gradient", self._around_gradient),
-                *((kind, "apply", self._around_apply) for kind in optimizers()),
+                *((kind, "apply", self._around_apply) for kind in optimizers_with_apply()),
             ):
                 hook = around(getattr(owner, name))
                 stack.enter_context(mock.patch.object(owner, name, hook))
@@ -194,19 +195,3 @@ class Follower:
 def ids_of(variables: list[keras.Variable]) -> set[int]:
     """Return the ids of variables, as Keras and as TensorFlow hold them."""
     return {id(held) for variable in variables for held in (variable, variable.value)}
-
-
-def is_symbolic(inputs: Any) -> bool:
-    """Return whether a call only adds to a functional model."""
-    return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(inputs))
-
-
-def optimizers() -> list[Any]:
-    """Return the optimizer classes that define a method `apply`."""
-    kinds = [keras.optimizers.Optimizer]
-    for kind in kinds:
-        kinds += [below for below in kind.__subclasses__() if below not in kinds]
-    found = {
-        kind for kind in (*keras.optimizers.Optimizer.__mro__, *kinds) if "apply" in vars(kind)
-    }
-    return sorted(found, key=lambda kind: kind.__name__)

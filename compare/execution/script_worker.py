@@ -18,8 +18,8 @@ import keras
 import tensorflow as tf
 
 import loop
-from compare.execution.followed import optimizers
 from compare.execution.script import ScriptCall
+from compare.location.taps import optimizers_with_apply
 from compare.recording.recorder import SEED, as_array, steps_taken, variables_of, wait_for_device
 
 METHODS = ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch")
@@ -60,7 +60,7 @@ class CallRecorder:
 
         Where a graph is traced, its steps are counted in the graph.
         """
-        for kind in optimizers():
+        for kind in optimizers_with_apply():
             kind.apply = self._counted(kind.apply)
 
     def _counted(self, apply: Any) -> Any:

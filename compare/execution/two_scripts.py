@@ -29,10 +29,11 @@ from compare.errors import (
     NeverTrainedError,
     SeveralTrainingsError,
 )
-from compare.execution.followed import Follower, Loop, optimizers
+from compare.execution.followed import Follower, Loop
 from compare.execution.in_process import Stopped, run_script
 from compare.execution.loop_training import Forwarding, LoopTraining
 from compare.execution.places import Place, ScriptLines
+from compare.location.taps import optimizers_with_apply
 from compare.scenario import Fit, FitArguments, Scenario
 
 LIMIT = 300.0
@@ -325,7 +326,7 @@ def _listed(lines: list[int]) -> str:
 
 def methods() -> dict[tuple[Any, str], Any]:
     """Return the methods of Keras and TensorFlow that a training calls, by class and name."""
-    kinds = [keras.losses.Loss, keras.metrics.Metric, tf.GradientTape, *optimizers()]
+    kinds = [keras.losses.Loss, keras.metrics.Metric, tf.GradientTape, *optimizers_with_apply()]
     kinds += [kind for kind in keras.Model.__mro__ if kind is not object]
     return {(kind, name): value for kind in kinds for name, value in vars(kind).items()}
 

@@ -110,7 +110,7 @@ class Taps:
             stack.enter_context(patch(keras.losses.Loss, "__call__", by_loss))
             gradient = self._around_gradient(model, tf.GradientTape.gradient)
             stack.enter_context(patch(tf.GradientTape, "gradient", gradient))
-            for owner in _optimizers_with_apply():
+            for owner in optimizers_with_apply():
                 stack.enter_context(patch(owner, "apply", self._around_apply(model, owner.apply)))
             yield
             self._read = self._prints.numpy()[:, : len(self.columns)].copy()
@@ -182,7 +182,7 @@ class Taps:
     def _around_layers(self, model: keras.Model, call: Any) -> Any:
         @functools.wraps(call)
         def tapped(layer: keras.Layer, *inputs: Any, **more: Any) -> Any:
-            if self._in_forward or not _is_part(layer, model) or _is_symbolic(inputs):
+            if self._in_forward or not _is_part(layer, model) or is_symbolic(inputs):
                 return call(layer, *inputs, **more)
             self._entry = self._entry or layer
             with self._forward():
@@ -291,7 +291,7 @@ def _storage(variable: Any) -> int:
     return id(variable.value if isinstance(variable, keras.Variable) else variable)
 
 
-def _optimizers_with_apply() -> set[Any]:
+def optimizers_with_apply() -> set[Any]:
     """Return the optimizer classes that define a method `apply`."""
     base = keras.optimizers.Optimizer
     return {kind for kind in (*base.__mro__, *_subclasses(base)) if "apply" in vars(kind)}
@@ -318,7 +318,7 @@ def _is_part(layer: keras.Layer, model: keras.Model) -> bool:
     return id(layer) in own
 
 
-def _is_symbolic(inputs: Any) -> bool:
+def is_symbolic(inputs: Any) -> bool:
     """Return whether a call only adds to a functional model."""
     return any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(inputs))
 

@@ -142,8 +142,6 @@ PLACES = {
     "metrics_of_the_epoch": (BUSY, 1, 1, "metrics"),
     "logged_regularization": (BUSY, 1, 0, "metrics"),
     "epoch_sum": (BUSY, 1, 0, "metrics"),
-    "validation_batch_size_weights": (BUSY, 1, None, "metrics"),
-    "validation_mean": (BUSY, 1, None, "metrics"),
 }
 """In which scenario each rule is broken and where that parts: epoch, step in it, stage."""
 

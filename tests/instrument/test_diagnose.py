@@ -1,6 +1,7 @@
 """Loops as people write them: each is explained by its causes, and by nothing else."""
 
 import dataclasses
+from functools import partial
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+import loop
 from compare.diagnosis.diagnose import beyond_rounding, diagnose
 from compare.recording.trials import Trainings
 from compare.scenario import Scenario
@@ -33,7 +35,9 @@ def with_data(**changes):
     return dataclasses.replace(PLAIN, data=lambda: {**data(), **changes})
 
 
-def by_hand(model, x, y, batch_size, epochs, rate=0.05, loss_of=None, order=None, **_):
+def by_hand(
+    model, x, y, batch_size, epochs, rate=0.05, loss_of=None, order=None, keep_losses=False, **_
+):
     """A loop with a tape and an optimizer of its own; returns the weighted means of losses."""
     optimizer = keras.optimizers.SGD(rate)
     loss_of = loss_of or keras.losses.MeanSquaredError()
@@ -49,7 +53,7 @@ def by_hand(model, x, y, batch_size, epochs, rate=0.05, loss_of=None, order=None
             losses.append(float(tf.reduce_mean(loss)))
             sizes.append(len(rows))
         log.append(float(np.average(losses, weights=sizes)))
-    return {"loss": log}
+    return {"loss": log, "losses": losses} if keep_losses else {"loss": log}
 
 
 def rules_of(found):
@@ -295,7 +299,7 @@ def test_layers_that_another_model_wraps_are_followed():
 def test_another_rate_than_compiled_is_read_off_the_optimizer():
     found = diagnose(PLAIN, lambda model, **arguments: by_hand(model, **arguments, rate=0.01))
     assert rules_of(found) == ["optimizer_learning_rate"], found
-    assert "learning_rate=0.01 in its optimizer, where compile has 0.05" in found[0].mistake
+    assert "learning_rate=0.01 in its optimizer, where fit has 0.05" in found[0].mistake
     assert found.rest in ("nothing", "rounding")
 
 
@@ -338,3 +342,49 @@ def test_the_first_difference_that_is_more_than_rounding_is_named():
     assert places[1] == (
         "The first difference that is more than rounding: the weights at the start of step 5."
     )
+
+
+def test_a_mean_without_sizes_is_named_where_it_is_made():
+    def fit(model, x, y, validation_data, validates_by_sizes, **arguments):
+        history = {"loss": [], "val_loss": []}
+        for _ in range(arguments.pop("epochs")):
+            losses = by_hand(model, x, y, **{**arguments, "epochs": 1}, keep_losses=True)["losses"]
+            history["loss"].append(float(np.mean(losses)))
+            batches = [*batches_of(*validation_data, arguments["batch_size"])]
+            losses = [
+                float(keras.losses.MeanSquaredError()(y, model(x, training=False)))
+                for x, y in batches
+            ]
+            sizes = [len(batch[0]) if validates_by_sizes else 1 for batch in batches]
+            history["val_loss"].append(float(np.average(losses, weights=sizes)))
+        return history
+
+    held_out = (data()["x"][:11], data()["y"][:11])
+    scenario = with_data(validation_data=held_out, epochs=1)
+    for by_sizes, expected in ((True, []), (False, ["validation_batch_size_weights"])):
+        found = diagnose(scenario, partial(fit, validates_by_sizes=by_sizes))
+        assert rules_of(found) == ["batch_size_weights", *expected], found
+    assert found[1].mistake.endswith("without their sizes, in validation")
+
+
+def test_a_loop_of_the_same_bits_that_never_uses_the_compiled_optimizer_leaves_nothing():
+    def fit(model, **arguments):
+        compiled, model.optimizer = model.optimizer, keras.optimizers.SGD(0.05)
+        history = loop.fit(model, **arguments).history
+        model.optimizer = compiled
+        return history
+
+    found = diagnose(PLAIN, fit)
+    assert (rules_of(found), found.rest) == ([], "nothing"), found
+    assert str(found) == "History and weights are the same, to the last bit."
+
+
+def test_what_differs_besides_history_and_weights_is_named_if_no_rule_explains_it():
+    def fit(model, **arguments):
+        history = loop.fit(model, **arguments)
+        history.params = {"epochs": 7}
+        return history
+
+    found = diagnose(PLAIN, fit, rules=())
+    assert (rules_of(found), found.rest) == ([], "more"), found
+    assert found.unexplained.startswith("params")

@@ -26,7 +26,7 @@ def training(*epochs, size=4, drops=False):
 
 
 def names(reference, candidate, in_order=True):
-    samples = Samples(None, ORDER, in_order, {"validation_split": 0.2})
+    samples = Samples(None, ORDER, in_order, has_split=True)
     return [rule.rule for rule in found_in_batches(reference, candidate, samples)]
 
 
@@ -72,7 +72,7 @@ def test_orders_of_datasets_are_told_apart(expected, loop):
 
 def test_numbers_stand_in_the_sentence_and_in_the_line():
     (rule,) = found_in_batches(
-        FIT, training(SHUFFLED, SHUFFLED, size=5), Samples(None, ORDER, True, {})
+        FIT, training(SHUFFLED, SHUFFLED, size=5), Samples(None, ORDER, in_order=True)
     )
     assert rule.mistake == "trains on batches of 5 samples, where fit takes 4"
     assert rule.line == "batch_size = 4"
