@@ -107,6 +107,20 @@ def test_a_model_that_traced_nothing_shows_and_saves_what_a_trained_model_does(t
     ]
 
 
+def test_a_subclass_is_traced_even_in_a_module_of_keras(traced):
+    class Doubled(keras.Sequential):
+        def compute_loss(self, *args, **arguments):
+            return 2 * super().compute_loss(*args, **arguments)
+
+    Doubled.__module__ = "keras.src.models.model_test"  # as the classes in Keras's own tests
+    for _ in range(2):
+        model = Doubled([keras.Input((6,)), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        loop.fit(model, **STEP)
+    assert not traced, "what is not shared is not asked for"
+    assert not reuse._kept
+
+
 def with_attribute(layer, name, value):
     def change(model):
         setattr(model.layers[layer] if layer is not None else model.optimizer, name, value)

@@ -206,8 +206,11 @@ def test_a_right_loop_with_any_model_is_called_right_and_a_wrong_one_is_not(buil
     scenario = dataclasses.replace(PLAIN, build=build_another)
     right = diagnose(scenario, by_hand)
     assert (rules_of(right), right.rest in ("nothing", "rounding")) == ([], True), right
-    wrong = diagnose(scenario, lambda model, **arguments: by_hand(model, **arguments, rate=0.01))
-    assert rules_of(wrong) == ["optimizer_learning_rate"], wrong
+    losses = keras.losses.mean_squared_error  # one for each sample
+    wrong = diagnose(
+        scenario, lambda model, **arguments: by_hand(model, **arguments, loss_of=losses)
+    )
+    assert rules_of(wrong) == ["mean_over_samples"], wrong
 
 
 def test_moving_averages_that_nothing_else_shows_are_compared():
@@ -294,6 +297,25 @@ def test_layers_that_another_model_wraps_are_followed():
     found = diagnose(PLAIN, fit)
     assert "mean_over_samples" in rules_of(found), found
     assert found.main.rule == "mean_over_samples"
+
+
+def test_all_inputs_of_a_model_that_another_model_wraps_are_followed():
+    def build_with_inputs():
+        inputs = [keras.Input((4,)), keras.Input((4,))]
+        hidden = [layers.Dense(2)(values) for values in inputs]
+        model = keras.Model(inputs, layers.Dense(1)(layers.Add()(hidden)))
+        model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+        return model
+
+    def fit(model, x, **arguments):
+        own = keras.Model(model.inputs, model.outputs[0])
+        own.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+        return own.fit(x, **arguments).history
+
+    x = data()["x"]
+    scenario = dataclasses.replace(with_data(x=[x, x[::-1]]), build=build_with_inputs)
+    found = diagnose(scenario, fit)
+    assert (rules_of(found), found.rest) == ([], "nothing"), found
 
 
 def test_another_rate_than_compiled_is_read_off_the_optimizer():
