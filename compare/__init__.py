@@ -17,7 +17,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compare.diagnosis.diagnose import Diagnosis, Verdict, diagnose
+    from compare.diagnosis.answer import Diagnosis, Verdict
+    from compare.diagnosis.diagnose import diagnose
     from compare.errors import (
         CandidateError,
         CannotCompareError,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from compare.timing.throughput import Throughput, throughput
 
 _MODULES = {
-    "compare.diagnosis.diagnose": ("Diagnosis", "Verdict", "diagnose"),
+    "compare.diagnosis.answer": ("Diagnosis", "Verdict"),
+    "compare.diagnosis.diagnose": ("diagnose",),
     "compare.errors": (
         "CandidateError",
         "CannotCompareError",

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from compare.diagnosis.diagnose import Diagnosis, answer, beyond_rounding, diagnose_in
+from compare.diagnosis.answer import Diagnosis, answer
+from compare.diagnosis.diagnose import beyond_rounding, diagnose_in
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run

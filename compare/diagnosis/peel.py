@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from compare.diagnosis.batches import found_in_batches, same_batches
 from compare.diagnosis.broken import BrokenRule, changes_nothing
 from compare.diagnosis.layers import Floor, first_different_step, tensor_distance, weight_distance
 from compare.diagnosis.logs import Logs, log_distance, renamed, unexplained
 from compare.diagnosis.observed import Observed
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import BROKEN, RULES
-from compare.diagnosis.samples import found_in_batches, on_batches_of, same_batches, samples_of
+from compare.diagnosis.samples import on_batches_of, samples_of
 from compare.diagnosis.search import CLOSER, Cause, Score, Search
 from compare.diagnosis.settings import factor_rules, optimizer_rules, scale_rule
 from compare.diagnosis.stops import epoch_rules, validation_rules

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from compare.diagnosis.diagnose import Diagnosis
+from compare.diagnosis.answer import Diagnosis
 from compare.execution.runner import Row
 from compare.execution.script import ScriptVerdict
 from compare.location.divergence import Divergence

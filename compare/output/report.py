@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from compare.diagnosis.diagnose import Diagnosis
+from compare.diagnosis.answer import Diagnosis
 from compare.execution.runner import Row
 from compare.execution.script import ScriptVerdict
 from compare.timing.clock import figure

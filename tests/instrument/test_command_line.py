@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import loop
 from compare import find
 from compare.cli import answers, commands
-from compare.diagnosis.diagnose import Diagnosis
+from compare.diagnosis.answer import Diagnosis
 from compare.errors import CannotCompareError, Outcome
 from compare.execution.runner import run
 from compare.location.tapped import run_tapped

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compare import Difference, Scenario
-from compare.diagnosis.diagnose import Diagnosis, Verdict
+from compare.diagnosis.answer import Diagnosis, Verdict
 from compare.execution.runner import Row
 from compare.execution.script import ComparedCall, ScriptCall, ScriptVerdict
 from compare.location.divergence import Divergence

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compare.diagnosis.samples import FOUND, Samples, found_in_batches
+from compare.diagnosis.batches import FOUND, found_in_batches
+from compare.diagnosis.samples import Samples
 
 SAMPLES = 10
 ORDER = np.arange(100, 100 + SAMPLES)  # fingerprints, in the order of the arrays
