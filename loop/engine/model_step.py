@@ -24,7 +24,7 @@ from loop.engine import own_logs
 from loop.engine.compiled_step import CompiledStep
 from loop.engine.given import make, reads_of, repeatable
 from loop.engine.graphs import FlatFunction, concrete, graph, in_a_loop, is_graph, why_regrouped
-from loop.engine.kinds import TRAIN, StepKind
+from loop.engine.kinds import TEST, TRAIN, StepKind
 from loop.engine.reuse import make_variables, shared
 from loop.logs import RunningLogs
 from loop.types import Batch, Logs, StepFunction, Structure
@@ -150,6 +150,8 @@ class ModelStep:
                 own_logs.check_logs(
                     on_batch, "training step" if self.kind is TRAIN else "test step"
                 )
+            if self.kind is TEST and self.own is not None:
+                own_logs.say_of_idle_metrics(on_batch, self.model, self.own)
             if self.given is not None:
                 own_logs.check_overwritten(on_batch, running)
                 plain = own_logs.plain_logs(on_batch, running)

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from loop._keras import every_metric
 from loop.advice.notices import say_once
 from loop.engine.graphs import is_graph
 from loop.logs import RunningLogs
@@ -55,6 +57,33 @@ def check_overwritten(step: Any, running: RunningLogs) -> None:
                 f"The log {name!r} of the step would not be seen: the compiled metric {name!r}, "
                 "which the step does not update, stands in History for it, as under Keras. Return "
                 "loop.mean(...) for it, or update the metric and return its result."
+            )
+
+
+def say_of_idle_metrics(step: Any, model: keras.Model, own: StepFunction) -> None:
+    """Say once which metrics a test step reports without updating them: a result of no data.
+
+    Args:
+        step: The test step as a concrete function; nothing is known of others.
+        model: The model.
+        own: The step function, which was passed or belongs to the model.
+    """
+    logs = step.structured_outputs if is_graph(step) else None
+    if not isinstance(logs, dict):
+        return
+    captured = step.captured_inputs
+    inside = step.graph.inputs[len(step.graph.inputs) - len(captured) :]
+    users = {id(outer): inner.consumers() for outer, inner in zip(captured, inside, strict=True)}
+    for metric in every_metric(model):
+        handles = [id(variable.value.handle) for variable in metric.variables]
+        used_by = {op.type for handle in handles for op in users.get(handle, ())}
+        if metric.name in logs and used_by == {"ReadVariableOp"}:
+            say_once(
+                own,
+                f"idle metric {metric.name}",
+                f"The test step returns the result of the metric {metric.name!r} without updating "
+                f"it: val_{metric.name} is a result of no data, mostly 0.0. Call its update_state "
+                "in the test step, or leave it out of what the step returns.",
             )
 
 

@@ -326,6 +326,34 @@ def test_nothing_is_said_of_a_metric_of_the_model_or_of_one_that_the_step_resets
     assert not notices(model, of_the_batch)
 
 
+class WithSize(keras.Sequential):
+    def __init__(self, layers):
+        super().__init__(layers)
+        self.size = keras.metrics.Mean(name="size")
+
+    def train_step(self, data):
+        self.size.update_state(data[0])
+        return super().train_step(data)
+
+
+@pytest.mark.parametrize("updates_it", [False, True])
+@pytest.mark.parametrize("is_passed", [True, False])
+def test_a_metric_that_the_test_step_reports_and_never_updates_is_named_once(updates_it, is_passed):
+    def test_step(model, batch):
+        logs = loop.test_step(model, batch)
+        if updates_it:
+            model.size.update_state(batch[0])
+        return {**logs, "size": model.size.result()}
+
+    parts = {} if is_passed else {"test_step": test_step}
+    model = compiled(type("Sized", (WithSize,), parts), metrics=["mae"])
+    passed = {"test_step": test_step} if is_passed else {}
+    said = notices(model, validation_data=(X, Y), epochs=2, **passed)
+    assert [text.split(" with")[0] for text in said] == [
+        "The test step returns the result of the metric 'size'"
+    ] * (not updates_it)
+
+
 def test_a_function_made_anew_for_each_fit_is_named_once(model):
     found = [notices(model, lambda model, batch: plain_step(model, batch)) for _ in range(4)]
     assert [len(texts) for texts in found] == [0, 1, 0, 0]
