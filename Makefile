@@ -16,7 +16,7 @@ PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_IS
 # A process more than processors: some tests wait for processes of their own.
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
-.PHONY: setup compare test test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
+.PHONY: setup compare test test-long test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -31,8 +31,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 compare: setup  ## prove that loop.fit is model.fit on every scenario, and time both
 	$(BIN)/python -m compare --json build/compare/report.json
 
-test: setup  ## each scenario under each plan, and a slice of the longer suites
+test: setup  ## each scenario under plan "auto", and a sample of everything else, in under 5 minutes
 	$(BIN)/python -m pytest $(WORKERS)
+
+test-long: setup  ## the rest of the tests: each scenario under each plan, every recipe and example
+	$(BIN)/python -m pytest -m "long and not slow and not docs" $(WORKERS)
 
 test-processors: setup  ## all bit-sensitive tests where kernels round as on other processors
 	@failed=; for setting in $(PROCESSORS); do \

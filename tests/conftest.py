@@ -34,8 +34,15 @@ def pytest_configure(config):
         _collect_less_garbage()
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
 def pytest_collection_modifyitems(items):
-    """Put the longest tests first."""
+    """Mark all cases of a `sampled` test but the first as `long`; put the longest tests first."""
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("sampled"):
+            if (function := item.nodeid.partition("[")[0]) in seen:
+                item.add_marker("long")
+            seen.add(function)
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 

@@ -140,6 +140,7 @@ def run(example, names):
         runner.run(test)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("public", OF_LOOP, ids=titled)
 def test_the_examples_of_loop_run(public, names):
     for example in examples(documentation(*public)):

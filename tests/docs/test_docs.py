@@ -51,6 +51,7 @@ def test_the_use_of_the_readme_trains_in_at_most_twelve_lines():
     assert 0.4 < names["history"].history["val_accuracy"][-1] <= 1
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "page", [f"docs/{name}.md" for name in ("learn", "build", "research", "compare")]
 )
@@ -77,6 +78,7 @@ def run_section(section, capsys, eagerly):
             tf.config.run_functions_eagerly(False)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:Even though the `tf.config")
 @pytest.mark.parametrize("section", sections(TEXT["docs/questions.md"]))
 def test_each_answer_about_fit_is_what_keras_and_loop_print(section, capsys):
@@ -112,6 +114,7 @@ def small_model(policy="float32", frozen=False, unused=False):
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "kind", [{"policy": "mixed_float16"}, {"frozen": True}, {"unused": True}], ids=str
 )

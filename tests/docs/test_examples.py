@@ -88,6 +88,7 @@ def left_behind(fit, model, **arguments):
     return history, after, [variable.numpy().tobytes() for variable in counted]
 
 
+@pytest.mark.sampled
 @of_all_kinds
 def test_signed_step_without_its_line_is_the_step_of_fit(policy, kind):
     signed = example("signed_step")["signed_step"]
@@ -99,6 +100,7 @@ def test_signed_step_without_its_line_is_the_step_of_fit(policy, kind):
     assert ours == left_behind(loop.fit, network(kind), **weights)
 
 
+@pytest.mark.sampled
 def test_signed_step_moves_each_weight_by_the_learning_rate(policy):
     signed = example("signed_step")["signed_step"]
     model = network("frozen and spare", optimizer=keras.optimizers.SGD(0.125))
@@ -109,6 +111,7 @@ def test_signed_step_moves_each_weight_by_the_learning_rate(policy):
     assert [bool(np.any(m)) for m in moved] == [False, False, True, True, False, False]
 
 
+@pytest.mark.long
 def test_signed_step_leaves_out_steps_whose_gradients_overflow():
     keras.config.set_dtype_policy("mixed_float16")
     signed = example("signed_step")["signed_step"]
@@ -122,6 +125,7 @@ def test_signed_step_leaves_out_steps_whose_gradients_overflow():
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.long
 @of_all_kinds
 def test_the_custom_train_step_without_its_noise_is_the_one_of_keras(policy, kind):
     base = example("custom_train_step")["CustomModel"]
@@ -135,6 +139,7 @@ def test_the_custom_train_step_without_its_noise_is_the_one_of_keras(policy, kin
         assert left_behind(fit, network(kind, base, **metrics), **weights) == expected
 
 
+@pytest.mark.sampled
 @of_all_kinds
 def test_the_loop_that_is_tested_is_fit(policy, kind):
     my_fit = example("test_my_loop")["my_fit"]
@@ -142,6 +147,7 @@ def test_the_loop_that_is_tested_is_fit(policy, kind):
     assert own == left_behind(keras.Model.fit, network(kind, loss="mse"), verbose=0)
 
 
+@pytest.mark.long
 @of_all_kinds
 def test_the_two_mistakes_are_two(policy, kind):
     left_behind(example("two_mistakes")["fit"], network(kind))
@@ -156,6 +162,7 @@ def test_the_two_mistakes_are_two(policy, kind):
     assert own == left_behind(keras.Model.fit, network(kind), verbose=0)
 
 
+@pytest.mark.long
 @of_all_kinds
 def test_the_whole_of_fit_in_one_file_is_fit(policy, kind):
     base, arguments = example("base")["fit"], {"metrics": ["accuracy"]}

@@ -22,6 +22,7 @@ def defined_at(whose, path, line):
     return found[1]
 
 
+@pytest.mark.long
 def test_both_pages_are_as_they_are_generated():
     assert MAP.read_text() == page(), "run `make map`"
     assert QUESTIONS.read_text() == with_lines(QUESTIONS.read_text()), "run `make map`"

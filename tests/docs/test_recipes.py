@@ -49,6 +49,7 @@ def test_few_lines_differ_from_the_step_of_fit(name):
     assert differing <= 25, f"{differing} of {lines}"
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("name", with_twin)
 def test_a_recipe_has_the_bits_of_the_same_in_keras_and_shares_calls(name):
@@ -98,6 +99,7 @@ def test_lines_are_statements_and_those_of_called_functions_count():
     assert not [line for line in lines if "Mix each sample" in line]
 
 
+@pytest.mark.long
 def test_one_bit_of_one_variable_is_found():
     ours, theirs = frame.train("distillation"), frame.train_twin("distillation")
     weight = ours.model.trainable_variables[0]

@@ -69,6 +69,7 @@ def test_base_says_which_rule_each_other_scenario_needs():
     assert len(SCORES["base"]) >= 70
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SLICE)
 def test_base_has_the_bits_of_fit(name):
     assert name in SCORES["base"]
@@ -77,6 +78,7 @@ def test_base_has_the_bits_of_fit(name):
     assert verdict.identical, verdict
 
 
+@pytest.mark.long
 def test_base_trains_what_the_reader_gives_it_without_a_seed():
     x = np.random.default_rng(0).normal(size=(70, 3))
     model = keras.Sequential([keras.layers.Dense(1)])

@@ -99,6 +99,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES)
 def test_a_fit_builds_one_graph_for_a_step_and_one_larger_program_if_it_is_long(model, case):
     arguments, expected = CASES[case]

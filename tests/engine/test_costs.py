@@ -85,6 +85,7 @@ def test_toggling_trainable_without_compiling_traces_nothing_and_trains_as_befor
     assert not np.array_equal(before, model.dense.kernel.numpy()), "Keras trains it, so do we"
 
 
+@pytest.mark.long
 def test_another_train_step_without_compiling_changes_nothing_as_in_keras(model):
     for engine in (keras.Model.fit, loop.fit):
         model.compile("sgd", "mse")

@@ -97,6 +97,7 @@ class Looking(keras.callbacks.Callback):
 PROGRESS = 1  # the read that says how far a call came
 
 
+@pytest.mark.long
 def test_a_fit_that_no_callback_looks_into_is_one_call_and_one_read_for_each_log(
     model, calls, reads
 ):
@@ -107,6 +108,7 @@ def test_a_fit_that_no_callback_looks_into_is_one_call_and_one_read_for_each_log
     assert len(reads) == 2 * LOGS + PROGRESS, "training and validation"
 
 
+@pytest.mark.long
 def test_a_callback_that_looks_between_epochs_makes_one_call_and_its_reads_an_epoch(
     model, calls, reads
 ):
@@ -117,6 +119,7 @@ def test_a_callback_that_looks_between_epochs_makes_one_call_and_its_reads_an_ep
     assert len(reads) == 7 * (2 * LOGS + PROGRESS)
 
 
+@pytest.mark.long
 def test_a_callback_that_looks_at_batches_makes_one_call_a_batch(model, calls):
     warm(model, callbacks=[Watching()])
     calls.clear()
@@ -124,6 +127,7 @@ def test_a_callback_that_looks_at_batches_makes_one_call_a_batch(model, calls):
     assert len(calls) == 3 * (STEPS + 1), "validation is not looked at"
 
 
+@pytest.mark.long
 def test_a_callback_that_only_reads_logs_makes_one_call_an_epoch(model, calls):
     warm(model, callbacks=[loop.callbacks.logs_only(Watching())])
     calls.clear()
@@ -180,6 +184,7 @@ def test_a_call_of_a_step_that_becomes_slow_ends_after_about_a_second(model, cal
     assert 3 <= len(calls) <= 26, "125 fast steps, then 2.5 seconds"
 
 
+@pytest.mark.long
 def test_a_validation_that_is_slow_is_run_in_calls_of_about_a_second(model, calls):
     def slow_step(model, batch):
         busy(0.1)
@@ -220,6 +225,7 @@ def test_a_plan_that_must_fuse_says_why_it_cannot_and_trains_nothing(plan):
         np.testing.assert_array_equal(value, weight.numpy())
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("callbacks", [[], [Watching()]], ids=["unwatched", "watched"])
 def test_a_plan_that_must_fuse_refuses_a_validation_that_cannot_before_a_weight_moves(
     model, callbacks
@@ -237,6 +243,7 @@ def test_a_plan_that_must_fuse_refuses_a_validation_that_cannot_before_a_weight_
         np.testing.assert_array_equal(value, weight.numpy())
 
 
+@pytest.mark.long
 def test_another_learning_rate_holds_without_a_new_trace(model, calls):
     warm(model)
     traced = set(calls)
@@ -247,6 +254,7 @@ def test_another_learning_rate_holds_without_a_new_trace(model, calls):
     assert set(calls) == traced
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("plan", ["step", "auto"])
 def test_a_first_fit_traces_the_step_once_where_keras_traces_it_twice(plan):
     traced = []
@@ -267,12 +275,14 @@ def test_a_first_fit_traces_the_step_once_where_keras_traces_it_twice(plan):
     assert traces_in_a_first_fit(partial(loop.fit, plan=plan)) == 1
 
 
+@pytest.mark.long
 def test_data_come_as_arguments_and_not_as_constants(model, calls):
     x = np.ones((50_000, 10), "float32")
     loop.fit(model, x, x[:, :1], verbose=0)
     assert all(one.graph.as_graph_def().ByteSize() < 500_000 < x.nbytes for one in calls)
 
 
+@pytest.mark.long
 def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, calls):
     warm(model, epochs=2)
     library = calls[0].graph.as_graph_def().library.function
@@ -308,15 +318,18 @@ def found_apart(scenario, candidate=loop.fit, watched="nothing"):
 CUT += ["validation_freq_int", "early_stopping", "jit_compile", "learning_rates", "dataset_endless"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CUT)
 def test_calls_that_end_after_each_step_have_the_same_bits(no_time, name):
     assert not found_apart(find([name])[0])
 
 
+@pytest.mark.long
 def test_an_execution_of_several_steps_is_completed_before_hooks_are_called(no_time):
     assert not found_apart(find(["steps_per_execution"])[0], watched="batches")
 
 
+@pytest.mark.long
 def test_calls_that_end_anywhere_have_the_same_bits(monkeypatch):
     moments = np.random.default_rng(0)
     monkeypatch.setattr(
@@ -325,6 +338,7 @@ def test_calls_that_end_anywhere_have_the_same_bits(monkeypatch):
     assert not found_apart(find(["random_labels"])[0])
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["random_labels", "early_stopping", "learning_rates", "files"])
 def test_epochs_that_callbacks_look_at_have_the_same_bits(name):
     assert not found_apart(find([name])[0], watched="epochs")
@@ -339,12 +353,14 @@ READ_ONLY = [
 ]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", READ_ONLY)
 def test_a_callback_that_only_reads_logs_sees_the_same_in_the_same_order(monkeypatch, name):
     monkeypatch.setattr(Recorder, "logs_only", True, raising=False)  # Keras does not ask
     assert not found_apart(find([name])[0], watched="batches")
 
 
+@pytest.mark.long
 def test_of_more_steps_than_one_call_records_every_one_is_seen(model):
     reader = loop.callbacks.logs_only(Watching())
     samples = MAX_RECORDED + 5
@@ -353,6 +369,7 @@ def test_of_more_steps_than_one_call_records_every_one_is_seen(model):
     assert [batch for batch, _ in reader.seen] == list(range(samples))
 
 
+@pytest.mark.long
 def test_more_epochs_than_one_call_holds_are_the_same():
     (scenario,) = find(["validation_freq_list"])
     data = {**scenario.data(), "epochs": MAX_EPOCHS + 3, "validation_freq": [1, 2, 5, 60, 66]}
@@ -365,6 +382,7 @@ def other_metrics():
     return model
 
 
+@pytest.mark.long
 def test_metrics_that_are_not_means_are_read_outside_of_graphs_and_are_the_same():
     (scenario,) = find(["last_partial_batch"])
     scenario = dataclasses.replace(scenario, build=other_metrics)
@@ -373,6 +391,7 @@ def test_metrics_that_are_not_means_are_read_outside_of_graphs_and_are_the_same(
     assert "is not a mean" in found.reason
 
 
+@pytest.mark.long
 def test_a_step_that_writes_summaries_runs_step_by_step(tmp_path, model):
     def my_step(model, batch):
         tf.summary.write("one", 1.0, step=0)
@@ -384,6 +403,7 @@ def test_a_step_that_writes_summaries_runs_step_by_step(tmp_path, model):
     assert "summaries" in found.reason
 
 
+@pytest.mark.long
 def test_logs_of_no_fixed_shape_run_step_by_step(model):
     def my_step(model, batch):
         return {**loop.train_step(model, batch), "each": loop.last(batch[0][:, 0])}
@@ -393,6 +413,7 @@ def test_logs_of_no_fixed_shape_run_step_by_step(model):
     assert "'each'" in found.reason
 
 
+@pytest.mark.long
 def test_a_sum_added_to_a_total_keeps_the_bits_of_keras():
     alone, in_loops = find(["single_samples", "single_samples_in_loops"])
     by_keras = [record(one, keras.Model.fit)[0].history["loss"] for one in (alone, in_loops)]
@@ -443,6 +464,7 @@ def stop_evaluating(self, *_, **__):
     self.model.stop_evaluating = True
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "hooks"),
     [
@@ -464,6 +486,7 @@ def test_a_stop_takes_effect_as_soon_as_in_keras(name, hooks):
     assert not found_apart(dataclasses.replace(scenario, data=data))
 
 
+@pytest.mark.long
 def test_random_ops_whose_state_is_in_the_graph_run_step_by_step():
     def build():
         noise = keras.layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x)))
@@ -502,6 +525,7 @@ def test_logs_of_another_dtype_than_the_metrics_of_that_name_are_the_same():
     assert not found_apart(dataclasses.replace(scenario, build=build))
 
 
+@pytest.mark.long
 def test_the_hook_set_on_a_history_is_called_at_every_epoch(model):
     history, seen = keras.callbacks.History(), []
     original = history.on_epoch_end
@@ -518,6 +542,7 @@ def test_the_hook_set_on_a_history_is_called_at_every_epoch(model):
 # XLA, and what is measured.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["last_partial_batch"])
 def test_plan_xla_has_the_bits_of_keras_with_jit_compile(name):
     scenario = find([name])[0].under_xla()

@@ -58,6 +58,7 @@ def timed(monkeypatch):
 TOOK = {"fused": 3.0, "fused over XLA steps": 2.0, "xla": 1.0}
 
 
+@pytest.mark.long
 def test_fastest_leaves_a_dataset_alone_and_trains_on_it(model):
     dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(32)
     said = loop.explain(model, dataset, shuffle=False, plan="fastest").measured
@@ -67,6 +68,7 @@ def test_fastest_leaves_a_dataset_alone_and_trains_on_it(model):
     loop.evaluate(model, dataset, verbose=0, plan="fastest")
 
 
+@pytest.mark.long
 def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, capsys):
     before = [variable.numpy() for variable in model.variables]
     found = loop.explain(model, **SMALL, plan="fastest")
@@ -116,6 +118,7 @@ def test_a_short_fit_times_nothing(timed, model):
     assert "20,000 steps" in str(found)
 
 
+@pytest.mark.long
 def test_a_short_fit_builds_what_plan_auto_builds():
     built = []
     for plan in ("auto", "fastest"):
@@ -141,12 +144,14 @@ def test_nothing_is_compiled_that_takes_more_than_the_share_of_the_fit(monkeypat
     assert "more than it may save" in found.left_out["xla"]
 
 
+@pytest.mark.long
 def test_twenty_seeds_of_a_model_measure_once_and_compile_nothing_for_a_few_steps(timed):
     found = [found_for(new_model(), 1000) for _ in range(20)]
     assert timed == ["fused", "xla", "fused over XLA steps"], "when the seeds had 20,000 steps"
     assert {one.compilation for one in found[:19]} == {"fused"}
 
 
+@pytest.mark.long
 def test_what_is_known_of_a_class_is_weighed_against_compiling_it_again(timed):
     found_for(new_model(), math.inf)
     (costs,) = measure._costs.values()
@@ -157,6 +162,7 @@ def test_what_is_known_of_a_class_is_weighed_against_compiling_it_again(timed):
     assert not timed
 
 
+@pytest.mark.long
 def test_fits_of_a_model_add_up(timed, model):
     found_for(new_model(), math.inf)
     (costs,) = measure._costs.values()
@@ -171,6 +177,7 @@ def test_a_compile_that_overruns_makes_the_next_one_expected_later(monkeypatch, 
     assert measure._overrun > 10
 
 
+@pytest.mark.long
 def test_the_share_of_a_fit_counts_all_of_its_epochs(timed, model):
     loop.fit(model, X, Y, batch_size=1, epochs=2, verbose=0, plan="fastest")
     assert not timed
@@ -178,6 +185,7 @@ def test_the_share_of_a_fit_counts_all_of_its_epochs(timed, model):
     assert costs.steps == 2 * len(X)
 
 
+@pytest.mark.long
 def test_steps_that_print_are_neither_timed_nor_compiled_with_xla(timed, model, capfd):
     def my_step(model, batch):
         tf.print("a step")
@@ -199,6 +207,7 @@ def test_random_ops_whose_state_is_in_the_graph_run_step_by_step_and_raise_nothi
     loop.fit(model, **SMALL, plan="fastest")
 
 
+@pytest.mark.long
 def test_ops_that_xla_does_not_know_leave_it_out(model):
     def my_step(model, batch):
         tf.strings.length(tf.strings.as_string(batch[0][0, 0]))

@@ -16,6 +16,7 @@ from compare import WATCHED, differences, record
 from compare.recording.bits import same
 
 
+@pytest.mark.sampled
 @pytest.mark.timeout(0)
 # What Keras refuses in mid-training leaves the file of a CSVLogger open.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -9,6 +9,7 @@ from loop.engine.climb import SingleSteps
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "fits", "kilobytes"),
     [(same_model, 66, 100), (new_models, 9, 3000), (compiled_anew, 3, 3000)],

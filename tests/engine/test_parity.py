@@ -36,15 +36,25 @@ def parameter(scenario):
     return pytest.param(scenario, id=scenario.name, marks=marks)
 
 
+@pytest.mark.parametrize("scenario", [pytest.param(it, id=it.name) for it in SCENARIOS])
+def test_every_bit_is_the_same_under_plan_auto(scenario, monkeypatch):
+    check_that_every_bit_is_the_same(scenario, [("auto", "nothing")], monkeypatch)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", [parameter(scenario) for scenario in SCENARIOS])
 def test_every_bit_is_the_same_under_every_exact_plan_whoever_watches(scenario, monkeypatch):
+    check_that_every_bit_is_the_same(scenario, PLANS, monkeypatch)
+
+
+def check_that_every_bit_is_the_same(scenario, plans, monkeypatch):
     alone = STEPS_ALONE[SCENARIOS.index(scenario) % len(STEPS_ALONE)]
     before = {}  # steps that ran under the first plan, whose graphs the second may share
     monkeypatch.setattr(
         SingleSteps, "pays", lambda self, *_: self.ran - before.setdefault(self, self.ran) >= alone
     )
     reuse.forget()
-    for plan, watched in PLANS:
+    for plan, watched in plans:
         candidate = partial(loop.fit, plan=plan)
         ours = record(scenario, candidate, watched)[0]
         compared, found = differences_from_keras(scenario, ours, watched)
@@ -70,6 +80,7 @@ def twice(fit):
     return fit_twice
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["full_batches", "dataset_reshuffled", "added_losses"])
 def test_a_second_fit_is_the_same_too(name):
     scenario = find([name])[0]
@@ -87,6 +98,7 @@ def only(scenario, *names):
     return {name: original[name] for name in names}
 
 
+@pytest.mark.long
 def test_an_epoch_without_a_batch_is_the_same_too():
     def data():
         batches = iter([(np.ones((4, 10), "float32"), np.ones((4, 1), "float32"))] * 3)
@@ -99,6 +111,7 @@ def test_an_epoch_without_a_batch_is_the_same_too():
     assert verdict.identical, verdict
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("floatx", ["bfloat16", "float16", "float64"])
 def test_another_float_for_everything_is_the_same_too(floatx):
@@ -129,6 +142,7 @@ def test_a_scenario_compares_thousands_of_values_not_none():
     assert compared > 3 * variables
 
 
+@pytest.mark.long
 def test_every_argument_of_fit_is_in_some_scenario():
     used = set()
     for scenario in SCENARIOS:

@@ -78,6 +78,7 @@ def trained(seed, fit, **arguments):
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["step", "fused"])
 def test_a_second_model_of_other_weights_and_rate_traces_nothing_and_has_the_same_bits(
     plan, traced
@@ -92,6 +93,7 @@ def test_a_second_model_of_other_weights_and_rate_traces_nothing_and_has_the_sam
     assert ours == trained(2, keras.Model.fit, rate=0.05)
 
 
+@pytest.mark.long
 def test_a_model_that_traced_nothing_shows_and_saves_what_a_trained_model_does(traced, tmp_path):
     loop.fit(build(), **STEP)
     traced.clear()
@@ -213,6 +215,7 @@ def test_layers_that_share_a_weight_are_told_from_layers_that_have_equal_ones():
     assert parts(stack(shared=True)) != parts(stack(shared=False))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("owner", "name"),
     [(import_module("loop.objective"), "added_losses"), (layers.Dense, "call"), (tf, "stack")],
@@ -239,6 +242,7 @@ def test_a_setting_of_keras_is_compared():
     assert reuse.settings() == before
 
 
+@pytest.mark.long
 def test_a_model_is_traced_if_its_names_are_those_of_logs(traced):
     arguments = {"x": X, "y": [Y, Y], "verbose": 0, "plan": "step"}
     loop.fit(two_outputs(), **arguments)
@@ -249,6 +253,7 @@ def test_a_model_is_traced_if_its_names_are_those_of_logs(traced):
     assert {*model.history.history} == {"loss", *(f"{n}_loss" for n in model.output_names)}
 
 
+@pytest.mark.long
 def test_a_step_of_the_user_is_neither_shared_nor_kept():
     loop.fit(build(), X, Y, verbose=0, train_step=lambda *batch: loop.train_step(*batch))
     assert not reuse._kept
@@ -273,6 +278,7 @@ def test_graphs_that_are_kept_keep_no_model_and_none_of_its_variables(traced):
     assert not [reference for reference in alive if reference() is not None]
 
 
+@pytest.mark.long
 def test_few_graphs_are_kept(monkeypatch):
     monkeypatch.setattr(reuse, "MAX_KEPT", 3)
     for units in range(1, 4):

@@ -92,6 +92,7 @@ class StopAt(keras.callbacks.Callback):
         self.model.stop_training = batch == self.batch
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("make", [unsized, lambda: map_of(unsized())], ids=["plain", "filtered"])
 def test_a_pass_of_unknown_size_is_one_call_and_two_that_find_its_end(calls, make):
@@ -115,6 +116,7 @@ def test_validation_on_data_of_unknown_size_is_one_call_and_two_that_find_its_en
     assert len(calls) == 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -134,6 +136,7 @@ def test_no_batch_is_drawn_that_keras_would_not_draw(arguments, expected):
     assert drawn == [expected] * 4
 
 
+@pytest.mark.long
 def test_a_call_without_time_left_draws_only_what_it_runs(monkeypatch):
     monkeypatch.setattr(program, "_seconds", lambda _: tf.constant(0.0, tf.float64))
     counting = Counting()
@@ -141,6 +144,7 @@ def test_a_call_without_time_left_draws_only_what_it_runs(monkeypatch):
     assert counting.drawn == 4
 
 
+@pytest.mark.long
 def test_a_batch_computed_from_the_weights_is_drawn_after_the_step_before():
     def trained(fit):
         keras.utils.set_random_seed(3)
@@ -163,6 +167,7 @@ def test_a_batch_computed_from_the_weights_is_drawn_after_the_step_before():
             np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_a_loader_that_ends_before_its_stated_size_keeps_the_logs_of_the_epoch():
     data = pytest.importorskip("torch.utils.data")
@@ -206,6 +211,7 @@ def torch_loader():
     return torch.DataLoader(Broken(), batch_size=None)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "make",

@@ -119,6 +119,7 @@ def one_worker(shared_worker, monkeypatch):
     monkeypatch.setattr(runner, "workers", lambda count: [shared_worker])
 
 
+@pytest.mark.long
 def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     report, table = tmp_path / "deep" / "report.json", tmp_path / "table.md"
     command = [sys.executable, "-m", "compare", "parity", *SOME]
@@ -139,6 +140,7 @@ def test_proofs_of_some_scenarios_as_a_table_and_as_json(tmp_path):
     assert re.search(r"^\| `no_shuffle` \| exact \| [\d,]+ \| 0 \|", table.read_text(), re.M)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_worker")
 def test_times_come_in_pairs_with_their_spread_where_there_is_a_step_to_time():
     row, nothing = run([SMALL, *find(["no_epochs_left"])], loop.fit, proofs=False)
@@ -157,6 +159,7 @@ def status_of(monkeypatch, *words):
     return Outcome(int(ended.value.code))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("scenario", "candidate", "outcome", "words"),
     [
@@ -216,6 +219,7 @@ def test_where_a_reference_fails_there_is_nothing_to_time():
     assert "small: the reference raised RuntimeError: no such engine" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_worker")
 def test_a_crash_takes_nothing_else_with_it_and_lambdas_may_be_compared():
     def of(samples):
@@ -373,6 +377,7 @@ except ValueError:
 """
 
 
+@pytest.mark.long
 def test_explain_says_before_each_fit_of_a_script_what_it_will_do_and_changes_nothing(tmp_path):
     script, page = tmp_path / "train.py", tmp_path / "deep" / "fits.html"
     script.write_text(EXPLAINED)
@@ -398,6 +403,7 @@ def test_explain_says_before_each_fit_of_a_script_what_it_will_do_and_changes_no
     assert "fit 2, train.py" in written
 
 
+@pytest.mark.long
 def test_explain_runs_before_anything_of_ours_is_imported_and_needs_a_file(tmp_path):
     script = tmp_path / "train.py"
     script.write_text("import sys; print('keras' in sys.modules, 'loop' in sys.modules, sys.argv)")

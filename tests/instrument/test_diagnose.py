@@ -60,6 +60,7 @@ def rules_of(found):
     return [verdict.rule for verdict in found]
 
 
+@pytest.mark.long
 def test_a_right_loop_differs_by_rounding_at_most_and_is_called_right():
     def another_formula(y, y_pred):
         return tf.reduce_sum((y_pred - y) ** 2) / tf.cast(tf.shape(y)[0], tf.float32)
@@ -180,6 +181,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("style", RIGHT)
 def test_a_right_loop_of_any_style_is_called_right(style):
     found = diagnose(PLAIN, RIGHT[style])
@@ -201,6 +203,7 @@ def built_late():
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build_another", [functional, built_late])
 def test_a_right_loop_with_any_model_is_called_right_and_a_wrong_one_is_not(build_another):
     scenario = dataclasses.replace(PLAIN, build=build_another)
@@ -213,6 +216,7 @@ def test_a_right_loop_with_any_model_is_called_right_and_a_wrong_one_is_not(buil
     assert rules_of(wrong) == ["mean_over_samples"], wrong
 
 
+@pytest.mark.long
 def test_moving_averages_that_nothing_else_shows_are_compared():
     def stale(model, **arguments):
         history = by_hand(model, **arguments)
@@ -224,6 +228,7 @@ def test_moving_averages_that_nothing_else_shows_are_compared():
     assert found.unexplained == "the weights at the end"
 
 
+@pytest.mark.long
 def test_a_log_for_each_step_is_no_other_number_of_epochs():
     def fit(model, **arguments):
         history = by_hand(model, **arguments)
@@ -250,6 +255,7 @@ def test_causes_of_all_layers_are_found_behind_each_other():
     )
 
 
+@pytest.mark.long
 def test_a_batch_that_is_trained_on_again_and_again_is_seen():
     found = diagnose(
         PLAIN,
@@ -259,6 +265,7 @@ def test_a_batch_that_is_trained_on_again_and_again_is_seen():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_samples_drawn_with_replacement_are_seen():
     def fit(model, **arguments):
         random = np.random.default_rng(1)
@@ -269,6 +276,7 @@ def test_samples_drawn_with_replacement_are_seen():
     assert found.repeats
 
 
+@pytest.mark.long
 def test_a_loop_that_does_not_repeat_itself_is_told_to_seed_what_it_draws():
     random = np.random.default_rng(1)  # goes on drawing from one training to the next
     fit = lambda model, **arguments: by_hand(  # noqa: E731
@@ -279,6 +287,7 @@ def test_a_loop_that_does_not_repeat_itself_is_told_to_seed_what_it_draws():
     assert "does not repeat itself" in str(found)
 
 
+@pytest.mark.long
 def test_layers_that_another_model_wraps_are_followed():
     class Own(keras.Model):
         def train_step(self, data):
@@ -299,6 +308,7 @@ def test_layers_that_another_model_wraps_are_followed():
     assert found.main.rule == "mean_over_samples"
 
 
+@pytest.mark.long
 def test_all_inputs_of_a_model_that_another_model_wraps_are_followed():
     def build_with_inputs():
         inputs = [keras.Input((4,)), keras.Input((4,))]
@@ -318,6 +328,7 @@ def test_all_inputs_of_a_model_that_another_model_wraps_are_followed():
     assert (rules_of(found), found.rest) == ([], "nothing"), found
 
 
+@pytest.mark.long
 def test_another_rate_than_compiled_is_read_off_the_optimizer():
     found = diagnose(PLAIN, lambda model, **arguments: by_hand(model, **arguments, rate=0.01))
     assert rules_of(found) == ["optimizer_learning_rate"], found
@@ -325,6 +336,7 @@ def test_another_rate_than_compiled_is_read_off_the_optimizer():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_what_no_rule_explains_is_called_unexplained():
     def noisy(y, y_pred):
         return tf.reduce_mean(tf.abs(y - y_pred) ** 3)
@@ -335,6 +347,7 @@ def test_what_no_rule_explains_is_called_unexplained():
     assert "No rule that is known explains the gradients of step 0" in str(found)
 
 
+@pytest.mark.long
 def test_validation_on_a_part_of_the_held_out_samples_is_seen():
     def fit(model, x, y, validation_split, **arguments):
         cut = int(len(x) * (1 - validation_split))
@@ -366,6 +379,7 @@ def test_the_first_difference_that_is_more_than_rounding_is_named():
     )
 
 
+@pytest.mark.long
 def test_a_mean_without_sizes_is_named_where_it_is_made():
     def fit(model, x, y, validation_data, validates_by_sizes, **arguments):
         history = {"loss": [], "val_loss": []}
@@ -389,6 +403,7 @@ def test_a_mean_without_sizes_is_named_where_it_is_made():
     assert found[1].mistake.endswith("without their sizes, in validation")
 
 
+@pytest.mark.long
 def test_a_loop_of_the_same_bits_that_never_uses_the_compiled_optimizer_leaves_nothing():
     def fit(model, **arguments):
         compiled, model.optimizer = model.optimizer, keras.optimizers.SGD(0.05)
@@ -401,6 +416,7 @@ def test_a_loop_of_the_same_bits_that_never_uses_the_compiled_optimizer_leaves_n
     assert str(found) == "History and weights are the same, to the last bit."
 
 
+@pytest.mark.long
 def test_what_differs_besides_history_and_weights_is_named_if_no_rule_explains_it():
     def fit(model, **arguments):
         history = loop.fit(model, **arguments)

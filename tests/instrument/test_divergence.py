@@ -46,16 +46,19 @@ def data_lean():
 LEAN = Scenario("lean", "what trains in no time, 5 steps an epoch", build_lean, data_lean)
 
 
+@pytest.mark.long
 def test_where_a_loop_leaves_fit_is_found_inside_its_compiled_calls():
     found = locate(LEAN, BROKEN["training_flag"].fit)
     assert (found.epoch, found.step, found.stage) == (0, 0, "prediction"), found
 
 
+@pytest.mark.long
 def test_where_a_loop_leaves_fit_is_found_in_a_later_epoch():
     found = locate(LEAN, BROKEN["metric_reset"].fit)
     assert (found.epoch, found.step, found.stage) == (1, 0, "metrics"), found
 
 
+@pytest.mark.long
 def test_a_rule_is_named_by_the_bits_it_gives_and_the_missing_line_is_shown():
     some = [BROKEN[rule] for rule in ("epoch_mean", "regularization_losses", "training_flag")]
     (verdict, *_) = diagnose(LEAN, BROKEN["regularization_losses"].fit, rules=some)
@@ -72,6 +75,7 @@ def test_two_mistakes_are_named_together_as_the_readme_shows():
     assert found.rest in ("nothing", "rounding")  # a mean by NumPy may be another float
 
 
+@pytest.mark.long
 def test_the_weights_of_two_trainings_are_compared_step_by_step():
     heat = heat_of(LEAN, BROKEN["regularization_losses"].fit)
     assert heat.steps == list(range(10))
@@ -83,6 +87,7 @@ def test_the_weights_of_two_trainings_are_compared_step_by_step():
     assert "differ before step 1, in sequential/dense/kernel first" in str(heat)
 
 
+@pytest.mark.long
 def test_what_is_the_same_has_no_place_and_no_verdict():
     assert locate(LEAN) is None
     assert diagnose(LEAN) == []
@@ -114,6 +119,7 @@ def of_plain(seed=5):
 PLAIN = Scenario("plain", "a loop of one's own", plain, of_plain)
 
 
+@pytest.mark.long
 def test_a_loop_that_returns_plain_lists_is_held_to_history_and_weights():
     assert_same(PLAIN, hand_written)
     assert "of history, weights and optimizer" in str(parity(PLAIN, hand_written))
@@ -122,6 +128,7 @@ def test_a_loop_that_returns_plain_lists_is_held_to_history_and_weights():
         assert_same(shuffled, hand_written)
 
 
+@pytest.mark.long
 def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
     def forgets_the_last_batch(model, x, y, batch_size, epochs, **_):
         mean, history = keras.metrics.Mean(), {"loss": []}
@@ -146,6 +153,7 @@ def test_a_loop_with_metrics_of_its_own_is_not_blamed_for_them():
     assert (found.epoch, found.step, found.stage) == (0, 2, "batch"), found
 
 
+@pytest.mark.long
 # With such seeds the mean of (y_pred - y)**2 is another float than Keras's loss: with which ones,
 # depends on the processor.
 @pytest.mark.parametrize("seed", [5, 7])
@@ -170,6 +178,7 @@ def test_weights_updated_by_hand_are_followed_by_their_gradients(seed):
     assert (found.epoch, found.step, found.stage) == (0, 0, "weights"), found
 
 
+@pytest.mark.long
 def test_another_optimizer_than_the_model_was_compiled_with_is_followed_too():
     def by_another(model, **arguments):
         optimizer = keras.optimizers.SGD(0.02)
@@ -188,6 +197,7 @@ def test_another_optimizer_than_the_model_was_compiled_with_is_followed_too():
     assert (found.epoch, found.step, found.stage) == (0, 0, "weights"), found
 
 
+@pytest.mark.long
 def test_callbacks_that_are_not_called_are_missed_between_epochs():
     def scheduled():
         halves = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / (1 + epoch))
@@ -200,6 +210,7 @@ def test_callbacks_that_are_not_called_are_missed_between_epochs():
         assert "learning_rate" in found.name
 
 
+@pytest.mark.long
 def test_a_reference_that_returns_plain_lists_is_as_good():
     assert locate(PLAIN, loop.fit, hand_written) is None
     assert_same(PLAIN, loop.fit, hand_written)
@@ -225,6 +236,7 @@ def test_two_mistakes_about_the_same_part_add_up():
     assert same(same_as_none, record(LEAN, keras.Model.fit, "epochs")[0])
 
 
+@pytest.mark.long
 def test_a_rule_that_a_scenario_cannot_do_without_is_told():
     def impossible(call):
         raise ValueError("no such model")
@@ -237,12 +249,14 @@ def test_a_rule_that_a_scenario_cannot_do_without_is_told():
     assert words in [str(one.message) for one in told]
 
 
+@pytest.mark.long
 def test_what_leaves_history_and_weights_alone_is_named_all_the_same():
     some = [BROKEN[rule] for rule in ("shuffle", "callbacks")]
     (verdict, *_) = diagnose(LEAN, BROKEN["callbacks"].fit, rules=some)
     assert (verdict.rule, verdict.exact) == ("callbacks", True)
 
 
+@pytest.mark.long
 def test_what_parts_only_in_the_hooks_of_batches_parts():
     def deaf(model, callbacks, **arguments):  # to those who listen to batches
         callbacks = [one for one in callbacks if type(one) is not Recorder]
@@ -315,6 +329,7 @@ def test_what_is_patched_while_a_rule_is_broken_exists(owner, name, reason):
     assert reason
 
 
+@pytest.mark.long
 def test_only_what_is_listed_is_patched_while_a_rule_is_broken(monkeypatch):
     listed = [(owner, name) for owner, name, _ in PATCHED]
     seen = []
@@ -342,6 +357,7 @@ def test_a_model_with_a_step_of_its_own_keeps_it_when_a_rule_is_broken():
     assert same(trace, record(own, keras.Model.fit, "epochs")[0])
 
 
+@pytest.mark.long
 def test_the_former_order_of_assert_same_still_works_and_warns():
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

@@ -92,6 +92,7 @@ def test_a_wider_model_has_the_outputs_it_had():
         wider(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", [MODEL_FIT, AUTO], ids=lambda engine: engine.name)
 def test_an_engine_is_taken_apart(engine):
     training = new_training(SMALL, engine)

@@ -122,6 +122,7 @@ def opened(page, script="", width=1000):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.long
 @chromium
 def test_it_opens_without_errors_and_every_picture_is_drawn(page):
     drawn = "document.title = [...document.images].every(one => one.naturalWidth > 0)"
@@ -130,6 +131,7 @@ def test_it_opens_without_errors_and_every_picture_is_drawn(page):
     assert "<title>true</title>" in told
 
 
+@pytest.mark.long
 @chromium
 def test_a_click_on_a_heading_sorts_by_it_and_another_turns_it_round(page):
     table = "[...document.querySelectorAll('table')].at(-2)"

@@ -30,6 +30,7 @@ def differences_of(name, candidate=loop.fit):
     return differences(keras_trace(scenario), record(scenario, candidate)[0])[1]
 
 
+@pytest.mark.long
 def test_two_swapped_batches_are_found(monkeypatch):
     honest = ArraySource.new_pass
 
@@ -74,6 +75,7 @@ def test_validation_with_the_training_flag_on_is_found():
     assert any(one.where == "history/val_loss/0" for one in found)
 
 
+@pytest.mark.long
 def test_weights_off_by_the_last_bit_are_found():
     def nudged(model, **arguments):
         history = loop.fit(model, **arguments)
@@ -144,6 +146,7 @@ def test_a_planted_fault_is_found(monkeypatch, fault):
         assert any(one.startswith(where) for one in found), found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "candidate",
     [lambda model, **_: None, lambda model, **_: keras.callbacks.History(), lambda model, **_: {}],

@@ -24,6 +24,7 @@ SLICE = {
 """By file, the name of one test; the last two compare with the same training of Keras."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_what_is_bit_sensitive_holds_where_kernels_round_otherwise(setting):
     files = [str(path) for name in SLICE for path in (ROOT / "tests").rglob(name)]

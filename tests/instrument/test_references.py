@@ -29,6 +29,7 @@ def trainings(tmp_path, monkeypatch):
     references.key.cache_clear()
 
 
+@pytest.mark.long
 def test_a_trace_from_the_cache_has_the_bits_of_the_training(trainings):
     first, again = keras_trace(SCENARIO), keras_trace(SCENARIO)
     assert len(trainings) == 1
@@ -38,6 +39,7 @@ def test_a_trace_from_the_cache_has_the_bits_of_the_training(trainings):
     assert not differences(record(SCENARIO, keras.Model.fit)[0], again)[1]
 
 
+@pytest.mark.long
 def test_a_scenario_that_is_not_in_the_table_is_never_cached(trainings, tmp_path):
     def data():
         return {**SCENARIO.data(), "epochs": 2}
@@ -60,6 +62,7 @@ def test_a_wrong_trace_in_the_cache_is_replaced_and_blames_nobody(trainings, mon
     assert len(trainings) == 1
 
 
+@pytest.mark.long
 def test_a_difference_is_still_one_after_keras_has_trained_again(trainings):
     ours = record(SCENARIO, loop.fit)[0]
     ours.history["loss"][0] += 1.0

@@ -50,6 +50,7 @@ def test_every_call_of_a_script_is_compared_in_its_order():
     assert all(one.reference.place.startswith("custom_train_step.py:") for one in found.calls)
 
 
+@pytest.mark.long
 def test_a_script_that_trains_otherwise_here_is_caught(tmp_path):
     text = """
 ours = keras.Model.evaluate.__wrapped__.__module__.startswith("loop")
@@ -159,6 +160,7 @@ def test_every_example_is_the_same(name):
     assert found.outcome is Outcome.IDENTICAL, str(found)
 
 
+@pytest.mark.long
 def test_batches_may_be_made_by_processes_and_modules_may_have_our_names(tmp_path):
     (tmp_path / "loop.py").write_text("EPOCHS = 3")
     (tmp_path / "compare.py").write_text("SAMPLES = 40")

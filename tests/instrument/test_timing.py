@@ -160,6 +160,7 @@ def fails(model, **_):
     raise RuntimeError("no such engine")
 
 
+@pytest.mark.long
 def test_engines_are_measured_side_by_side_and_a_failure_of_one_spares_the_others():
     engines = [MODEL_FIT, EAGER, AUTO, BARE_STEP, Engine("broken", fails), AGAIN]
     found = measure(SMALL, engines, ThisProcess(), rounds=3, seconds=1.0)
@@ -180,6 +181,7 @@ def test_without_the_reference_there_is_nothing_to_measure():
         measure(broken, [MODEL_FIT, AUTO], ThisProcess(), rounds=3, seconds=1.0)
 
 
+@pytest.mark.long
 def test_a_model_fit_that_does_not_repeat_itself_is_not_called_exact():
     def build_at_random():
         model = build()
@@ -192,6 +194,7 @@ def test_a_model_fit_that_does_not_repeat_itself_is_not_called_exact():
     assert found.engines[MODEL_FIT.name].exactness.startswith("close, ")
 
 
+@pytest.mark.long
 def test_cold_fits_train_a_new_model_every_round_and_trace_it_on_the_clock():
     built = []
 
@@ -234,6 +237,7 @@ def test_a_cold_fit_begins_when_the_one_before_it_is_let_go_and_the_order_altern
     assert place.asked == [(what, name) for name in names for what in ("begin", "end")]
 
 
+@pytest.mark.long
 def test_an_engine_begins_in_a_process_that_has_trained_nothing():
     with ladder.OwnProcesses(1) as place:
         first = place.begin(SMALL, AUTO)
@@ -277,6 +281,7 @@ def test_a_method_is_timed_under_keras_and_under_ours():
         assert (engines[0].fit, engines[1].fit) == workload.methods
 
 
+@pytest.mark.long
 def test_the_class_of_a_method_is_that_of_what_it_returned():
     def predict_a_little_more(model, x, verbose):
         return model.predict(x, verbose=verbose) + 1e-3
@@ -309,6 +314,7 @@ def test_kernels_are_ops_with_a_type_that_run_no_other_ops():
     assert covered(events[::-1]) == 13
 
 
+@pytest.mark.long
 def test_kernels_take_part_of_a_fit_and_have_no_time_beyond_their_threads():
     training = new_training(SMALL, STEP)
     first_fits(training)
@@ -355,6 +361,7 @@ def test_without_a_device_nothing_is_measured_and_the_status_says_so(monkeypatch
         assert ("sees no GPU here" if wanted == "gpu" else "'tpu'") in result.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ARRAYS_ONLY, ids=lambda engine: engine.name)
 def test_loops_without_a_fit_take_the_steps_of_a_fit_and_trace_the_model_once_or_twice(engine):
     training = new_training(SMALL, engine)
@@ -364,6 +371,7 @@ def test_loops_without_a_fit_take_the_steps_of_a_fit_and_trace_the_model_once_or
     assert first_fits(new_training(SMALL, engine)).traces <= 3
 
 
+@pytest.mark.long
 def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
     first_batch = {"x": data()["x"][:8], "y": data()["y"][:8], "batch_size": 8, "epochs": 5}
     scenario = dataclasses.replace(SMALL, data=lambda: first_batch)
@@ -376,6 +384,7 @@ def test_the_bare_step_trains_as_loop_fit_does_on_the_first_batch():
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_tuned_model_is_new_and_has_the_settings_of_the_quickest_third_fit(monkeypatch):
     tried = []
 
@@ -391,6 +400,7 @@ def test_a_tuned_model_is_new_and_has_the_settings_of_the_quickest_third_fit(mon
     assert int(model.optimizer.iterations) == 0
 
 
+@pytest.mark.long
 def test_a_fit_with_a_progress_bar_is_timed_without_a_terminal(capfd):
     training = new_training(SMALL, AUTO)
     for fit in (MODEL_FIT.fit, AUTO.fit):

@@ -106,6 +106,7 @@ def script(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", [LOOP, IN_BATCHES], ids=["function", "train_on_batch"])
 def test_a_loop_that_is_fit_has_its_bits_from_other_weights_and_seeds_of_its_own(script, loop):
     other_seed = "import keras; keras.utils.set_random_seed(9)" + BEGIN
@@ -115,17 +116,20 @@ def test_a_loop_that_is_fit_has_its_bits_from_other_weights_and_seeds_of_its_own
     assert found.compared > 20
 
 
+@pytest.mark.long
 def test_a_model_without_an_input_is_built_before_its_loop_begins(script):
     begin = BEGIN.replace("keras.Input((2,)), ", "")
     found = parity(*two_scripts(script(FIT, begin), script(LOOP, begin, "loop.py")))
     assert found.identical, str(found)
 
 
+@pytest.mark.long
 def test_the_layers_of_the_loop_stay_its_own(script):
     found = locate(*two_scripts(script(FIT), script(LOOP, WITHOUT_DROPOUT, "loop.py")))
     assert (found.epoch, found.step, found.stage) == (0, 0, "prediction")
 
 
+@pytest.mark.long
 def test_one_file_has_both_and_its_own_fit_is_not_followed(script):
     text = (
         FIT.replace("validation_split=0.1, ", "").replace("x, y,", "x[:16], y[:16, 0],")
@@ -141,6 +145,7 @@ def test_one_file_has_both_and_its_own_fit_is_not_followed(script):
     assert "same_rank" in [verdict.rule for verdict in diagnose(scenario, candidate, rules=rules)]
 
 
+@pytest.mark.long
 def test_a_script_keeps_its_modules_and_leaves_the_process_as_it_was(script):
     ours = sys.modules["loop"], sys.modules["compare"]
     before = list(sys.argv), list(sys.path), Path.cwd(), sys.stdin, dict(os.environ)
@@ -160,6 +165,7 @@ def test_a_script_keeps_its_modules_and_leaves_the_process_as_it_was(script):
     assert "settings" not in set(sys.modules) - names
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -185,6 +191,7 @@ def test_a_script_whose_fit_cannot_be_taken_says_why(script, text, error, words)
         two_scripts(script(text), script(LOOP, name="loop.py"), limit=2 if "while" in text else 60)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -207,6 +214,7 @@ def test_a_script_without_one_loop_says_why(script, text, error, words):
         two_scripts(AT_FIT, script(text, name="loop.py"))
 
 
+@pytest.mark.long
 def test_weights_of_other_shapes_have_an_error_and_a_status(script, monkeypatch, capsys):
     begin = BEGIN.replace("Dense(4", "Dense(5")
     script(FIT)

@@ -64,6 +64,7 @@ def trained(engine, callback, run_eagerly=False):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("hook", HOOKS)
 def test_stop_training_is_heard_wherever_it_is_set(hook):
     def stop(model):
@@ -74,6 +75,7 @@ def test_stop_training_is_heard_wherever_it_is_set(hook):
     assert ours == trained("model.fit", reacting(hook, stop), run_eagerly)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("hook", HOOKS)
 def test_exceptions_rise_raw_and_nothing_is_called_after(hook):
     def fail(model):
@@ -85,6 +87,7 @@ def test_exceptions_rise_raw_and_nothing_is_called_after(hook):
     assert ours[-1] == repr(RuntimeError(f"from {hook}"))
 
 
+@pytest.mark.long
 def test_a_callback_may_give_the_model_another_step():
     def another_step(data):
         return {"z": tf.reduce_sum(data[0])}
@@ -105,6 +108,7 @@ def test_a_keyboard_interrupt_rises_too():
         trained("loop.fit", reacting("on_train_batch_end", interrupt))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_own_history_is_returned_and_keeps_its_place(engine):
     own, built = keras.callbacks.History(), model()
@@ -198,6 +202,7 @@ def many_outputs(count=10):
     return built
 
 
+@pytest.mark.long
 def test_the_metrics_of_ten_outputs_stand_on_lines_of_their_own(terminal):
     terminal(80)
     arguments = {"epochs": 2, "validation_split": 0.5}
@@ -245,6 +250,7 @@ def test_an_exception_closes_the_bar_and_ends_its_line(terminal):
     assert third.startswith("Epoch 1/1 ")
 
 
+@pytest.mark.long
 def test_a_bar_inside_the_bar_of_a_user_leaves_both_whole(terminal):
     terminal(80)
     for _ in tqdm.tqdm(range(2), desc="mine", file=sys.stdout):

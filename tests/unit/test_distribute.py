@@ -56,6 +56,7 @@ for data in (arrays, dataset, distributed):
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_two_replicas_train_evaluate_and_predict_the_same():
     command = [sys.executable, "-c", TRAIN]

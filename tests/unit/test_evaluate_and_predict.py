@@ -26,6 +26,7 @@ def arguments_of(function, scenario):
     return {name: value for name, value in scenario.data().items() if name in known}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scenario", find(ONE_OF_EACH), ids=lambda scenario: scenario.name)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_evaluate_and_predict_return_what_keras_returns(scenario):
@@ -62,6 +63,7 @@ MANY = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", find(MANY), ids=lambda scenario: scenario.name)
 def test_many_batches_predicted_in_a_call_are_those_of_keras(monkeypatch, scenario):
     looping(monkeypatch)

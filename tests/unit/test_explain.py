@@ -120,6 +120,7 @@ def test_a_generator_keeps_all_of_its_batches(model, role):
     assert "arrays in memory" in found.reason or "until the first is drawn" in found.reason
 
 
+@pytest.mark.long
 def test_a_torch_loader_is_not_drawn_from(model):
     torch = pytest.importorskip("torch")
     data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
@@ -150,6 +151,7 @@ def test_a_model_without_weights_gets_none():
     assert not model.built
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", ["random_labels", "dataset", "generator", "pydataset", "files"])
 def test_a_fit_that_was_explained_before_has_the_same_bits(name):
     (scenario,) = find([name])
@@ -164,6 +166,7 @@ def test_a_fit_that_was_explained_before_has_the_same_bits(name):
     assert compared > 20
 
 
+@pytest.mark.long
 def test_no_weight_changes_and_the_history_stays(model):
     history = loop.fit(model, X, Y, verbose=0)
     variables = [*model.variables, *model.optimizer.variables]
@@ -180,6 +183,7 @@ def test_a_plan_that_cannot_be_is_refused_as_by_fit(model):
         loop.explain(model, X, Y, plan="fused")
 
 
+@pytest.mark.long
 def test_batches_of_a_generator_may_share_a_call(model):
     def batches():
         return ((X[start : start + 25], Y[start : start + 25]) for start in range(0, 100, 25))
@@ -203,6 +207,7 @@ def test_what_is_printed_fits_what_is_there(model):
     assert "\none step a call: the plan is to run step by step\n\nDATA\n" in shown
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("step", [False, True])
 def test_a_change_of_the_model_after_explain_counts_as_in_keras(step):
     def trained(fit, explained):

@@ -59,6 +59,7 @@ class Tags(html.parser.HTMLParser):
         self.words += data.split()
 
 
+@pytest.mark.long
 def test_it_needs_no_network_and_nothing_of_the_users_runs_in_it(page):
     text = page.read_text()
     tags = Tags(text).seen
@@ -101,6 +102,7 @@ def opened(page, script="", width=1000, options=()):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
+@pytest.mark.long
 @chromium
 def test_it_opens_without_errors_and_walks_through_the_events(page):
     next_button = "document.querySelectorAll('.walk button')[1]"
@@ -112,6 +114,7 @@ def test_it_opens_without_errors_and_walks_through_the_events(page):
     assert re.search(r"<output>2 of \d+</output>", shown)
 
 
+@pytest.mark.long
 @chromium
 def test_a_click_opens_an_event_and_another_closes_it(page):
     click = "document.querySelectorAll('summary')[3].click();"
@@ -137,6 +140,7 @@ def test_a_phone_does_not_scroll_sideways(page):
     assert inside <= width <= 390
 
 
+@pytest.mark.sampled
 @chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_in_light_and_in_dark(page, scheme):

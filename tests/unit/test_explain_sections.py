@@ -27,6 +27,7 @@ def words(found):
     return " ".join(str(found).split())
 
 
+@pytest.mark.long
 def test_the_sizes_of_the_batches_are_given_and_what_that_means_for_the_graph(model):
     text = words(loop.explain(model, X, Y, epochs=4))
     assert "x (70, 10) float64, as given" in text
@@ -68,6 +69,7 @@ def test_without_a_global_seed_the_order_is_said_to_be_new_in_each_epoch(model):
         tf.random.set_seed(0)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -82,6 +84,7 @@ def test_the_source_is_named_with_the_reason(name, said):
     assert said in words(loop.explain(scenario.build(), **scenario.data()))
 
 
+@pytest.mark.long
 def test_losses_and_metrics_are_those_that_compile_resolved():
     (scenario,) = find(["dict_losses"])
     for plan in ("auto", "step"):
@@ -97,6 +100,7 @@ def test_losses_and_metrics_are_those_that_compile_resolved():
         assert re.search(r"kind_weighted_accuracy \w+ targets and predictions, with\b", text)
 
 
+@pytest.mark.long
 def test_every_log_of_a_fit_is_in_the_table_of_metrics():
     for name in ("dict_losses", "random_labels", "masked_sequences", "nested_outputs"):
         (scenario,) = find([name])
@@ -107,6 +111,7 @@ def test_every_log_of_a_fit_is_in_the_table_of_metrics():
             assert re.search(rf"^ +{log.removeprefix('val_')} ", str(found), re.M), log
 
 
+@pytest.mark.long
 def test_the_optimizer_is_given_with_its_settings(model):
     model.compile(keras.optimizers.Adam(0.002, clipnorm=1.0), "mse")
     text = words(loop.explain(model, X, Y))
@@ -156,6 +161,7 @@ class Listening(keras.callbacks.Callback):
         self.heard.append(("on_test_end", tuple(logs or ())))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("plan", ["auto", "step"])
 @pytest.mark.parametrize("steps_per_execution", [1, 2])
 def test_the_timeline_is_what_a_callback_hears(model, plan, steps_per_execution):
@@ -241,6 +247,7 @@ def test_what_is_a_models_own_is_said_to_be(name):
     assert said[name] in text
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name", ["random_labels", "dict_losses", "early_stopping", "nested_outputs"]
 )
@@ -252,6 +259,7 @@ def test_no_line_below_the_plan_is_wider_than_80_columns(name):
     assert "…" not in below
 
 
+@pytest.mark.long
 def test_rich_prints_the_same_words(model):
     from rich.console import Console
 

@@ -47,6 +47,7 @@ def first_batch(found):
     return x, y, *weight
 
 
+@pytest.mark.long
 def test_class_weights_multiply_each_loss_and_the_sum_is_divided_by_the_samples():
     model, arguments, found = explained("rare_class")
     text = str(found)
@@ -71,6 +72,7 @@ def test_class_weights_multiply_each_loss_and_the_sum_is_divided_by_the_samples(
         assert float(weighted) == pytest.approx(losses[place] * weights[place], rel=1e-4)
 
 
+@pytest.mark.long
 def test_a_mask_leaves_elements_out_and_makes_up_for_them():
     model, _, found = explained("masked_sequences")
     text = str(found)
@@ -86,6 +88,7 @@ def test_a_mask_leaves_elements_out_and_makes_up_for_them():
     assert found.first_step.terms[0].by_hand == pytest.approx(mean, rel=1e-5)
 
 
+@pytest.mark.long
 def test_losses_of_several_outputs_add_up_under_their_weights():
     model, _, found = explained("dict_losses")
     text = str(found)
@@ -113,6 +116,7 @@ def test_a_loss_may_be_divided_by_the_sum_of_its_weights():
     assert number(text, "weighted sum") == pytest.approx((losses * weight).sum(), rel=1e-5)
 
 
+@pytest.mark.long
 def test_what_layers_add_is_named_and_added():
     model, _, found = explained("added_losses")
     text = str(found)
@@ -136,6 +140,7 @@ def test_what_layers_add_is_named_and_added():
     assert not [name for name in names if f"/{frozen}/" in name], "a frozen kernel adds nothing"
 
 
+@pytest.mark.long
 def test_in_half_precision_the_loss_is_scaled_and_the_gradients_are_not():
     model, _, found = explained("mixed_float16")
     text = str(found)
@@ -184,6 +189,7 @@ def value_after_the_same_step_of_fit(model, weight):
     return found[tuple(map(int, place.rstrip("]").split(", ")))]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}])
 def test_the_update_by_sgd_is_that_of_the_formula(options):
     model = line(keras.optimizers.SGD(0.1, **options))
@@ -203,6 +209,7 @@ def test_the_update_by_sgd_is_that_of_the_formula(options):
     assert value_after_the_same_step_of_fit(model, weight) == pytest.approx(weight.after, rel=1e-5)
 
 
+@pytest.mark.long
 def test_the_update_by_adam_is_that_of_the_formula():
     model = line(keras.optimizers.Adam(0.01))
     loop.fit(model, X, Y, verbose=0)
@@ -225,6 +232,7 @@ def test_the_update_by_adam_is_that_of_the_formula():
     assert value_after_the_same_step_of_fit(model, weight) == pytest.approx(weight.after, rel=1e-5)
 
 
+@pytest.mark.long
 def test_other_updates_are_shown_and_said_not_to_be_written_out():
     found = loop.explain(line("rmsprop"), X, Y, step=True)
     assert "not written out for RMSprop." in str(found)
@@ -233,6 +241,7 @@ def test_other_updates_are_shown_and_said_not_to_be_written_out():
     assert "not written out for SGD with clipnorm." in str(clipped)
 
 
+@pytest.mark.long
 def test_metrics_begin_at_zero_and_hold_the_batch_afterwards():
     keras.utils.set_random_seed(3)
     model = perceptron()
@@ -278,6 +287,7 @@ MORE = (
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*UNTOUCHED, *SLOW])
 def test_a_fit_whose_first_step_was_taken_apart_has_the_same_bits(name):
     scenario = built(*find([name]))
@@ -328,6 +338,7 @@ class Augmented(keras.utils.PyDataset):
         self.told.append("end")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("step", "eagerly"), [(False, False), (True, False), (True, True)])
 def test_the_random_numbers_that_follow_are_those_without_it(step, eagerly):
     def drawn(explains):
@@ -382,6 +393,7 @@ def test_without_trainable_weights_nothing_is_updated():
     assert found.first_step.update is None
 
 
+@pytest.mark.long
 def test_a_loss_that_does_not_reduce_and_one_that_returns_a_number():
     keras.utils.set_random_seed(2)
     model = line("sgd")
@@ -400,6 +412,7 @@ def test_a_loss_that_does_not_reduce_and_one_that_returns_a_number():
     assert "returns one number for the batch" in text
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_it_is_shown_under_every_compilation(options):
     model = line("adam", **options)
@@ -430,6 +443,7 @@ def batches():
         yield X[start : start + 32], Y[start : start + 32]
 
 
+@pytest.mark.long
 def test_no_batch_is_taken_from_a_generator_or_from_a_dataset_that_shuffles():
     taken = []
 

@@ -81,6 +81,7 @@ def scaled():
     return keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), dynamic_growth_steps=3)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 @pytest.mark.parametrize(
     ("network", "x", "optimizer"),
@@ -108,6 +109,7 @@ def test_minimize_trains_to_the_bits_of_a_tape_in_a_train_step_under_keras(netwo
         assert result == theirs
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", PLANS)
 def test_the_pieces_of_a_step_put_together_are_the_step_of_fit(plan):
@@ -261,6 +263,7 @@ def attention():
     return keras.Model(inputs, keras.layers.Dense(1)(hidden[:, 0]))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("network", "x", "training"),
     [
@@ -283,6 +286,7 @@ def test_gradients_per_example_are_those_of_single_runs(network, x, training):
     assert_close([one.numpy() for one in found], single_runs(loss, model, x[:12], y[:12]))
 
 
+@pytest.mark.long
 def test_with_dropout_each_example_has_the_mask_of_its_single_run():
     model = dense(keras.layers.Dropout(0.5))
     (seed,) = (variable for variable in model.variables if "seed" in variable.path)
@@ -340,6 +344,7 @@ def clipped(model, batch):
     return {"mean": model.mean.result()}
 
 
+@pytest.mark.long
 @pytest.mark.bits
 @pytest.mark.parametrize("rate", [0.0, 0.5], ids=["at once", "one after another"])
 def test_a_step_that_clips_gradients_per_example_fuses_and_is_right(rate):

@@ -106,6 +106,7 @@ def files(folder, **texts):
         (folder / f"{name}.py").write_text(text)
 
 
+@pytest.mark.long
 def test_an_unmodified_script_prints_the_same_numbers(tmp_path):
     files(tmp_path, train=SCRIPT, neighbour="EPOCHS = 3")
     script = ["train.py", "an argument", "--epochs", "3"]
@@ -172,6 +173,7 @@ if __name__ == "__main__":
 HELPER = "import compare, loop; print('helper', loop.NUMBER, compare.WORD)"
 
 
+@pytest.mark.long
 def test_a_script_with_its_own_loop_and_compare_runs_as_under_python(tmp_path):
     files(tmp_path, train=OWN_MODULES, helper=HELPER, loop="NUMBER = 4", compare="WORD = 'own'")
     status, theirs, errors = run(*PYTHON, "train.py", folder=tmp_path)

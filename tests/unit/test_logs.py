@@ -98,6 +98,7 @@ def under_keras():
     return history.history, model.evaluate(*data(20), verbose=0, return_dict=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", PLANS)
 def test_marked_logs_are_metrics_of_keras_of_training_validation_and_evaluate(plan, under_keras):
@@ -274,6 +275,7 @@ def test_marked_logs_are_reduced_over_executions_of_several_steps(plan):
     assert history.history["seen"] == [SAMPLES, SAMPLES]
 
 
+@pytest.mark.long
 def test_marked_logs_are_reset_though_a_callback_trains_with_many_other_steps():
     class TrainsWithOthers(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):

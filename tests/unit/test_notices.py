@@ -105,6 +105,7 @@ SINGLE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", SINGLE)
 @pytest.mark.filterwarnings("ignore:In History")
 def test_fit_says_once_how_steps_that_run_one_by_one_could_share_calls(model, case):
@@ -138,6 +139,7 @@ def test_nothing_is_said_where_single_steps_cost_nothing_or_are_the_plan(model, 
     assert not notices(model, step, epochs, **arguments)
 
 
+@pytest.mark.long
 def test_nothing_is_said_of_a_model_that_runs_eagerly_or_of_layers():
     step = types.FunctionType(noise_of_tensorflow.__code__, globals(), "step")
     assert not notices(compiled(run_eagerly=True), step, MANY)
@@ -366,6 +368,7 @@ def test_nothing_is_said_of_functions_that_read_other_values(model):
         assert not notices(model, scaled(factor)[0])
 
 
+@pytest.mark.long
 def test_only_the_steps_passed_last_stay_alive(model):
     held = []
     for _ in range(MOST_STEPS + 3):
@@ -381,6 +384,7 @@ def test_only_the_steps_passed_last_stay_alive(model):
     assert len(compiled_steps) == MOST_STEPS + 1, "that of the model is kept as well"
 
 
+@pytest.mark.long
 def test_a_step_that_is_used_again_stays(model):
     notices(model, plain_step)
     for _ in range(MOST_STEPS - 1):

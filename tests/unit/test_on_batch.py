@@ -82,6 +82,7 @@ def test_testing_and_predicting_on_batches_learn_nothing():
     assert isinstance(predicted, np.ndarray)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "name", ["run_eagerly", "own_train_step", "jit_compile", "steps_per_execution"]
 )
@@ -90,6 +91,7 @@ def test_models_of_all_kinds_train_on_batches(name):
     assert_same(lambda model, methods: methods.train_on_batch(model, x, y[:, np.newaxis]), name)
 
 
+@pytest.mark.long
 def test_several_outputs_come_as_a_list_and_logs_of_one_metric_as_a_float():
     scenario = find(["dict_losses"])[0]
 
@@ -200,6 +202,7 @@ def counting_model():
 SIZES = [12, 12, 5, 12, 7, 5, 12, 3]
 
 
+@pytest.mark.long
 def test_batches_of_other_sizes_and_dtypes_are_traced_as_often_and_for_the_shapes_of_keras():
     traced, returned = [], []
     for methods in (keras.Model, loop):
@@ -228,6 +231,7 @@ def nested_model(as_list):
 INPUTS = batch()[0]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "inputs",
     [
@@ -250,6 +254,7 @@ def test_dicts_in_any_order_lists_and_tensors_are_batches_too(inputs):
     assert returned[0] == returned[1]
 
 
+@pytest.mark.long
 def test_frames_and_numbers_in_lists_are_batches_as_in_keras():
     x, y = batch()
 
@@ -266,6 +271,7 @@ def test_frames_and_numbers_in_lists_are_batches_as_in_keras():
     assert_same(run)
 
 
+@pytest.mark.long
 def test_functions_run_eagerly_or_not_from_one_call_to_the_next():
     def run(model, methods):
         results = []
@@ -314,6 +320,7 @@ class Keeping(keras.Model):
         pass
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", [keras.Model, Keeping])
 def test_metrics_and_models_that_reset_themselves_do(kind):
     returned = []

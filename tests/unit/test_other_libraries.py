@@ -68,6 +68,7 @@ def quiet_bar(file):
     return Bar
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("update_freq", ["epoch", "batch", 3])
 def test_tensorboard_writes_the_same_scalars_and_histograms(update_freq, tmp_path):
     def train(fit):
@@ -95,6 +96,7 @@ def written(folder):
     return found
 
 
+@pytest.mark.long
 def test_wandb_logs_the_same(tmp_path, monkeypatch):
     import wandb
     from wandb.integration.keras import WandbMetricsLogger
@@ -119,6 +121,7 @@ def drop_clocks(seen):
     return logged, {key: value for key, value in summary.items() if not key.startswith("_")}
 
 
+@pytest.mark.long
 def test_mlflow_records_the_same_metrics(tmp_path):
     import mlflow
     from mlflow.keras import MlflowCallback
@@ -143,6 +146,7 @@ def test_mlflow_records_the_same_metrics(tmp_path):
     assert len(ours["loss"]) == EPOCHS * STEPS // 2
 
 
+@pytest.mark.long
 def test_optuna_prunes_the_same_trials():
     import optuna
     from optuna_integration import KerasPruningCallback
@@ -197,6 +201,7 @@ def hypermodel(fit):
     return Hyper()
 
 
+@pytest.mark.long
 def test_keras_tuner_finds_the_same_best_trials(tmp_path):
     theirs, ours = under_both(lambda fit: searched(tmp_path / fit.__module__, hypermodel(fit)))
     assert theirs == ours
@@ -205,6 +210,7 @@ def test_keras_tuner_finds_the_same_best_trials(tmp_path):
     assert unchanged == theirs
 
 
+@pytest.mark.long
 def test_a_classifier_of_scikit_learn_predicts_the_same_when_installed():
     from keras.wrappers import SKLearnClassifier
 

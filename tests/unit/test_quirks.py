@@ -64,6 +64,7 @@ def test_every_row_of_the_page_has_its_test():
     }
 
 
+@pytest.mark.long
 def test_a_generator_that_ends_is_replayed_from_its_first_two_batches():
     drawn = []
 
@@ -102,6 +103,7 @@ def test_an_empty_dataset_gives_an_empty_history():
     refused(arguments, "no batch")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("split", [-0.5, 1.5])
 def test_a_validation_split_outside_of_0_and_1_cuts_elsewhere(split):
     def arguments():
@@ -120,6 +122,7 @@ def test_a_split_beside_validation_data_is_ignored():
     refused(arguments, "ignore the split")
 
 
+@pytest.mark.long
 def test_class_weights_with_keys_of_text_are_ignored():
     def arguments():
         return {"x": X, "y": Y, "class_weight": {"0": 5.0, "1": 7.0}}
@@ -130,6 +133,7 @@ def test_class_weights_with_keys_of_text_are_ignored():
     refused(arguments, "no class")
 
 
+@pytest.mark.long
 def test_class_weights_of_unknown_classes_are_ignored():
     def arguments():
         return {"x": X, "y": Y, "class_weight": {0: 1.0, 1: 1.0, 9: 100.0}}
@@ -140,6 +144,7 @@ def test_class_weights_of_unknown_classes_are_ignored():
     refused(arguments, r"weights for \[9\]")
 
 
+@pytest.mark.long
 def test_a_class_beyond_the_weights_fails_in_a_kernel_on_a_dataset():
     def arguments():
         return {"x": dataset(), "class_weight": {0: 2.0}, "shuffle": False}
@@ -172,6 +177,7 @@ def test_nan_in_the_data_is_trained_on(value):
     refused(arguments, "x holds NaN or infinity")
 
 
+@pytest.mark.long
 def test_a_loss_of_nan_is_trained_on():
     def arguments():
         return {"x": X, "y": np.full((40, 1), 3e38), "epochs": 2}
@@ -184,6 +190,7 @@ def test_a_loss_of_nan_is_trained_on():
         loop.fit(new_model(), verbose=0, **arguments())
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
 def test_a_softmax_over_one_unit_predicts_the_same_for_all():
     of_model = {"outputs": 1, "loss": "binary_crossentropy"}
@@ -192,6 +199,7 @@ def test_a_softmax_over_one_unit_predicts_the_same_for_all():
     refused(lambda: {"x": X, "y": Y}, "softmax over a single unit", **of_model)
 
 
+@pytest.mark.long
 def test_a_crossentropy_clips_what_is_no_probability():
     def linear(loss):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -230,6 +238,7 @@ def test_targets_of_another_shape_are_stretched():
     refused(arguments, "stretch")
 
 
+@pytest.mark.long
 def test_shuffle_is_ignored_for_a_dataset():
     shuffled, _ = both(lambda: {"x": dataset(), "shuffle": True})
     kept, _ = both(lambda: {"x": dataset(), "shuffle": False})
@@ -259,6 +268,7 @@ def test_an_endless_dataset_trains_without_end():
     refused(arguments, "never end")
 
 
+@pytest.mark.long
 def test_an_epoch_that_was_restored_once_is_left_behind(tmp_path):
     class Crash(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -282,6 +292,7 @@ def test_an_epoch_that_was_restored_once_is_left_behind(tmp_path):
         loop.fit(model, X, Y, verbose=0, strict=True)
 
 
+@pytest.mark.long
 def test_schedule_free_adamw_begins_at_weights_of_zero():
     def copies(fit, build):
         model = new_model()
@@ -305,6 +316,7 @@ def test_schedule_free_adamw_begins_at_weights_of_zero():
     loop.fit(model, X, Y, verbose=0, strict=True)
 
 
+@pytest.mark.long
 def test_what_is_in_order_trains_the_same_when_strict():
     for arguments in (
         {"x": X, "y": Y, "epochs": 2, "validation_split": 0.2, "class_weight": {0: 1.0, 1: 2.0}},

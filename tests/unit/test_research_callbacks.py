@@ -127,6 +127,7 @@ def calls(monkeypatch):
     return made
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", CALLBACKS)
 def test_steps_share_calls(name, calls):
     loop.fit(mlp(), X, Y, **FIT, callbacks=[CALLBACKS[name]()])
@@ -134,6 +135,7 @@ def test_steps_share_calls(name, calls):
     assert len(calls) <= expected + (3 if name == "evaluations" else 0) < 3 * STEPS
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("plan", ["step", "fused"])
@@ -149,6 +151,7 @@ def test_training_with_all_of_them_has_the_bits_of_training_without(name, plan):
     assert state(watched) == state(plain)
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", ["step", "fused", "xla"])
 def test_an_own_step_keeps_its_bits_and_shows_its_norms(plan):
@@ -164,6 +167,7 @@ def test_an_own_step_keeps_its_bits_and_shows_its_norms(plan):
     np.testing.assert_allclose(logs[f"grad_norm/{first}"], expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_norms_add_up_repeated_indices_and_are_those_before_clipping():
     model = lstm()
     with tf.GradientTape() as tape:
@@ -189,6 +193,7 @@ def loop_loss(model, x, y):
     return tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(y, model(x, training=True)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scale", [2.0**4, 2.0**10])
 def test_norms_are_those_of_unscaled_gradients(scale):
     plain = mlp(keras.optimizers.SGD(0.01))
@@ -203,6 +208,7 @@ def test_norms_are_those_of_unscaled_gradients(scale):
         )
 
 
+@pytest.mark.long
 def test_updates_that_a_loss_scale_skips_do_not_count():
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.01), 2.0**122)
     steps = GradientNorms()
@@ -212,6 +218,7 @@ def test_updates_that_a_loss_scale_skips_do_not_count():
     assert np.isfinite(norms).all()
 
 
+@pytest.mark.long
 def test_update_ratios_are_those_of_the_weights_before_and_after():
     class Weights(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
@@ -231,6 +238,7 @@ def test_update_ratios_are_those_of_the_weights_before_and_after():
     ]
 
 
+@pytest.mark.long
 def test_two_optimizers_held_by_a_model_are_watched():
     def step(model, batch):
         x, y = batch
@@ -265,6 +273,7 @@ def watched(model):
 WATCHING = (GradientNorms, UpdateRatios, NanHunter, LearningRateFinder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fit", [loop.fit, keras.Model.fit])
 def test_methods_are_the_own_ones_after_a_fit_and_the_next_has_its_bits(fit):
     model, plain = mlp(), mlp()
@@ -279,6 +288,7 @@ def test_methods_are_the_own_ones_after_a_fit_and_the_next_has_its_bits(fit):
     assert own is model.train_function
 
 
+@pytest.mark.long
 def test_methods_are_the_own_ones_after_a_fit_that_raises():
     class Fails(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -293,6 +303,7 @@ def test_methods_are_the_own_ones_after_a_fit_that_raises():
     assert "grad_norm" not in str(loop.fit(model, X, Y, **FIT).history)
 
 
+@pytest.mark.long
 def test_a_method_that_somebody_has_replaced_is_put_back():
     model, seen = mlp(), []
     apply = model.optimizer.apply
@@ -337,6 +348,7 @@ def nan_in_a_weight():
 NANS = (nan_in_data, nan_in_a_layer, nan_in_the_loss, nan_in_a_gradient, nan_in_a_weight)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("run_eagerly", [False, True])
 @pytest.mark.parametrize("broken", ["y", "sample_weight"])
 def test_the_hunter_names_data_that_no_layer_sees(broken, run_eagerly):
@@ -349,12 +361,14 @@ def test_the_hunter_names_data_that_no_layer_sees(broken, run_eagerly):
         loop.fit(model, X, **data, batch_size=16, shuffle=False, callbacks=[NanHunter()])
 
 
+@pytest.mark.long
 def test_the_hunter_leaves_data_alone_that_the_loss_masks():
     y = np.where(np.arange(72)[:, None] % 3, Y, np.nan)
     model = mlp(loss=lambda y, p: tf.square(tf.where(tf.math.is_nan(y), 0.0, y - p)), metrics=())
     assert len(loop.fit(model, X, y, **FIT, callbacks=[NanHunter()]).history["loss"]) == 3
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("broken", "plan"),
     [*((broken, plan) for broken in NANS for plan in ("step", "fused")), (nan_in_data, "xla")],
@@ -369,6 +383,7 @@ def test_the_hunter_names_step_and_tensor(broken, plan):
     assert not watched(model)
 
 
+@pytest.mark.long
 def test_the_hunter_counts_steps_in_their_epoch_and_leaves_validation_alone():
     class Breaks(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -389,6 +404,7 @@ def test_the_hunter_works_on_steps_that_run_eagerly():
         loop.fit(model, x, Y, batch_size=16, shuffle=False, verbose=0, callbacks=[NanHunter()])
 
 
+@pytest.mark.long
 def test_batch_history_is_what_a_hook_of_every_batch_gets_from_keras():
     class Sees(keras.callbacks.Callback):
         seen = None
@@ -404,6 +420,7 @@ def test_batch_history_is_what_a_hook_of_every_batch_gets_from_keras():
     assert steps.history == {log: [logs[log] for logs in sees.seen] for log in ("loss", "mae")}
 
 
+@pytest.mark.long
 def test_throughput_is_steps_and_samples_by_seconds(monkeypatch):
     ticks = iter(range(0, 100, 2))
     monkeypatch.setattr(records, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
@@ -413,6 +430,7 @@ def test_throughput_is_steps_and_samples_by_seconds(monkeypatch):
     assert logs["compiling"] == [1.0, 0.0, 0.0]
 
 
+@pytest.mark.long
 def test_throughput_counts_the_steps_of_an_epoch_that_is_cut_or_of_unknown_length(monkeypatch):
     class Stops(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -430,6 +448,7 @@ def test_throughput_counts_the_steps_of_an_epoch_that_is_cut_or_of_unknown_lengt
     assert "samples_per_second" not in logs
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", ["step", "fused"])
 def test_evaluations_are_those_of_the_weights_after_that_step(plan):
@@ -451,6 +470,7 @@ def test_evaluations_are_those_of_the_weights_after_that_step(plan):
         assert logs == {log: every.history[f"val_{log}"][place] for log in logs}
 
 
+@pytest.mark.long
 def test_the_finder_records_the_losses_of_a_sweep_and_restores_everything():
     model, by_hand = mlp(), mlp()
     kept = state(model)[:4], [v.numpy().tobytes() for v in model.variables]
@@ -470,6 +490,7 @@ def test_the_finder_records_the_losses_of_a_sweep_and_restores_everything():
     assert not watched(model)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_fit_after_a_sweep_has_the_bits_of_a_fit_without():
     plain, swept = mlp(), mlp()
@@ -480,6 +501,7 @@ def test_a_fit_after_a_sweep_has_the_bits_of_a_fit_without():
     assert state(swept) == state(plain)
 
 
+@pytest.mark.long
 def test_a_sweep_stops_at_its_last_rate_in_few_calls(calls):
     finder = LearningRateFinder(steps=7)
     history = loop.fit(mlp(), X, Y, **FIT, callbacks=[finder])
@@ -491,6 +513,7 @@ def test_a_sweep_stops_at_its_last_rate_in_few_calls(calls):
     assert len(short.rates) == len(short.losses) == 3 * STEPS
 
 
+@pytest.mark.long
 def test_the_finder_works_with_a_loss_scale():
     model = half()
     finder = LearningRateFinder(1e-5, 1.0, steps=10)
@@ -512,6 +535,7 @@ def test_the_suggestion_is_where_the_loss_falls_most_steeply():
     assert LearningRateFinder().suggestion is None
 
 
+@pytest.mark.long
 def test_the_plot_is_a_picture_and_names_what_it_needs(tmp_path, monkeypatch):
     finder = LearningRateFinder(steps=20)
     loop.fit(mlp(), X, Y, **{**FIT, "epochs": 4}, callbacks=[finder])
@@ -567,12 +591,14 @@ def test_an_evaluation_every_few_steps_is_explained_before_any_fit():
     assert "EvaluateEvery looks at some batches" in " ".join(str(found).split())
 
 
+@pytest.mark.long
 def test_steps_of_epochs_without_an_evaluation_are_counted():
     every = EvaluateEvery(X, Y, every=STEPS + 2)
     loop.fit(mlp(), X, Y, **{**FIT, "epochs": 4}, callbacks=[every])
     assert every.history["step"] == [STEPS + 2, 2 * (STEPS + 2)]
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_loss_that_is_a_sum_keeps_its_bits_while_it_is_read():
     (scenario,) = find(["single_samples"])  # TensorFlow regroups the sum unless others read it

@@ -102,6 +102,7 @@ def traced(monkeypatch):
     reuse.forget()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["step", "fused"])
 @pytest.mark.parametrize("step", [None, penalized], ids=["own step", "given step"])
 def test_each_member_has_the_bits_of_its_own_fit_and_only_the_first_is_traced(plan, step, traced):
@@ -110,6 +111,7 @@ def test_each_member_has_the_bits_of_its_own_fit_and_only_the_first_is_traced(pl
     assert ours == in_a_loop(build if step is None else build_penalized)
 
 
+@pytest.mark.long
 def test_a_closure_that_changes_between_members_is_traced_for_each(traced):
     strength = 0.0
 
@@ -185,6 +187,7 @@ UNSHARED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:History and callbacks get the value")
 @pytest.mark.parametrize("what", UNSHARED)
 def test_every_member_is_traced_if_the_step(what, traced):
@@ -195,6 +198,7 @@ def test_every_member_is_traced_if_the_step(what, traced):
     assert len(traced) == 2
 
 
+@pytest.mark.long
 def test_a_step_is_shared_within_fit_seeds_only(traced):
     for _ in range(2):
         loop.fit(build(), X, Y, train_step=penalized, verbose=0)
@@ -211,6 +215,7 @@ class StopAfter(keras.callbacks.Callback):
         self.model.stop_training = self.left == 0
 
 
+@pytest.mark.long
 def test_callbacks_are_made_for_each_seed():
     histories = loop.fit_seeds(
         build, [1, 2], X, Y, epochs=5, callbacks=lambda seed: [StopAfter(seed)], verbose=0
@@ -225,6 +230,7 @@ def test_a_callback_that_another_seed_had_is_refused():
         loop.fit_seeds(build, [0, 1], X, Y, callbacks=lambda seed: [mine], verbose=0)
 
 
+@pytest.mark.long
 def test_a_line_for_each_seed_is_printed_into_a_file_and_nothing_if_silent(capsys):
     loop.fit_seeds(build, [5, 7], X, Y)
     assert [line.split(" - ")[0] for line in capsys.readouterr().out.splitlines()] == [
@@ -348,6 +354,7 @@ STACKED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("what", STACKED)
 def test_members_trained_at_once_are_close_to_members_trained_alone(what):
     of, arguments = STACKED[what]
@@ -468,6 +475,7 @@ def test_members_that_differ_are_refused_and_what_differs_is_named(what, monkeyp
         loop.fit_seeds(members(DIFFERING[what]), [0, 1], X, Y, vectorized=True)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("loss", [Squared, powered])
 def test_members_may_differ_in_names_and_in_seeds_of_initializers(loss):
     def make(number):

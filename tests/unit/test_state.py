@@ -112,6 +112,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_two_optimizers_train_to_the_bits_of_a_train_step_under_keras():
     keras.utils.set_random_seed(1)
@@ -132,6 +133,7 @@ def test_two_optimizers_train_to_the_bits_of_a_train_step_under_keras():
         assert bits(state) == bits(by_hand), plan
 
 
+@pytest.mark.sampled
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_training_interrupted_between_epochs_resumes_to_the_same_bits(plan, tmp_path):
@@ -171,6 +173,7 @@ def test_a_backup_within_an_epoch_restores_the_state_of_that_very_step(tmp_path)
     assert restored.bits == bits(stopped)
 
 
+@pytest.mark.long
 def test_weights_files_hold_every_seed_and_every_optimizer(tmp_path):
     state, other = build(), build(seed=7)
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "a.weights.h5", save_weights_only=True)
@@ -193,6 +196,7 @@ def test_weights_files_hold_every_seed_and_every_optimizer(tmp_path):
             ]
 
 
+@pytest.mark.long
 def test_keras_itself_saves_optimizers_that_are_built_but_no_seed(tmp_path):
     """Why State saves seeds; if Keras does so one day, this says it."""
 
@@ -217,6 +221,7 @@ def test_keras_itself_saves_optimizers_that_are_built_but_no_seed(tmp_path):
     assert all("seed_generator" in path for path in differ)
 
 
+@pytest.mark.long
 def test_a_state_is_evaluated_validated_and_explained_without_a_change():
     def test_step(state, x):
         state.c_mean.update_state(keras.ops.mean(state.critic(x, training=False)))
@@ -241,6 +246,7 @@ def test_a_file_of_other_parts_is_refused(tmp_path):
         other.load_weights(tmp_path / "all.weights.h5")
 
 
+@pytest.mark.long
 def test_a_whole_keras_file_is_refused_and_the_message_names_the_line(tmp_path):
     state = build()
     with pytest.raises(NotImplementedError, match=r"state\.save_weights\('state\.weights\.h5'\)"):
@@ -251,6 +257,7 @@ def test_a_whole_keras_file_is_refused_and_the_message_names_the_line(tmp_path):
     state.generator.save(tmp_path / "generator.keras")
 
 
+@pytest.mark.long
 def test_averages_of_every_optimizer_take_the_place_of_weights_at_the_end():
     state = build()
     train(state, epochs=1)
@@ -263,6 +270,7 @@ def test_averages_of_every_optimizer_take_the_place_of_weights_at_the_end():
             assert np.array_equal(average, weight)
 
 
+@pytest.mark.long
 def test_two_optimizers_have_a_schedule_each():
     state = build()
     first, second = [0.02, 0.01, 0.005], [0.3, 0.2, 0.1]
@@ -279,6 +287,7 @@ def test_two_optimizers_have_a_schedule_each():
     assert np.allclose(state.c_opt.learning_rate, 0.1)
 
 
+@pytest.mark.long
 def test_a_plateau_reduces_the_rate_of_the_named_optimizer_only():
     state = build()
     never_better = keras.callbacks.ReduceLROnPlateau("c_loss", 0.5, 1, mode="min", min_delta=1e9)
@@ -289,6 +298,7 @@ def test_a_plateau_reduces_the_rate_of_the_named_optimizer_only():
     assert np.allclose(state.g_opt.learning_rate, 0.01)
 
 
+@pytest.mark.long
 def test_through_its_view_a_callback_reads_and_stops_the_training():
     class Stopper(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -303,6 +313,7 @@ def test_through_its_view_a_callback_reads_and_stops_the_training():
     assert stopper.model.critic is state.critic
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["g_opt", "c_opt"])
 def test_the_finder_sweeps_a_named_optimizer_and_restores_all_of_a_state(name):
     state = build()
@@ -315,6 +326,7 @@ def test_the_finder_sweeps_a_named_optimizer_and_restores_all_of_a_state(name):
     assert getattr(state, name).apply == method
 
 
+@pytest.mark.long
 def test_a_state_says_which_of_its_networks_predicts():
     state = build()
     for predict in (loop.predict, loop.predict_on_batch, loop.State.predict):
@@ -348,6 +360,7 @@ def test_a_callback_for_an_optimizer_needs_a_state():
         loop.fit(model, X, X[:, :1], callbacks=[rates], verbose=0)
 
 
+@pytest.mark.long
 def test_callbacks_of_keras_work_on_a_state(tmp_path):
     pytest.importorskip("tensorboard")
     state = build()

@@ -79,6 +79,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "plan"), [*((kind, "fused") for kind in SOURCES), *(("arrays", p) for p in PLANS[::2])]
 )
@@ -107,6 +108,7 @@ def test_steps_have_the_bits_of_fit_whatever_one_does_between_them(kind, plan, t
             assert seen[each * (epoch + 1)][name] == values[epoch]
 
 
+@pytest.mark.long
 def test_control_comes_at_every_multiple_and_once_after_the_last_step():
     def yielded(**arguments):
         return [step for step, _ in loop.steps(model(), (X, Y), batch_size=8, **arguments)]
@@ -121,6 +123,7 @@ def test_control_comes_at_every_multiple_and_once_after_the_last_step():
     assert [step for step, _ in steps] == [4, 6, 10, 12]
 
 
+@pytest.mark.long
 def test_the_steps_between_two_yields_share_a_call(monkeypatch):
     calls = []
     original = Programs.run_steps
@@ -134,6 +137,7 @@ def test_the_steps_between_two_yields_share_a_call(monkeypatch):
     assert calls == [5, 1, 4, 2]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_rate_set_between_two_steps_holds_from_the_next_one_on(plan):
     class Halves(keras.callbacks.Callback):
@@ -149,6 +153,7 @@ def test_a_rate_set_between_two_steps_holds_from_the_next_one_on(plan):
     assert same_state(by_fit, by_steps)
 
 
+@pytest.mark.long
 def test_without_epochs_it_goes_on_until_the_break():
     trained = model()
     for step, _ in loop.steps(trained, (X, Y), every=7, epochs=None, batch_size=8):
@@ -161,6 +166,7 @@ def test_without_epochs_it_goes_on_until_the_break():
     assert int(by_fit.optimizer.iterations) == 17
 
 
+@pytest.mark.long
 def test_averages_become_the_weights_at_the_end_and_not_after_a_break():
     def with_averages():
         return model(keras.optimizers.Adam(use_ema=True, ema_momentum=0.5))
@@ -182,6 +188,7 @@ def count_of(kind):
     return sum(isinstance(each, kind) for each in gc.get_objects())
 
 
+@pytest.mark.long
 def test_a_break_leaves_no_iterator_and_no_thread_behind():
     trained = model()
     list(loop.steps(trained, batches(), every=3, steps_per_epoch=3))
@@ -195,6 +202,7 @@ def test_a_break_leaves_no_iterator_and_no_thread_behind():
     assert with_workers.ended == 2  # before the first epoch, as in Keras, and at the break
 
 
+@pytest.mark.long
 def test_metrics_are_kept_around_an_evaluation_those_of_attributes_too():
     class Counts(keras.Model):
         def __init__(self):
@@ -254,6 +262,7 @@ class Draws(keras.Sequential):
         return super().train_step((x, x[:, :1]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_step_without_data_trains_as_one_that_ignores_its_batches(plan):
     trained, by_steps, built = with_seed(), with_seed(), model()
@@ -270,6 +279,7 @@ def test_a_step_without_data_trains_as_one_that_ignores_its_batches(plan):
     assert same_state(trained, by_steps)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("plan", ["fused", "xla"])
 def test_whole_epochs_without_data_share_a_call(plan, monkeypatch):
     calls = []
@@ -289,6 +299,7 @@ def test_whole_epochs_without_data_share_a_call(plan, monkeypatch):
     assert int(trained.optimizer.iterations) == 120
 
 
+@pytest.mark.long
 def test_explain_says_that_there_are_no_data():
     arguments = {"steps_per_epoch": 4, "epochs": 30, "verbose": 0, "train_step": draws}
     described = str(loop.explain(with_seed(), **arguments, step=True))
@@ -299,6 +310,7 @@ def test_explain_says_that_there_are_no_data():
 # Without the short last batch.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plan", [*PLANS, "xla"])
 def test_a_remainder_is_dropped_as_tf_data_drops_it(plan):
     keras.utils.set_random_seed(1)
@@ -318,6 +330,7 @@ def test_a_remainder_is_dropped_as_tf_data_drops_it(plan):
         assert same_state(trained, by_keras)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["sparse", "weighted", "split", "batch"])
 def test_a_remainder_is_dropped_from_all_kinds_of_arrays(kind):
     x = tf.sparse.from_dense(X) if kind == "sparse" else X
@@ -340,6 +353,7 @@ def test_a_remainder_is_dropped_from_all_kinds_of_arrays(kind):
 # Every N steps.
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("plan", "every"), [*((p, 4) for p in (*PLANS, "xla")), ("fused", 9)])
 def test_evaluations_every_few_steps_leave_the_training_as_it_is(plan, every):
     alone, evaluated, by_steps = model(), model(), model()
@@ -360,6 +374,7 @@ def test_evaluations_every_few_steps_leave_the_training_as_it_is(plan, every):
     assert by_hand["step"] == list(range(every, 19, every))
 
 
+@pytest.mark.long
 def test_the_steps_between_evaluations_are_fused_and_so_are_epochs_without_any(monkeypatch):
     calls = []
     for name in ("run_steps", "run_epochs"):
@@ -407,6 +422,7 @@ class Stops(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("plan", "at"), [*((p, 9) for p in (*PLANS, "xla")), *(("fused", at) for at in (1, 3, 6))]
 )
@@ -437,6 +453,7 @@ def test_other_callbacks_are_called_for_the_step_of_the_stop_with_its_state():
     assert looks.seen == ((3, 4),)
 
 
+@pytest.mark.long
 def test_over_a_dataset_a_reader_stops_after_the_call_and_fit_says_so_once():
     reader, trained = logs_only(Stops(2)), model()
     with pytest.warns(UserWarning, match="remove `logs_only` or pass arrays") as caught:
