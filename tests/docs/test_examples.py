@@ -139,7 +139,7 @@ def test_the_custom_train_step_without_its_noise_is_the_one_of_keras(policy, kin
         assert left_behind(fit, network(kind, base, **metrics), **weights) == expected
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @of_all_kinds
 def test_the_loop_that_is_tested_is_fit(policy, kind):
     my_fit = example("test_my_loop")["my_fit"]

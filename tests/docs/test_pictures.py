@@ -38,6 +38,7 @@ def column(samples, width=1):
     return np.ones((samples, width), "float32")
 
 
+@pytest.mark.sampled
 @ENGINES
 def test_the_hooks_are_those_of_a_fit(fit):
     recorder = Recorder()
@@ -49,6 +50,7 @@ def test_the_hooks_are_those_of_a_fit(fit):
     assert called == [(hook.name, hook.index, hook.logs) for hook in HOOKS]
 
 
+@pytest.mark.sampled
 @ENGINES
 @pytest.mark.parametrize("samples", SHAPES)
 def test_the_shapes_are_those_of_a_trace(fit, samples):

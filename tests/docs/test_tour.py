@@ -69,7 +69,7 @@ def test_base_says_which_rule_each_other_scenario_needs():
     assert len(SCORES["base"]) >= 70
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("name", SLICE)
 def test_base_has_the_bits_of_fit(name):
     assert name in SCORES["base"]

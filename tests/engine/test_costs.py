@@ -59,6 +59,7 @@ def test_compile_drops_what_was_traced(model):
     assert model.training == 2
 
 
+@pytest.mark.long
 def test_make_train_function_with_force_drops_what_was_traced(model):
     loop.fit(model, X, Y, verbose=0)
     model.make_train_function(force=True)
@@ -66,6 +67,7 @@ def test_make_train_function_with_force_drops_what_was_traced(model):
     assert model.training == 2
 
 
+@pytest.mark.long
 def test_a_callback_may_force_a_new_trace_in_mid_epoch(model):
     class Force(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -95,6 +97,7 @@ def test_another_train_step_without_compiling_changes_nothing_as_in_keras(model)
         del model.train_step
 
 
+@pytest.mark.long
 def test_a_step_of_the_users_has_a_trace_of_its_own_and_keeps_it(model):
     def my_step(model, batch):
         return loop.train_step(model, batch)
@@ -105,6 +108,7 @@ def test_a_step_of_the_users_has_a_trace_of_its_own_and_keeps_it(model):
     assert model.training == 2
 
 
+@pytest.mark.long
 def test_graphs_go_when_the_model_is_compiled_anew_and_when_it_goes():
     model = Counting()
     model.compile("sgd", "mse")

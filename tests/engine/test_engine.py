@@ -135,6 +135,7 @@ def test_a_callback_that_only_reads_logs_makes_one_call_an_epoch(model, calls):
     assert len(calls) == 3 * (1 + 1), "training and validation"
 
 
+@pytest.mark.long
 def test_plan_step_reads_logs_once_an_epoch_where_no_callback_reads_them(model, reads):
     loop.fit(model, **SMALL, plan="step")
     reads.clear()
@@ -206,6 +207,7 @@ def test_a_call_in_xla_runs_as_many_steps_as_the_last_call_allows():
     assert timer.steps_within(1.0) == 1
 
 
+@pytest.mark.long
 def test_the_first_call_of_a_fit_in_xla_is_short_since_the_step_may_have_become_slower(model):
     source = make_source(X, Y)
     programs = Programs(compiled_of(model, source), source, "xla")
@@ -254,7 +256,7 @@ def test_another_learning_rate_holds_without_a_new_trace(model, calls):
     assert set(calls) == traced
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["step", "auto"])
 def test_a_first_fit_traces_the_step_once_where_keras_traces_it_twice(plan):
     traced = []
@@ -295,6 +297,7 @@ def test_the_step_is_a_function_of_its_own_in_a_loop_that_is_lowered(model, call
     assert any(node.op.endswith("PartitionedCall") for node in nodes), body
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("samples", "batch"), [(96, 32), (100, None)])
 def test_the_batch_size_is_static_only_where_every_batch_has_it(model, samples, batch):
     source = make_source(X[:samples], Y[:samples])
@@ -338,7 +341,7 @@ def test_calls_that_end_anywhere_have_the_same_bits(monkeypatch):
     assert not found_apart(find(["random_labels"])[0])
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["random_labels", "early_stopping", "learning_rates", "files"])
 def test_epochs_that_callbacks_look_at_have_the_same_bits(name):
     assert not found_apart(find([name])[0], watched="epochs")
@@ -353,7 +356,7 @@ READ_ONLY = [
 ]
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("name", READ_ONLY)
 def test_a_callback_that_only_reads_logs_sees_the_same_in_the_same_order(monkeypatch, name):
     monkeypatch.setattr(Recorder, "logs_only", True, raising=False)  # Keras does not ask
@@ -426,6 +429,7 @@ def segment_of(source, steps, **horizon):
     return Segment(source.new_pass(), 0, 0, steps, Horizon(None, 1.0, **horizon))
 
 
+@pytest.mark.long
 def test_what_is_cached_with_the_model_does_not_hold_the_data(model):
     source = make_source(X, Y)
     held = weakref.ref(source)
@@ -500,6 +504,7 @@ def test_random_ops_whose_state_is_in_the_graph_run_step_by_step():
     assert "RandomStandardNormal" in loop.explain(build(), **scenario.data()).reason
 
 
+@pytest.mark.long
 def test_a_step_that_calls_python_runs_step_by_step(model):
     def my_step(model, batch):
         tf.py_function(lambda: None, [], [])
@@ -510,6 +515,7 @@ def test_a_step_that_calls_python_runs_step_by_step(model):
     assert "calls Python" in found.reason
 
 
+@pytest.mark.long
 def test_logs_of_another_dtype_than_the_metrics_of_that_name_are_the_same():
     class Wide(keras.Model):
         def train_step(self, data):

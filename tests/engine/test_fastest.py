@@ -85,6 +85,7 @@ def test_fastest_measures_once_says_so_and_does_not_disturb_the_training(model, 
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_fastest_picks_the_compilation_that_took_least(monkeypatch, model):
     took = {"fused": 3.0, "fused over XLA steps": 2.0, "xla": 5.0}
     monkeypatch.setattr("loop.engine.measure._seconds_per_step", lambda *_: took[_[-1]])
@@ -93,6 +94,7 @@ def test_fastest_picks_the_compilation_that_took_least(monkeypatch, model):
     assert decision.compilation == "fused over XLA steps"
 
 
+@pytest.mark.long
 def test_a_compilation_that_fails_is_never_picked_and_is_named(monkeypatch, model):
     def seconds(_compiled, _source, compilation):
         if compilation != "fused":
@@ -112,6 +114,7 @@ def found_for(model, steps):
     return measured(compiled_of(model, source), source, "train_function", lambda _: None, steps)
 
 
+@pytest.mark.long
 def test_a_short_fit_times_nothing(timed, model):
     found = found_for(model, measure.MIN_STEPS - 1)
     assert (found.compilation, timed) == ("fused", [])
@@ -130,12 +133,14 @@ def test_a_short_fit_builds_what_plan_auto_builds():
     assert built[0] == built[1]
 
 
+@pytest.mark.long
 def test_a_long_fit_tries_what_may_pay_back_within_its_share(timed, model):
     found = found_for(model, measure.MIN_STEPS)  # of 3 seconds each
     assert timed == ["fused", "xla", "fused over XLA steps"]
     assert found.compilation == "xla"
 
 
+@pytest.mark.long
 def test_nothing_is_compiled_that_takes_more_than_the_share_of_the_fit(monkeypatch, timed, model):
     monkeypatch.setitem(TOOK, "fused", 1e-4)
     found = found_for(model, measure.MIN_STEPS)  # of two seconds in all
@@ -170,6 +175,7 @@ def test_fits_of_a_model_add_up(timed, model):
     assert [found_for(model, 20).compilation for _ in range(4)] == ["fused"] * 2 + ["xla"] * 2
 
 
+@pytest.mark.long
 def test_a_compile_that_overruns_makes_the_next_one_expected_later(monkeypatch, timed, model):
     monkeypatch.setattr(measure, "SECONDS_PER_OP", 0.0)
     monkeypatch.setattr(measure, "SECONDS", 1e-9)
@@ -199,6 +205,7 @@ def test_steps_that_print_are_neither_timed_nor_compiled_with_xla(timed, model, 
     assert capfd.readouterr().err.count("a step") == 4
 
 
+@pytest.mark.long
 def test_random_ops_whose_state_is_in_the_graph_run_step_by_step_and_raise_nothing():
     noise = keras.layers.Lambda(lambda x: x + tf.random.normal(tf.shape(x)))
     model = keras.Sequential([keras.Input((10,)), noise, keras.layers.Dense(1)])

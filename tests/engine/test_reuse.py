@@ -215,7 +215,7 @@ def test_layers_that_share_a_weight_are_told_from_layers_that_have_equal_ones():
     assert parts(stack(shared=True)) != parts(stack(shared=False))
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("owner", "name"),
     [(import_module("loop.objective"), "added_losses"), (layers.Dense, "call"), (tf, "stack")],

@@ -104,6 +104,7 @@ def map_of(dataset):
     return dataset.filter(lambda x, y: True).prefetch(2)
 
 
+@pytest.mark.long
 def test_steps_per_epoch_over_a_pass_of_unknown_size_are_one_call_an_epoch(calls):
     fitted(fused, unsized(), epochs=2, steps_per_epoch=4)
     assert len(calls) == 2
@@ -116,7 +117,7 @@ def test_validation_on_data_of_unknown_size_is_one_call_and_two_that_find_its_en
     assert len(calls) == 3
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

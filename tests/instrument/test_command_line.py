@@ -159,7 +159,7 @@ def status_of(monkeypatch, *words):
     return Outcome(int(ended.value.code))
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scenario", "candidate", "outcome", "words"),
     [
@@ -250,11 +250,13 @@ def test_json_has_words_for_what_is_no_number(tmp_path):
     assert read["place"] == [0, 1]
 
 
+@pytest.mark.long
 def test_what_is_the_same_ends_with_zero(monkeypatch, capsys):
     assert status_of(monkeypatch, "locate", "test_command_line:SMALL") is Outcome.IDENTICAL
     assert "small: nothing differs" in capsys.readouterr().out
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("one_worker")
 def test_a_table_ends_with_a_status_and_says_what_differs_and_what_failed():
     broken, failed = (
@@ -334,6 +336,7 @@ def test_list_says_what_each_scenario_shows():
         assert scenario.name in done.stdout
 
 
+@pytest.mark.long
 def test_a_page_of_a_diagnosis_trains_each_engine_once_for_each_set_of_hooks(monkeypatch, tmp_path):
     recorded, tapped = [], []
 

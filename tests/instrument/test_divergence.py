@@ -221,6 +221,7 @@ def test_a_reference_that_returns_nothing_is_no_training():
         locate(PLAIN, loop.fit, lambda model, **_: None)
 
 
+@pytest.mark.long
 def test_two_mistakes_about_the_same_part_add_up():
     seen = []
 

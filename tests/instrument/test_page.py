@@ -79,6 +79,7 @@ class Tags(html.parser.HTMLParser):
         self.seen.append((tag, dict(attributes)))
 
 
+@pytest.mark.long
 def test_it_needs_no_network_and_nothing_of_the_users_runs_in_it(page):
     text = page.read_text()
     tags = Tags()

@@ -52,6 +52,7 @@ def test_a_scenario_that_is_not_in_the_table_is_never_cached(trainings, tmp_path
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.long
 def test_a_wrong_trace_in_the_cache_is_replaced_and_blames_nobody(trainings, monkeypatch):
     ours = record(SCENARIO, loop.fit)[0]
     with monkeypatch.context() as patch:

@@ -191,7 +191,7 @@ def test_a_script_whose_fit_cannot_be_taken_says_why(script, text, error, words)
         two_scripts(script(text), script(LOOP, name="loop.py"), limit=2 if "while" in text else 60)
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [

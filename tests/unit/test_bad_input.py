@@ -190,6 +190,7 @@ def iter_none():
     yield from ()
 
 
+@pytest.mark.long
 def test_a_generator_whose_shapes_change_later_fails_as_under_keras():
     def shapes():
         yield from [(X[:8], Y[:8])] * 2
@@ -273,6 +274,7 @@ def test_a_step_that_is_no_function_is_named():
         loop.steps(model(), (X, Y), 100)
 
 
+@pytest.mark.long
 def test_a_layer_with_the_trainer_of_keras_is_a_model():
     trainer = next(base for base in keras.Model.__mro__ if base.__name__ == "TensorFlowTrainer")
 

@@ -320,6 +320,7 @@ def test_evaluate_and_predict_have_bars_of_their_own(terminal):
     assert re.fullmatch(r"Predict █+ 8/8 .*step", predicted)
 
 
+@pytest.mark.long
 def test_a_notebook_has_one_line_that_wraps_by_itself(monkeypatch, terminal):
     terminal(80)
     monkeypatch.setattr(type(terminal), "isatty", lambda self: False)

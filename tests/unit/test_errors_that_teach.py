@@ -383,6 +383,7 @@ def raised(fit, mistake):
     return Raised(info.type, str(info.value), "\n".join(getattr(info.value, "__notes__", [])))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_taught_in_the_class_of_keras(mistake):
     error = raised(loop.fit, mistake)
@@ -449,6 +450,7 @@ def test_frames_of_pandas_are_described():
     assert "x float32 (40, 3), y float32 (40,); the model returns" in info.value.__notes__[0]
 
 
+@pytest.mark.long
 def test_a_script_that_calls_the_methods_of_a_model_is_taught_too():
     with loop.installed():
         for call in (

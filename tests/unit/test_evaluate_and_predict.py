@@ -26,7 +26,7 @@ def arguments_of(function, scenario):
     return {name: value for name, value in scenario.data().items() if name in known}
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", find(ONE_OF_EACH), ids=lambda scenario: scenario.name)
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_evaluate_and_predict_return_what_keras_returns(scenario):
@@ -107,6 +107,7 @@ SINGLE = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", SINGLE)
 def test_predictions_that_cannot_share_a_call_are_those_of_keras(monkeypatch, kind):
     looping(monkeypatch)
@@ -164,6 +165,7 @@ def test_batches_share_a_call_only_where_they_repay_its_graph(monkeypatch):
     assert calls_of_loops(model), "30 batches ran and 10 come"
 
 
+@pytest.mark.long
 def test_predictions_larger_than_a_call_holds_are_the_same(monkeypatch):
     looping(monkeypatch)
     monkeypatch.setattr(predictions, "ROOM", 3 * 4 * 3 * 4)  # 3 batches of 4 x 3 float32

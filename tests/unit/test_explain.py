@@ -98,6 +98,7 @@ def test_no_callback_is_called(model):
     assert "history" not in vars(model) or model.history is None
 
 
+@pytest.mark.long
 def test_a_pydataset_is_told_of_no_epoch(model):
     batches = Batches()
     found = loop.explain(model, batches, verbose=0)
@@ -105,6 +106,7 @@ def test_a_pydataset_is_told_of_no_epoch(model):
     assert batches.epochs == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("role", ["x", "validation_data"])
 def test_a_generator_keeps_all_of_its_batches(model, role):
     drawn = []
@@ -151,7 +153,7 @@ def test_a_model_without_weights_gets_none():
     assert not model.built
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["random_labels", "dataset", "generator", "pydataset", "files"])
 def test_a_fit_that_was_explained_before_has_the_same_bits(name):
     (scenario,) = find([name])
@@ -194,6 +196,7 @@ def test_batches_of_a_generator_may_share_a_call(model):
     assert len(loop.fit(model, batches(), **arguments).history["loss"]) == 1
 
 
+@pytest.mark.long
 def test_what_is_printed_fits_what_is_there(model):
     shown = str(loop.explain(model, X, Y, batch_size=100, verbose=0))
     assert shown.startswith(

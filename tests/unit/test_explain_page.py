@@ -125,6 +125,7 @@ def test_a_click_opens_an_event_and_another_closes_it(page):
     assert "<title>0</title>" in opened(page, click * 2 + state)[0]
 
 
+@pytest.mark.long
 @chromium
 def test_a_phone_does_not_scroll_sideways(page):
     frame = page.with_name("phone.html")

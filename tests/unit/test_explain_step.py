@@ -105,6 +105,7 @@ def test_losses_of_several_outputs_add_up_under_their_weights():
     assert number(text, "loss", 0) == pytest.approx(total, rel=1e-5)
 
 
+@pytest.mark.long
 def test_a_loss_may_be_divided_by_the_sum_of_its_weights():
     model, _, found = explained("reduction_by_weights")
     text = str(found)
@@ -360,6 +361,7 @@ def test_the_random_numbers_that_follow_are_those_without_it(step, eagerly):
     assert drawn(True) == drawn(False)
 
 
+@pytest.mark.long
 def test_a_step_of_ones_own_is_run_but_not_taken_apart():
     def my_step(model, batch):
         x, y = batch
@@ -383,6 +385,7 @@ def test_a_step_of_ones_own_is_run_but_not_taken_apart():
     assert (model.layers[0].kernel.numpy() == kernel.before).all()
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
 def test_without_trainable_weights_nothing_is_updated():
     model = line("sgd")
@@ -412,7 +415,7 @@ def test_a_loss_that_does_not_reduce_and_one_that_returns_a_number():
     assert "returns one number for the batch" in text
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("options", [{"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_it_is_shown_under_every_compilation(options):
     model = line("adam", **options)
@@ -472,6 +475,7 @@ def test_a_model_without_weights_is_not_built_for_it():
     assert not model.built
 
 
+@pytest.mark.long
 def test_a_step_that_fails_leaves_everything_as_it_was():
     model = line("sgd")
     loop.fit(model, X, Y, verbose=0)

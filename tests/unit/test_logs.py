@@ -267,6 +267,7 @@ def test_marked_logs_of_a_single_batch_are_those_of_the_batch():
         assert logs["loss"] == logs["weighted"] == logs["latest"]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("plan", PLANS)
 def test_marked_logs_are_reduced_over_executions_of_several_steps(plan):
     model = network()

@@ -118,6 +118,7 @@ def test_fit_says_once_how_steps_that_run_one_by_one_could_share_calls(model, ca
     assert not notices(model, step, MANY)
 
 
+@pytest.mark.long
 def test_a_model_that_overrides_its_step_is_told_too():
     class Own(keras.Sequential):
         def train_step(self, data):
@@ -363,6 +364,7 @@ def test_a_function_made_anew_for_each_fit_is_named_once(model):
     assert "pass the same function to each fit" in found[1][0]
 
 
+@pytest.mark.long
 def test_nothing_is_said_of_functions_that_read_other_values(model):
     for factor in (0.5, 0.25, keras.Variable(0.5), keras.Variable(0.5)):
         assert not notices(model, scaled(factor)[0])

@@ -50,6 +50,7 @@ def exactly(returned):
     )
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("return_dict", [True, False])
 def test_training_on_batches_of_other_sizes_returns_the_same(return_dict):
     def run(model, methods):
@@ -62,6 +63,7 @@ def test_training_on_batches_of_other_sizes_returns_the_same(return_dict):
     assert isinstance(first, dict if return_dict else list)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     "weights",
     [{"class_weight": {0: 0.5, 1: 3.0}}, {"sample_weight": np.linspace(0.1, 2.0, 12)}],
@@ -231,7 +233,7 @@ def nested_model(as_list):
 INPUTS = batch()[0]
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     "inputs",
     [
@@ -320,7 +322,7 @@ class Keeping(keras.Model):
         pass
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [keras.Model, Keeping])
 def test_metrics_and_models_that_reset_themselves_do(kind):
     returned = []

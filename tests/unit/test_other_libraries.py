@@ -42,6 +42,7 @@ def fitted(fit, *callbacks, **arguments):
     return model, history
 
 
+@pytest.mark.long
 def test_tqdm_shows_the_same_bars():
     from tqdm.keras import TqdmCallback
 

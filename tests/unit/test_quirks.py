@@ -94,6 +94,7 @@ def test_a_generator_that_ends_is_replayed_from_its_first_two_batches():
     refused(arguments, "first two batches")
 
 
+@pytest.mark.long
 def test_an_empty_dataset_gives_an_empty_history():
     def arguments():
         return {"x": dataset().take(0), "epochs": 2, "shuffle": False}
@@ -113,6 +114,7 @@ def test_a_validation_split_outside_of_0_and_1_cuts_elsewhere(split):
     refused(arguments, "from 0 to 1")
 
 
+@pytest.mark.long
 def test_a_split_beside_validation_data_is_ignored():
     def arguments():
         return {"x": X, "y": Y, "validation_split": 0.5, "validation_data": (X, Y)}
@@ -154,6 +156,7 @@ def test_a_class_beyond_the_weights_fails_in_a_kernel_on_a_dataset():
     refused(arguments, "has no weight for the class 1")
 
 
+@pytest.mark.long
 def test_labels_out_of_range_fail_in_a_kernel():
     def arguments():
         return {"x": X, "y": np.where(Y, 7, 0)}
@@ -164,6 +167,7 @@ def test_labels_out_of_range_fail_in_a_kernel():
     refused(arguments, "classes 0 to 2", **of_model)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_in_the_data_is_trained_on(value):
     broken = X.copy()
@@ -218,6 +222,7 @@ def test_a_crossentropy_clips_what_is_no_probability():
     loop.fit(linear(of_logits), X, Y, verbose=0, strict=True)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Early stopping conditioned on metric")
 def test_a_monitor_without_validation_does_nothing():
     def arguments():
@@ -229,6 +234,7 @@ def test_a_monitor_without_validation_does_nothing():
     loop.fit(new_model(), verbose=0, strict=True, validation_split=0.2, **arguments())
 
 
+@pytest.mark.long
 def test_targets_of_another_shape_are_stretched():
     def arguments():
         return {"x": X, "y": np.stack([Y, Y, Y], axis=1).astype("float32")}

@@ -448,7 +448,7 @@ def test_throughput_counts_the_steps_of_an_epoch_that_is_cut_or_of_unknown_lengt
     assert "samples_per_second" not in logs
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.bits
 @pytest.mark.parametrize("plan", ["step", "fused"])
 def test_evaluations_are_those_of_the_weights_after_that_step(plan):
@@ -546,6 +546,7 @@ def test_the_plot_is_a_picture_and_names_what_it_needs(tmp_path, monkeypatch):
         finder.plot(tmp_path / "again.png")
 
 
+@pytest.mark.long
 def test_what_the_finder_cannot_sweep_is_refused_before_training():
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
     with pytest.raises(ValueError, match="must be a number"):
@@ -579,6 +580,7 @@ def test_bad_arguments_are_refused_at_once(make, message):
         make()
 
 
+@pytest.mark.long
 def test_a_model_on_replicas_is_refused():
     with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
         model = mlp()

@@ -187,7 +187,7 @@ UNSHARED = {
 }
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:History and callbacks get the value")
 @pytest.mark.parametrize("what", UNSHARED)
 def test_every_member_is_traced_if_the_step(what, traced):
@@ -354,7 +354,7 @@ STACKED = {
 }
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("what", STACKED)
 def test_members_trained_at_once_are_close_to_members_trained_alone(what):
     of, arguments = STACKED[what]

@@ -137,7 +137,7 @@ def test_the_steps_between_two_yields_share_a_call(monkeypatch):
     assert calls == [5, 1, 4, 2]
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_rate_set_between_two_steps_holds_from_the_next_one_on(plan):
     class Halves(keras.callbacks.Callback):
@@ -279,7 +279,7 @@ def test_a_step_without_data_trains_as_one_that_ignores_its_batches(plan):
     assert same_state(trained, by_steps)
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize("plan", ["fused", "xla"])
 def test_whole_epochs_without_data_share_a_call(plan, monkeypatch):
     calls = []
@@ -422,7 +422,7 @@ class Stops(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-@pytest.mark.sampled
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("plan", "at"), [*((p, 9) for p in (*PLANS, "xla")), *(("fused", at) for at in (1, 3, 6))]
 )
@@ -439,6 +439,7 @@ def test_a_reader_that_stops_leaves_the_state_of_that_very_step(at, plan):
     assert reader.calls == ordinary.calls
 
 
+@pytest.mark.long
 def test_other_callbacks_are_called_for_the_step_of_the_stop_with_its_state():
     class Looks(keras.callbacks.Callback):
         seen = ()
@@ -476,6 +477,7 @@ def test_copies_are_kept_only_for_readers_that_may_stop(tmp_path):
     assert may_stop(board, logs_only(Stops(1)))
 
 
+@pytest.mark.long
 def test_steps_are_counted_as_they_run_where_an_execution_is_longer_than_the_data():
     def model_of_executions():
         keras.utils.set_random_seed(0)
