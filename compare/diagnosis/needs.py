@@ -77,6 +77,8 @@ NEEDS: dict[str, Need] = {
     "validation_training_flag": lambda *of: _differs_in_training(*of) and _validates(*of),
     "metrics_before_update": _has_metrics,
     "metrics_of_the_epoch": _has_metrics,
+    "metrics_of_batches": _has_metrics,
+    "same_rank_in_metrics": _has_metrics,
     "plain_metrics": lambda *of: _has_metrics(*of) and _is_weighted(*of),
     "weighted_metrics": lambda *of: _has_metrics(*of) and _is_weighted(*of),
     "class_weights": lambda _, arguments: arguments.get("class_weight"),

@@ -199,6 +199,22 @@ RULES: tuple[BrokenRule, ...] = (
         "logs",
     ),
     BrokenRule(
+        "metrics_of_batches",
+        "averages the metrics of batches without their sizes",
+        "metric.update_state(y, y_pred)  # in every batch; result() once, after the epoch",
+        "keras.Model.train_step",
+        mistakes.mean_of_metrics,
+        "logs",
+    ),
+    BrokenRule(
+        "same_rank_in_metrics",
+        "compares [n] with [n, 1] in its metrics, which makes [n, n]",
+        "y = y[:, None]",
+        "keras.src.trainers.compile_utils.CompileMetrics.update_state",
+        in_train_step("update_metrics", mistakes.metrics_broadcast),
+        "logs",
+    ),
+    BrokenRule(
         "logged_regularization",
         "logs the loss without regularizers and what layers add, although it minimizes them",
         "loss_mean.update_state(loss + keras.ops.sum(model.losses), sample_weight=len(x))",

@@ -140,6 +140,8 @@ PLACES = {
     "from_logits": (CLASSES, 1, 0, "loss"),
     "optimizer_state": (BUSY, 1, None, "between epochs"),
     "metrics_of_the_epoch": (BUSY, 1, 1, "metrics"),
+    "metrics_of_batches": (BUSY, 1, 1, "metrics"),
+    "same_rank_in_metrics": (CLASSES, 1, 0, "metrics"),
     "logged_regularization": (BUSY, 1, 0, "metrics"),
     "epoch_sum": (BUSY, 1, 0, "metrics"),
 }

@@ -14,7 +14,7 @@ SHUFFLED = np.random.default_rng(0).permutation(ORDER)
 OTHERWISE = np.random.default_rng(1).permutation(ORDER)
 
 
-def training(*epochs, size=4, drops=False):
+def training(*epochs, size=4, drops=False, accumulates=1):
     """Return what is observed of a training whose epochs have these samples, in batches."""
     batches = [
         [
@@ -23,7 +23,8 @@ def training(*epochs, size=4, drops=False):
         ]
         for rows in epochs
     ]
-    return SimpleNamespace(epochs=batches, batches=[batch for epoch in batches for batch in epoch])
+    every = [batch for epoch in batches for batch in epoch]
+    return SimpleNamespace(epochs=batches, batches=every, accumulates=accumulates)
 
 
 def names(reference, candidate, in_order=True):
@@ -71,10 +72,46 @@ def test_orders_of_datasets_are_told_apart(expected, loop):
     assert names(RESHUFFLED, loop, in_order=False) == expected
 
 
+LONG = np.arange(100, 140)
+PASSES = [np.random.default_rng(seed).permutation(LONG) for seed in range(3)]
+
+
+def through_a_buffer(size, seed):
+    """Return the samples in the order that a shuffle with a buffer gives them."""
+    random, waiting, order = np.random.default_rng(seed), [*LONG[:size]], []
+    for sample in [*LONG[size:], *[None] * size]:
+        order.append(waiting.pop(random.integers(len(waiting))))
+        waiting += [] if sample is None else [sample]
+    return np.array(order)
+
+
+@pytest.mark.parametrize(
+    ("expected", "loop"),
+    [
+        (["shuffle_buffer"], training(through_a_buffer(5, 0), through_a_buffer(5, 1))),
+        (["permutation"], training(through_a_buffer(40, 0), through_a_buffer(40, 1))),
+        (["gradient_accumulation"], training(*PASSES[:2], size=8, accumulates=2)),
+        (
+            ["gradient_accumulation", "left_over_gradients"],
+            training(*PASSES[:2], size=16, drops=True, accumulates=4),
+        ),
+        (["repeats_before_batching"], training(*np.split(np.concatenate(PASSES)[:88], 2))),
+    ],
+)
+def test_what_a_pipeline_does_to_the_order_is_named(expected, loop):
+    samples = Samples(None, LONG, in_order=True)
+    found = found_in_batches(training(*PASSES[:2]), loop, samples)
+    assert [rule.rule for rule in found] == expected
+    if expected == ["shuffle_buffer"]:
+        assert "a buffer of about 5 samples, where fit shuffles all 40" in found[0].mistake
+
+
 def test_numbers_stand_in_the_sentence_and_in_the_line():
     (rule,) = found_in_batches(
         FIT, training(SHUFFLED, SHUFFLED, size=5), Samples(None, ORDER, in_order=True)
     )
     assert rule.mistake == "trains on batches of 5 samples, where fit takes 4"
     assert rule.line == "batch_size = 4"
-    assert all(text.format(of_loop=1, of_fit=2) for texts in FOUND.values() for text in texts)
+    assert all(
+        text.format(of_loop=1, of_fit=2, parts=3) for texts in FOUND.values() for text in texts
+    )
