@@ -34,6 +34,10 @@ FOUND: dict[str, tuple[str, str]] = {
         "{of_loop} of the {of_fit} samples",
         "if (step + 1) % {parts} == 0 or step + 1 == steps: ...  # apply the rest, too",
     ),
+    "updates_over_epochs": (
+        "goes on adding up gradients over the end of an epoch: some updates have samples of two",
+        "if (step + 1) % {parts} == 0 or step + 1 == steps: ...  # apply what is left of an epoch",
+    ),
     "micro_batches": (
         "computes the gradients of a batch in {parts} parts: BatchNormalization sees each part "
         "alone, and dropout draws anew for it",
@@ -99,6 +103,7 @@ CHOSEN = {
     "part_of_data",
     "left_over_gradients",
     "repeats_before_batching",
+    "updates_over_epochs",
 }
 """Rules after which an epoch has other samples than fit's: its last batch is not fit's last one."""
 
@@ -107,6 +112,13 @@ def same_batches(first: Observed, second: Observed) -> bool:
     """Return whether two trainings had the same batches in the same order."""
     pairs = itertools.zip_longest(first.batches, second.batches)
     return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+
+
+def are_known(reference: Observed, candidate: Observed, samples: Samples | None) -> bool:
+    """Return whether all samples of a candidate are those of the reference."""
+    known = {int(row) for batch in reference.batches for row in batch}
+    known |= set(samples.rows) if samples else set()
+    return all(int(row) in known for batch in candidate.batches for row in batch)
 
 
 def found_in_batches(
@@ -120,10 +132,7 @@ def found_in_batches(
     if same_batches(reference, candidate):
         return []
     theirs, ours = (_flat(run.epochs) for run in (reference, candidate))
-    known = {int(row) for epoch in theirs for row in epoch}
-    if samples:
-        known |= set(samples.rows)
-    if not all(int(row) in known for epoch in ours for row in epoch):
+    if not are_known(reference, candidate, samples):
         return [finding("other_inputs", [0, 0])]
     names = [*_in_composition(reference, candidate, samples)]
     sizes = [*_in_sizes(reference, candidate)]
@@ -165,8 +174,9 @@ def _in_composition(
         yield "same_batch"
         return
     more = Counter(ours[0].tolist()) - Counter(theirs[0].tolist())
-    if _is_repeated(np.concatenate(ours), theirs[0]):
-        yield "repeats_before_batching"
+    if _is_repeated(ours, theirs[0]):
+        adds_up = candidate.accumulates > 1
+        yield "updates_over_epochs" if adds_up else "repeats_before_batching"
         return
     if more.keys() & {*theirs[0].tolist()}:  # samples that come more often than in fit
         times = {*Counter(ours[0].tolist()).values()}
@@ -218,17 +228,18 @@ def _buffer(orders: list[np.ndarray], samples: Samples) -> int | None:
     return size if 1 < size <= max(map(len, orders)) // 2 and len(ahead) == len(orders) else None
 
 
-def _is_repeated(stream: np.ndarray, of_fit: np.ndarray) -> bool:
+def _is_repeated(ours: list[np.ndarray], of_fit: np.ndarray) -> bool:
     """Return whether batches run over the ends of passes through the data.
 
     Args:
-        stream: The samples of a whole training, in their order.
+        ours: The samples of each epoch of a loop, in their order.
         of_fit: The samples of an epoch of fit, each of them once.
     """
-    size, known = len(of_fit), {*of_fit.tolist()}
+    stream, size, known = np.concatenate(ours), len(of_fit), {*of_fit.tolist()}
+    if not size or len(known) < size or not len(ours[0]) % size or len(stream) <= size:
+        return False
     passes = [stream[start : start + size].tolist() for start in range(0, len(stream), size)]
-    are_whole = all(len({*one}) == len(one) and {*one} <= known for one in passes)
-    return len(known) == size and are_whole and len(passes) > 1 and len(passes[-1]) < size
+    return all(len({*of_pass}) == len(of_pass) and {*of_pass} <= known for of_pass in passes)
 
 
 def _flat(epochs: list[list[Batch]]) -> list[np.ndarray]:

@@ -148,9 +148,10 @@ class FitCall:
         return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})
 
 
-LAYERS = ("epochs", "batches", "gradients", "update", "logs", "validation", "rest")
-"""What a diagnosis compares, causes before effects: how many epochs, which samples make which
-batch, the gradients of a step, its update, the logs of training, validation, and all else."""
+LAYERS = ("epochs", "inputs", "batches", "gradients", "update", "logs", "validation", "rest")
+"""What a diagnosis compares, causes before effects: how many epochs, what is done to the inputs,
+which samples make which batch, the gradients of a step, its update, the logs of training,
+validation, and all else."""
 
 Break = Callable[[FitCall], None]
 """Changes a call of fit such that one rule is broken."""

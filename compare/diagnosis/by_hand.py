@@ -5,8 +5,9 @@ Each is read off one step, and then tested by training with it, like any other r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,6 +33,7 @@ def gradient_rules(base: Observed, candidate: Observed, step: int) -> Iterator[B
     """
     yield from _clips(base.raw_gradients(step), candidate.gradients(step))
     yield from _penalties(base, candidate, step)
+    yield from _factors(base, candidate, step)
 
 
 def _clips(theirs: Tensors, ours: Tensors) -> Iterator[BrokenRule]:
@@ -54,7 +56,8 @@ def _clips(theirs: Tensors, ours: Tensors) -> Iterator[BrokenRule]:
         limit = short(limit, EXACT / 10)
         given = mistakes.clipped(kind, limit)(list, [theirs[name] for name in names])
         parts = [(ours[name], np.asarray(g)) for name, g in zip(names, given, strict=True)]
-        if len(f"{limit:g}".strip("0.")) < 3 and all(_is_close(*pair) for pair in parts):
+        noise = NOISE * limits["global_clipnorm"]
+        if len(f"{limit:g}".strip("0.")) < 3 and all(_is_close(*pair, noise) for pair in parts):
             call = calls[kind].format(f"{limit:g}")
             yield BrokenRule(
                 f"{kind}_by_hand",
@@ -65,6 +68,38 @@ def _clips(theirs: Tensors, ours: Tensors) -> Iterator[BrokenRule]:
                 partial(_clipped_by_hand, kind, limit),
                 "gradients",
             )
+
+
+def _factors(base: Observed, candidate: Observed, step: int) -> Iterator[BrokenRule]:
+    """Yield a rule if the gradients of some weights are those of fit times a factor."""
+    theirs, ours = base.gradients(step), candidate.gradients(step)
+    factors: dict[int, float] = {}
+    noise = NOISE * max(map(np.linalg.norm, theirs.values()), default=0.0)
+    theirs = {name: value for name, value in theirs.items() if np.linalg.norm(value) > noise}
+    for name, gradient in theirs.items():
+        size = float(np.vdot(gradient, gradient))
+        factor = float(np.vdot(gradient, ours[name])) / size
+        if np.linalg.norm(ours[name] - factor * gradient) > EXACT * np.linalg.norm(ours[name]):
+            return
+        if abs(factor - 1) > EXACT:
+            factors[_place(name)] = short(factor, EXACT)
+    if len({*factors.values()}) != 1 or len(factors) == len(theirs):
+        return
+    (factor, *_), places = factors.values(), sorted(factors)
+    trained = sorted(base.trained)
+
+    def given(original: Callable[..., Any], gradients: list[Any]) -> list[Any]:
+        pairs = zip(trained, original(gradients), strict=True)
+        return [g if g is None else g * factors.get(place, 1.0) for place, g in pairs]
+
+    yield BrokenRule(
+        "factors_of_gradients",
+        f"multiplies the gradients of {_named(places, base)} by {factor:g}",
+        "optimizer.apply_gradients(zip(gradients, weights))  # gradients as the tape gives them",
+        "keras.Model.train_step",
+        in_train_step("given", given),
+        "gradients",
+    )
 
 
 def _clipped_by_hand(kind: str, limit: float, call: FitCall) -> None:
@@ -215,5 +250,5 @@ def _place(name: str) -> int:
     return int(name.removeprefix("begun/").split("/")[1])
 
 
-def _is_close(first: np.ndarray, second: np.ndarray) -> bool:
-    return bool(np.linalg.norm(first - second) <= EXACT * np.linalg.norm(first))
+def _is_close(first: np.ndarray, second: np.ndarray, noise: float) -> bool:
+    return bool(np.linalg.norm(first - second) <= EXACT * np.linalg.norm(first) + noise)

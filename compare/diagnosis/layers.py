@@ -135,7 +135,7 @@ def floats_of(variables: Tensors) -> Tensors:
     return {
         name: value
         for name, value in variables.items()
-        if name.startswith("weights/") and value.dtype.kind == "f"
+        if "weights/" in name and value.dtype.kind == "f"
     }
 
 

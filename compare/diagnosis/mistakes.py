@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from compare.diagnosis.broken import Break, FitCall, StepParts
+from compare.diagnosis.samples import resolve_split
 from loop.metrics import loss_tracker
 from loop.step import forward
 from loop.types import LossTerm, OutputMetrics
@@ -78,6 +79,24 @@ class _MeansOfBatches(keras.callbacks.Callback):
         if getattr(parts.update_metrics, "func", None) is last_metrics_only:
             for name in logs.keys() - {"loss"}:
                 self.seen.setdefault(prefix + name, []).append(float(logs[name]))
+
+
+def evaluated_after_the_epoch(call: FitCall) -> None:
+    """Log the loss of the training data after each epoch."""
+    arguments = dict(call.arguments)
+    resolve_split(arguments)
+    names = ("x", "y", "sample_weight", "batch_size")
+    given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    if not hasattr(given.get("x"), "shape"):
+        return  # a dataset may be another one in each pass
+
+    class Evaluated(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if logs is not None:
+                found = self.model.evaluate(**given, verbose=0, return_dict=True)
+                logs["loss"] = found["loss"]
+
+    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Evaluated()]
 
 
 def sum_of_losses(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:
@@ -186,6 +205,17 @@ def other_logits(
     return original(model, y, squashed, sample_weight)
 
 
+def exchanged(
+    original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
+) -> Any:
+    """Take predictions for targets, and targets for predictions."""
+    if _is_flat(y, y_pred):
+        y = y[:, tf.newaxis]
+    if y is None or keras.tree.is_nested(y) or len(y.shape) != len(y_pred.shape):
+        return original(model, y, y_pred, sample_weight)
+    return original(model, y_pred, tf.cast(y, y_pred.dtype), sample_weight)
+
+
 def _name_of_loss(model: keras.Model) -> str:
     loss = model.loss
     return str(getattr(loss, "name", getattr(loss, "__name__", loss)))
@@ -228,6 +258,13 @@ def metrics_of_a_second_forward(
 ) -> Any:
     """Update metrics with predictions made after the update of the weights."""
     return original(model, x, y, forward(model, x, training=False), sample_weight)
+
+
+def metrics_of_a_training_pass(
+    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+) -> Any:
+    """Update metrics with predictions of a second forward pass in training, after the update."""
+    return original(model, x, y, forward(model, x, training=True), sample_weight)
 
 
 def weights_in_all_metrics(original: Original, *of: Any) -> OutputMetrics:

@@ -76,6 +76,7 @@ NEEDS: dict[str, Need] = {
     "one_forward_pass": _differs_in_training,
     "validation_training_flag": lambda *of: _differs_in_training(*of) and _validates(*of),
     "metrics_before_update": _has_metrics,
+    "metrics_of_a_second_pass": lambda *of: _differs_in_training(*of) and _has_metrics(*of),
     "metrics_of_the_epoch": _has_metrics,
     "metrics_of_batches": _has_metrics,
     "same_rank_in_metrics": _has_metrics,

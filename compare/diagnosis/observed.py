@@ -79,10 +79,20 @@ class Observed:
         if self._is_like:
             return self.like.ends  # type: ignore[union-attr]
         epochs = self.num_epochs
-        if self.run.ends or not epochs or self.steps % epochs:
+        if self.run.ends or not epochs:
             return self.run.ends or [self.steps]
+        if self.steps % epochs:
+            return self._ends_of_passes(epochs) or [self.steps]
         length = self.steps // epochs
         return [length * (epoch + 1) for epoch in range(epochs)]
+
+    def _ends_of_passes(self, epochs: int) -> list[int]:
+        """Return the ends of epochs of as many gradients each, of which updates may add some up."""
+        steps = [it.step for it in self.captured.forwards() if it.is_differentiated]
+        if not steps or len(steps) % epochs:
+            return []
+        length = len(steps) // epochs
+        return [*steps[length::length], self.steps]
 
     @cached_property
     def micro_batches(self) -> list[list[Batch]]:
@@ -99,8 +109,10 @@ class Observed:
 
     @property
     def accumulates(self) -> int:
-        """How many batches a step adds up the gradients of."""
-        return max(map(len, self.micro_batches), default=1)
+        """How many batches a step adds up the gradients of, where the reference has one."""
+        parts = max(map(len, self.micro_batches), default=1)
+        of_reference = 1 if self.like is None else max(map(len, self.like.micro_batches), default=1)
+        return parts if of_reference == 1 else 1  # each replica has a part of the batch
 
     @cached_property
     def batches(self) -> list[Batch]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from compare.diagnosis.accumulation import accumulation_of
-from compare.diagnosis.batches import finding, found_in_batches, same_batches
+from compare.diagnosis.batches import are_known, finding, found_in_batches, same_batches
 from compare.diagnosis.broken import Break, BrokenRule, changes_nothing, in_turn
 from compare.diagnosis.by_hand import decay_rules, gradient_rules
 from compare.diagnosis.layers import (
@@ -28,24 +28,36 @@ from compare.diagnosis.layers import (
 )
 from compare.diagnosis.logs import Logs, log_distance, renamed, unexplained
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import BROKEN, RULES
 from compare.diagnosis.samples import Samples, on_batches_of, samples_of
 from compare.diagnosis.search import CLOSER, Cause, Score, Search
-from compare.diagnosis.settings import factor_rules, optimizer_rules, scale_rule, trained_rules
+from compare.diagnosis.settings import (
+    factor_rules,
+    loss_rules,
+    optimizer_rules,
+    scale_rule,
+)
 from compare.diagnosis.stops import (
     epoch_rules,
     former_weights,
     validation_rules,
     weights_of_epochs,
 )
+from compare.diagnosis.trained import trained_rules
 from compare.recording.trace import Trace
 from compare.recording.trials import Trainings
 
 ROUNDS = 4
 """How many times steps are compared, each time with the causes found before."""
 
-AT_END = ("one_forward_pass", "training_flag", "validation_training_flag")
+AT_END = (
+    "one_forward_pass",
+    "metrics_of_a_second_pass",
+    "training_flag",
+    "validation_training_flag",
+)
 """Rules that may show in nothing but the moving averages at the end."""
 
 FAR = float("inf")
@@ -130,6 +142,7 @@ class Peel:
                 self.unexplained = f"the batches of {who}: {_not_seen(run)}"
                 return
         self.samples = samples_of(self.retraining.scenario)
+        self._inputs()
         found = found_in_batches(
             self.retraining.observed(self.broken), self.candidate, self.samples
         )
@@ -148,6 +161,16 @@ class Peel:
             self._aligned = (BrokenRule("batches", "", "", "", breaks, "batches"),)
         if breaks is None or not self._has_the_batches():
             self.unexplained = "what follows from these batches: fit cannot be given the same ones"
+
+    def _inputs(self) -> None:
+        """Find what the candidate does to its inputs, and do so from here on."""
+        base = self.retraining.observed(self.broken)
+        if not self.samples or are_known(base, self.candidate, self.samples):
+            return
+        found = preparation_of(self.candidate, self.samples)
+        if found:
+            rule, self.samples = found
+            self.causes.append(Cause(rule))
 
     def _in_parts(self, parts: Break | None) -> list[Cause]:
         """Return what follows from gradients that are computed in parts, if anything does."""
@@ -214,7 +237,7 @@ class Peel:
         rules = [rule for rule in self.rules if rule.layer in layers]
         if step in base.ends:  # what validation does to seeds and averages shows here first
             rules.append(BROKEN["validation_training_flag"])
-        rules += trained_rules(base, self.candidate)
+        rules += trained_rules(base, self.candidate) + loss_rules(base, self.candidate)
         rules += self._rules_of_optimizer()
         read_off = gradient_rules if layer == "gradients" else decay_rules
         rules += read_off(base, self.candidate, step)

@@ -1,19 +1,26 @@
-"""Rules read off what was observed: settings of the optimizer, a factor of the gradients."""
+"""Rules read off what was observed: settings of optimizer and loss, a factor of the gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from compare.diagnosis import mistakes
-from compare.diagnosis.broken import Break, BrokenRule, FitCall, in_test_step, in_train_step
+from compare.diagnosis.broken import (
+    Break,
+    BrokenRule,
+    FitCall,
+    in_steps,
+    in_test_step,
+    in_train_step,
+)
 from compare.diagnosis.observed import Observed
-from compare.diagnosis.parted import PartedOptimizer
+from compare.diagnosis.rates import brief, rate_rules, steps_by_hand
 from compare.diagnosis.rules import BROKEN
+from compare.diagnosis.trained import are_several, several_optimizers
 
 NAMES = {
     "clipnorm": "gradient_clipping",
@@ -35,11 +42,13 @@ def optimizer_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
         candidate: The candidate.
     """
     theirs, ours = base.optimizer, candidate.optimizer
-    if theirs is None or ours is None:
+    if ours is None:
+        return steps_by_hand(base, candidate)
+    if theirs is None:
         return []
-    if len(candidate.run.taps.optimizers) > 1:
-        return [_several_optimizers(base, candidate)]
-    rates = _rate_rules(base, candidate)
+    if are_several(candidate):
+        return [several_optimizers(base, candidate)]
+    rates = rate_rules(base, candidate)
     is_scaled = [isinstance(it, keras.optimizers.LossScaleOptimizer) for it in (theirs, ours)]
     found = [NO_LOSS_SCALE] if is_scaled == [True, False] else []
     if is_scaled[0]:  # otherwise the candidate's scaling is another optimizer
@@ -59,75 +68,6 @@ def optimizer_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     ]
 
 
-def _rate_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
-    """Return a rule if the learning rates of steps differ."""
-    theirs, ours = base.rates, candidate.rates
-    pairs = [*zip(theirs, ours, strict=False)]
-    if all(math.isclose(*pair, rel_tol=1e-6) for pair in pairs):
-        return []
-    of_fit, of_loop = (_course(rates, base.ends) for rates in (theirs, ours))
-    breaks = _with_rates(ours)
-    if len({*ours}) == 1 and len({*theirs}) == 1:
-        mistake = f"sets learning_rate={_brief(ours[0])} in its optimizer, where fit has {of_fit}"
-        return [
-            _rule_of_rates("optimizer_learning_rate", mistake, f"= {_brief(theirs[0])}", breaks)
-        ]
-    if len({*ours}) == 1:
-        mistake = f"keeps the learning rate at {of_loop}, where fit changes it {of_fit}"
-        line = "= schedule(optimizer.iterations)  # or the rate that the callback of fit sets"
-    elif len({*theirs}) == 1:
-        mistake = f"changes the learning rate {of_loop}, where fit keeps {of_fit}"
-        line = f"= {_brief(theirs[0])}  # or fit(..., callbacks=[LearningRateScheduler(...)])"
-    else:
-        mistake = f"changes the learning rate {of_loop}, where fit changes it {of_fit}"
-        line = "= schedule(optimizer.iterations)  # the one that fit has"
-    return [_rule_of_rates("learning_rates", mistake, line, breaks)]
-
-
-def _rule_of_rates(name: str, mistake: str, line: str, breaks: Break) -> BrokenRule:
-    mirrors = "keras.optimizers.Optimizer.apply"
-    return BrokenRule(name, mistake, f"optimizer.learning_rate {line}", mirrors, breaks, "update")
-
-
-def _course(rates: list[float], ends: list[int]) -> str:
-    """Return in words how learning rates go on."""
-    if len({*rates}) == 1:
-        return _brief(rates[0])
-    starts = [0, *ends[:-1]]
-    by_epoch = [rates[start] for start in starts if start < len(rates)]
-    is_by_epoch = all(
-        len({*rates[start:end]}) <= 1 for start, end in zip(starts, ends, strict=True)
-    )
-    some = [_brief(rate) for rate in (by_epoch if is_by_epoch else rates)[:4]]
-    return f"from {'epoch to epoch' if is_by_epoch else 'step to step'} ({', '.join(some)}, ...)"
-
-
-def _with_rates(rates: list[float]) -> Break:
-    """Return a change of fit that sets the learning rate before each step."""
-
-    class Rates(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.left: list[float] = []
-
-        def on_train_begin(self, logs: object = None) -> None:
-            self.left = [*rates]
-
-        def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
-            if self.left:
-                self.model.optimizer.learning_rate = self.left.pop(0)
-
-    def breaks(call: FitCall) -> None:
-        optimizer = call.model.optimizer
-        config = optimizer.get_config()
-        if isinstance(config.get("learning_rate"), dict):  # a schedule cannot be set to a number
-            config["learning_rate"] = rates[0]
-            call.model.optimizer = type(optimizer).from_config(config)
-        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Rates()]
-
-    return breaks
-
-
 def _without_loss_scale(call: FitCall) -> None:
     inner = getattr(call.model.optimizer, "inner_optimizer", None)
     if inner is not None:
@@ -145,78 +85,34 @@ NO_LOSS_SCALE = BrokenRule(
 )
 
 
-def _several_optimizers(base: Observed, candidate: Observed) -> BrokenRule:
-    optimizers, trained = candidate.run.taps.optimizers, candidate.run.taps.trained
-    each = [
-        f"{type(optimizer).__name__} for {_layers_of(places, candidate)}"
-        for optimizer, places in zip(optimizers, trained, strict=True)
-    ]
-    kind = type(base.optimizer).__name__
-
-    def breaks(call: FitCall) -> None:
-        call.model.optimizer = PartedOptimizer(call.model, optimizers, trained)
-
-    return BrokenRule(
-        "several_optimizers",
-        f"trains with {len(each)} optimizers ({', '.join(each)}), where fit has one {kind} for all",
-        "model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))",
-        "keras.optimizers.Optimizer.apply",
-        breaks,
-        "update",
-    )
-
-
-def _layers_of(places: set[int], run: Observed) -> str:
-    """Return the names of the layers whose variables are at these places."""
-    paths = [run.names[place] for place in sorted(places)]
-    names = [path.rpartition("/")[0] or path for path in paths]
-    names = [*dict.fromkeys(names)]
-    return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more layers"])
-
-
-def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
-    """Return a rule if a candidate trains other variables than fit.
+def loss_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
+    """Return a rule if a candidate's loss is not the compiled one, as far as both are objects.
 
     Args:
         base: Our engine with the causes found so far.
         candidate: The candidate.
     """
-    theirs, ours = base.trained, candidate.trained
-    if not theirs or not ours or theirs == ours:
+    theirs, ours = base.run.taps.losses, candidate.run.taps.losses
+    if len(ours) != 1 or len(theirs) != 1:
         return []
-    more, less = ours - theirs, theirs - ours
+    configs = [of.get_config() for of in (theirs[0], ours[0])]
+    settings = [name for name in configs[1] if name in configs[0] and name not in ("name", "fn")]
+    other = [name for name in settings if not _equal(*(config[name] for config in configs))]
+    values = [", ".join(f"{name}={config[name]!r}" for name in other) for config in configs]
+    if type(theirs[0]) is type(ours[0]) and other:
+        what = f"computes the loss with {values[1]}, where fit has {values[0]}"
+    elif theirs[0].name != ours[0].name:
+        what = f"minimizes {ours[0].name}, where the model is compiled with {theirs[0].name}"
+    else:
+        return []
 
-    def breaks(call: FitCall) -> None:
-        variables = call.model.variables
-        wanted = {id(variables[place]) for place in ours}
-        for layer in _layers_in(call.model):
-            if wanted & {*map(id, layer.variables)}:
-                layer.trainable = True
-        for variable in variables:
-            if variable.trainable and id(variable) not in wanted:
-                variable.trainable = False
+    def computed(_: Any, __: keras.Model, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        return ours[0](y, y_pred, sample_weight=sample_weight)
 
-    what = f"trains {_named(more, base)} too, which fit leaves as they are: they are frozen"
-    line = "weights = model.trainable_weights  # after all layer.trainable = False"
-    if not more:
-        what = f"does not train {_named(less, base)}"
-        line = "gradients = tape.gradient(loss, model.trainable_weights)  # all of them"
-    return [
-        BrokenRule("trained_weights", what, line, "keras.Model.train_step", breaks, "gradients")
-    ]
-
-
-def _layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Yield a layer or model, and all layers in it."""
-    yield layer
-    for part in getattr(layer, "layers", []):
-        yield from _layers_in(part)
-
-
-def _named(places: frozenset[int], run: Observed) -> str:
-    names = run.names
-    found = [names[place] for place in sorted(places) if place in names]
-    return ", ".join(found if len(found) <= 4 else [*found[:3], f"{len(found) - 3} more weights"])
+    line = "loss = model.compute_loss(x, y, y_pred, sample_weight)  # the loss of compile"
+    mirrors = "keras.src.trainers.compile_utils.CompileLoss.call"
+    breaks = in_steps("data_loss", computed)
+    return [BrokenRule("another_loss", what, line, mirrors, breaks, "gradients")]
 
 
 def _equal(first: Any, second: Any) -> bool:
@@ -233,8 +129,8 @@ def _setting(name: str, theirs: Any, ours: Any) -> BrokenRule:
         return BROKEN["optimizer_epsilon"]
     return BrokenRule(
         f"optimizer_{name}",
-        f"sets {name}={_brief(ours)} in its optimizer, where fit has {_brief(theirs)}",
-        f"optimizer.{name} = {_brief(theirs)}",
+        f"sets {name}={brief(ours)} in its optimizer, where fit has {brief(theirs)}",
+        f"optimizer.{name} = {brief(theirs)}",
         "keras.optimizers.Optimizer.apply",
         _with_setting(name, ours),
         "update",
@@ -269,10 +165,6 @@ def _with_setting(name: str, value: Any) -> Break:
         call.model.optimizer = type(optimizer).from_config(config)
 
     return breaks
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) -> list[BrokenRule]:

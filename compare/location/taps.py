@@ -52,6 +52,7 @@ class Taps:
         optimizers: The optimizers that end steps, in the order of their first use. A later one that
             is applied without another forward pass belongs to the step that has just ended.
         trained: The places of the weights that each of them updates, among the model's variables.
+        losses: The loss objects that were called, in the order of their first use.
         runs_eagerly: Whether a forward pass ran outside of any graph.
         columns: The column of each tap, in the order of tracing.
         dtypes: The dtype of each tap's tensor.
@@ -71,6 +72,7 @@ class Taps:
         self.prints_wanted = prints_wanted
         self.optimizers: list[keras.optimizers.Optimizer] = []
         self.trained: list[set[int]] = []
+        self.losses: list[keras.losses.Loss] = []
         self.runs_eagerly = False
         self.columns: dict[str, int] = {}
         self.dtypes: dict[str, tf.DType] = {}
@@ -232,6 +234,8 @@ class Taps:
             loss: keras.losses.Loss, y_true: Any, y_pred: Any, sample_weight: Any = None
         ) -> Any:
             number, self._losses = self._losses, self._losses + 1
+            if not any(loss is seen for seen in self.losses):
+                self.losses.append(loss)
             # Cast as the loss does first: float64 targets of the same values are no difference.
             self.see(f"batch/y/{number}", _cast(y_true, loss.dtype))
             self.see(f"batch/sample_weight/{number}", sample_weight)
@@ -302,7 +306,7 @@ class Taps:
             self._back = 1 - tf.cast(self._has_begun, tf.int64)
         self.trained[place] |= self._keep_gradients(model, grads, variables)
         self.see("gradients", [apart(gradient) for gradient in grads])
-        if self.keep is not None and not place:
+        if self.keep is not None and self.trained[place] & self.trained[0]:
             self.keep.see_rate(optimizer.learning_rate, self._steps)
 
 

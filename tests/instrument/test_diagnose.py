@@ -587,6 +587,24 @@ def test_several_optimizers_are_named_and_a_step_of_all_is_one_step():
     assert found.rest in ("nothing", "rounding")
 
 
+def test_an_optimizer_that_is_made_anew_in_each_epoch_is_not_several():
+    def fit(model, **arguments):
+        log = []
+        for _ in range(arguments.pop("epochs")):
+            model.optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+            log += own_step(model, **arguments, epochs=1)["loss"]
+        return {"loss": log}
+
+    def build_with_momentum():
+        model = build()
+        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", run_eagerly=True)
+        return model
+
+    found = diagnose(dataclasses.replace(PLAIN, build=build_with_momentum), fit)
+    assert rules_of(found) == ["optimizer_state"], found
+    assert found.rest in ("nothing", "rounding")
+
+
 def build_frozen():
     model = build()
     model.layers[0].trainable = False
@@ -703,4 +721,113 @@ def test_accuracies_by_hand_are_named(rule, accuracy):
     scenario = dataclasses.replace(with_data(y=labels, batch_size=size), build=build_classifier)
     found = diagnose(scenario, fit)
     assert rules_of(found) == [rule], found
+    assert found.rest in ("nothing", "rounding")
+
+
+def build_of_classes():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, "sigmoid")])
+    loss_of = keras.losses.BinaryCrossentropy()
+    model.compile(keras.optimizers.SGD(0.05), loss_of, run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("rule", "says", "loss_of"),
+    [
+        ("another_loss", "minimizes huber", keras.losses.Huber()),
+        (
+            "another_loss",
+            "label_smoothing=0.2, where fit has label_smoothing=0.0",
+            keras.losses.BinaryCrossentropy(label_smoothing=0.2),
+        ),
+        (
+            "arguments_of_the_loss",
+            "exchanges the arguments",
+            lambda y, y_pred: keras.losses.BinaryCrossentropy()(y_pred, y),
+        ),
+    ],
+)
+def test_another_loss_than_the_compiled_one_is_named(rule, says, loss_of):
+    classes = (data()["y"] > 0).astype("float32")
+    scenario = dataclasses.replace(with_data(y=classes), build=build_of_classes)
+    found = diagnose(scenario, partial(by_hand, loss_of=loss_of))
+    assert rules_of(found) == [rule], found
+    assert says in found[0].mistake
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_gradients_of_some_weights_that_are_multiplied_are_named():
+    found = diagnose(
+        PLAIN, partial(own_step, given=lambda gradients: [gradients[0] * 0.1, *gradients[1:]])
+    )
+    assert rules_of(found) == ["factors_of_gradients"], found
+    assert "dense/kernel by 0.1" in found[0].mistake
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_a_rate_by_hand_is_read_off_the_weights():
+    def step(model, x, y):
+        with tf.GradientTape() as tape:
+            loss = keras.losses.MeanSquaredError()(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_weights)
+        for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
+            weight.assign_sub(0.2 * gradient)
+        return loss
+
+    found = diagnose(PLAIN, of_step(step))
+    assert rules_of(found) == ["optimizer_learning_rate"], found
+    assert "by hand with a rate of 0.2, where fit has 0.05" in found[0].mistake
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_the_loss_of_all_data_after_an_epoch_is_named():
+    def fit(model, epochs, **arguments):
+        log = []
+        for _ in range(epochs):
+            by_hand(model, **arguments, epochs=1)
+            log.append(
+                float(keras.losses.MeanSquaredError()(arguments["y"], model(arguments["x"])))
+            )
+        return {"loss": log}
+
+    found = diagnose(PLAIN, fit)
+    assert rules_of(found) == ["loss_after_the_epoch"], found
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_inputs_that_a_loop_scales_are_named_and_the_rest_is_found_behind_them():
+    def fit(model, x, y, **arguments):
+        order = np.random.default_rng(0).permutation(30)
+        x = x.astype("float32") / 255.0
+        return by_hand(model, x[order], y[order], **arguments, rate=0.01)
+
+    pixels = np.random.default_rng(3).integers(0, 256, (30, 4)).astype("uint8")
+    found = diagnose(with_data(x=pixels), fit)
+    assert rules_of(found) == ["prepared_inputs", "shuffles", "optimizer_learning_rate"], found
+    assert "feeds the model x / 255, where fit is given x as it is" in str(found)
+    assert found.rest in ("nothing", "rounding")
+
+
+def test_metrics_of_a_second_training_pass_are_one_cause():
+    def build_averaging():
+        model = keras.Sequential(
+            [keras.Input((4,)), layers.Dense(3), layers.BatchNormalization(), layers.Dense(1)]
+        )
+        model.compile(keras.optimizers.SGD(0.05), "mse", metrics=["mae"], run_eagerly=True)
+        return model
+
+    def fit(model, x, y, batch_size, epochs, **_):
+        log = {"loss": [], "mae": []}
+        for _ in range(epochs):
+            mean, mae = keras.metrics.Mean(), keras.metrics.MeanAbsoluteError()
+            for batch in batches_of(x, y, batch_size):
+                loss = tape_and_own_optimizer(model, *batch)
+                mean.update_state(loss, sample_weight=len(batch[0]))
+                mae.update_state(batch[1], model(batch[0], training=True))
+            log["loss"].append(float(mean.result()))
+            log["mae"].append(float(mae.result()))
+        return log
+
+    found = diagnose(dataclasses.replace(PLAIN, build=build_averaging), fit)
+    assert rules_of(found) == ["metrics_of_a_second_pass"], found
     assert found.rest in ("nothing", "rounding")
