@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-HARMLESS = ("two_iterators", "permutation", "shuffled_once")
+HARMLESS = ("two_iterators", "permutation", "shuffled_once", "repeats_before_batching")
 """Causes after which a loop trains as well as fit: another order of the samples, no mistake."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +23,25 @@ FOUND: dict[str, tuple[str, str]] = {
     "batch_size": (
         "trains on batches of {of_loop} samples, where fit takes {of_fit}",
         "batch_size = {of_fit}",
+    ),
+    "gradient_accumulation": (
+        "adds up the gradients of {parts} batches before it updates the weights: one update for "
+        "{of_loop} samples, where fit makes one for {of_fit}",
+        "batch_size={of_loop}  # in fit, or optimizer.apply_gradients after every batch",
+    ),
+    "left_over_gradients": (
+        "never applies the gradients of what is left at the end of an epoch: it learns from "
+        "{of_loop} of the {of_fit} samples",
+        "if (step + 1) % {parts} == 0 or step + 1 == steps: ...  # apply the rest, too",
+    ),
+    "updates_over_epochs": (
+        "goes on adding up gradients over the end of an epoch: some updates have samples of two",
+        "if (step + 1) % {parts} == 0 or step + 1 == steps: ...  # apply what is left of an epoch",
+    ),
+    "micro_batches": (
+        "computes the gradients of a batch in {parts} parts: BatchNormalization sees each part "
+        "alone, and dropout draws anew for it",
+        "y_pred = model(x, training=True)  # all {of_fit} samples at once",
     ),
     "full_batch": (
         "trains on all {of_loop} samples in one batch, where fit takes batches of {of_fit}",
@@ -56,6 +75,15 @@ FOUND: dict[str, tuple[str, str]] = {
         "shuffles, where fit does not",
         "fit(..., shuffle=True), or no shuffling in the loop",
     ),
+    "shuffle_buffer": (
+        "shuffles with a buffer of about {of_loop} samples, where fit shuffles all {of_fit}: what "
+        "is close together in the data stays together",
+        "dataset.shuffle({of_fit})  # a buffer as large as the data",
+    ),
+    "repeats_before_batching": (
+        "repeats the dataset before it makes batches of it: batches run over the end of an epoch",
+        "dataset.batch(batch_size).repeat()  # first batch, then repeat",
+    ),
     "shuffled_once": (
         "shuffles once: every epoch has the same order",
         "order = rng.permutation(len(x))  # inside of the loop over epochs",
@@ -68,7 +96,15 @@ FOUND: dict[str, tuple[str, str]] = {
 }
 """What a loop may do to its batches, and the line to change, by name of the rule."""
 
-CHOSEN = {"same_batch", "with_replacement", "several_passes", "part_of_data"}
+CHOSEN = {
+    "same_batch",
+    "with_replacement",
+    "several_passes",
+    "part_of_data",
+    "left_over_gradients",
+    "repeats_before_batching",
+    "updates_over_epochs",
+}
 """Rules after which an epoch has other samples than fit's: its last batch is not fit's last one."""
 
 
@@ -76,6 +112,13 @@ def same_batches(first: Observed, second: Observed) -> bool:
     """Return whether two trainings had the same batches in the same order."""
     pairs = itertools.zip_longest(first.batches, second.batches)
     return all(a is not None and b is not None and np.array_equal(a, b) for a, b in pairs)
+
+
+def are_known(reference: Observed, candidate: Observed, samples: Samples | None) -> bool:
+    """Return whether all samples of a candidate are those of the reference."""
+    known = {int(row) for batch in reference.batches for row in batch}
+    known |= set(samples.rows) if samples else set()
+    return all(int(row) in known for batch in candidate.batches for row in batch)
 
 
 def found_in_batches(
@@ -89,22 +132,22 @@ def found_in_batches(
     if same_batches(reference, candidate):
         return []
     theirs, ours = (_flat(run.epochs) for run in (reference, candidate))
-    known = {int(row) for epoch in theirs for row in epoch}
-    if samples:
-        known |= set(samples.rows)
-    if not all(int(row) in known for epoch in ours for row in epoch):
-        return [_finding("other_inputs", 0, 0)]
+    if not are_known(reference, candidate, samples):
+        return [finding("other_inputs", [0, 0])]
     names = [*_in_composition(reference, candidate, samples)]
     sizes = [*_in_sizes(reference, candidate)]
     if CHOSEN & {*names}:
         sizes = [name for name in sizes if name != "last_partial_batch"]
-    names = [*sizes, *names]
-    sizes_of_batches = [max(map(len, run.batches)) for run in (candidate, reference)]
-    sizes_of_epochs = [len({*epochs[0].tolist()}) for epochs in (ours, theirs)]
+    counts = [len({*epochs[0].tolist()}) for epochs in (ours, theirs)]
+    numbers = {
+        "part_of_data": counts,
+        "left_over_gradients": counts,
+        "shuffle_buffer": [(samples and _buffer(ours, samples)) or 0, len(theirs[0])],
+    }
+    of_batches = [max(map(len, run.batches)) for run in (candidate, reference)]
     return [
-        BROKEN.get(name)
-        or _finding(name, *(sizes_of_epochs if name == "part_of_data" else sizes_of_batches))
-        for name in names or ["other_steps"]
+        BROKEN.get(name) or finding(name, numbers.get(name, of_batches), candidate.accumulates)
+        for name in [*sizes, *names] or ["other_steps"]
     ]
 
 
@@ -113,6 +156,9 @@ def _in_sizes(reference: Observed, candidate: Observed) -> Iterator[str]:
     theirs, ours = ([*map(len, run.batches)] for run in (reference, candidate))
     if max(ours) != max(theirs):
         whole = max(ours) >= sum(map(len, reference.epochs[0]))
+        if candidate.accumulates > 1:
+            yield "gradient_accumulation"
+            return
         yield "full_batch" if whole else "batch_size"
     elif min(theirs) < max(theirs) and min(ours) == max(ours):
         yield "last_partial_batch"
@@ -128,6 +174,10 @@ def _in_composition(
         yield "same_batch"
         return
     more = Counter(ours[0].tolist()) - Counter(theirs[0].tolist())
+    if _is_repeated(ours, theirs[0]):
+        adds_up = candidate.accumulates > 1
+        yield "updates_over_epochs" if adds_up else "repeats_before_batching"
+        return
     if more.keys() & {*theirs[0].tolist()}:  # samples that come more often than in fit
         times = {*Counter(ours[0].tolist()).values()}
         yield "several_passes" if len(times) == 1 else "with_replacement"
@@ -136,7 +186,7 @@ def _in_composition(
         yield "trains_on_validation"
     whole = max(map(len, reference.batches))
     if len(ours[0]) < len(theirs[0]) // whole * whole:
-        yield "part_of_data"
+        yield "part_of_data" if candidate.accumulates == 1 else "left_over_gradients"
     yield from _in_order(theirs, ours, samples)
 
 
@@ -159,10 +209,37 @@ def _in_order(
             return
     if len(theirs) > 1 and len(ours) > 2 and _begins(theirs[1], ours[2]):
         yield "two_iterators"
+    elif samples and samples.in_order and _buffer(ours, samples):
+        yield "shuffle_buffer"
     elif len(ours) > 1 and _same_orders(ours) and not _same_orders(theirs):
         yield "shuffled_once"
     else:
         yield "permutation"
+
+
+def _buffer(orders: list[np.ndarray], samples: Samples) -> int | None:
+    """Return the size of the buffer that epochs were shuffled with; None if it is half the data.
+
+    A buffer of n samples cannot give a sample more than n - 1 places before its own.
+    """
+    places = [samples.places_of(order) for order in orders]
+    ahead = [found - np.arange(len(found)) for found in places if found is not None]
+    size = max((int(of.max()) + 1 for of in ahead if len(of)), default=0)
+    return size if 1 < size <= max(map(len, orders)) // 2 and len(ahead) == len(orders) else None
+
+
+def _is_repeated(ours: list[np.ndarray], of_fit: np.ndarray) -> bool:
+    """Return whether batches run over the ends of passes through the data.
+
+    Args:
+        ours: The samples of each epoch of a loop, in their order.
+        of_fit: The samples of an epoch of fit, each of them once.
+    """
+    stream, size, known = np.concatenate(ours), len(of_fit), {*of_fit.tolist()}
+    if not size or len(known) < size or not len(ours[0]) % size or len(stream) <= size:
+        return False
+    passes = [stream[start : start + size].tolist() for start in range(0, len(stream), size)]
+    return all(len({*of_pass}) == len(of_pass) and {*of_pass} <= known for of_pass in passes)
 
 
 def _flat(epochs: list[list[Batch]]) -> list[np.ndarray]:
@@ -179,7 +256,14 @@ def _same_orders(epochs: list[np.ndarray]) -> bool:
     return all(np.array_equal(epoch, epochs[0]) for epoch in epochs)
 
 
-def _finding(name: str, of_loop: int, of_fit: int) -> BrokenRule:
-    """Return a rule for what a loop does to its batches, with the numbers of loop and fit."""
-    mistake, line = (text.format(of_loop=of_loop, of_fit=of_fit) for text in FOUND[name])
+def finding(name: str, numbers: Sequence[int], parts: int = 1) -> BrokenRule:
+    """Return a rule for what a loop does to its batches.
+
+    Args:
+        name: One of `FOUND`.
+        numbers: The numbers of samples that the sentence gives, of the loop and of fit.
+        parts: How many batches the loop adds up the gradients of.
+    """
+    values = {"of_loop": numbers[0], "of_fit": numbers[1], "parts": parts}
+    mistake, line = (text.format(**values) for text in FOUND[name])
     return BrokenRule(name, mistake, line, ORDER, changes_nothing, "batches")

@@ -9,7 +9,7 @@ with what `loop.fit` takes: other arguments, or a step of other parts. `PATCHED`
 
 import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -35,14 +35,26 @@ def objective_of(_: keras.Model, loss: tf.Tensor, __: tf.Tensor | None) -> tf.Te
     return loss
 
 
+def whole_batch(batch: Batch) -> list[Batch]:
+    """Return the batches whose gradients a step takes the mean of: the one it is given."""
+    return [batch]
+
+
+def as_computed(gradients: list[Any]) -> list[Any]:
+    """Return what the optimizer is given, of the gradients of a step: all as they are."""
+    return gradients
+
+
 @dataclass(frozen=True)
 class StepParts:
     """The functions that a training or test step is made of; by default those of `loop`."""
 
+    divided: Callable[..., list[Batch]] = whole_batch
     forward: Callable[..., Any] = forward
     data_loss: Callable[..., Any] = data_loss
     added_losses: Callable[..., Any] = added_losses
     minimized: Callable[..., Any] = scaled_loss
+    given: Callable[..., list[Any]] = as_computed
     logged: Callable[..., Any] = objective_of
     track_loss: Callable[..., Any] = track_loss
     update_metrics: Callable[..., Any] = update_metrics
@@ -53,18 +65,25 @@ class StepParts:
 
     def train_step(self, model: keras.Model, batch: Batch) -> Logs:
         """Run `loop.train_step` with these parts."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-        with tf.GradientTape() as tape:
-            y_pred = self.forward(model, x, training=True)
-            loss = self._tracked_objective(model, x, y, y_pred, sample_weight, training=True)
-            scaled = self.minimized(model, loss, x)
-        weights = model.trainable_weights
+        found = []
+        shown: tuple[Any, ...] = ()
+        for part in self.divided(batch):
+            if shown:
+                self.update_metrics(model, *shown)
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
+            with tf.GradientTape() as tape:
+                y_pred = self.forward(model, x, training=True)
+                loss = self._tracked_objective(model, x, y, y_pred, sample_weight, training=True)
+                scaled = self.minimized(model, loss, x)
+            weights = model.trainable_weights  # a model may be built by its first forward pass
+            found.append(tape.gradient(scaled, weights) if weights else [])
+            shown = x, y, y_pred, sample_weight
         if weights:
-            gradients = tape.gradient(scaled, weights)
+            gradients = self.given([_mean(of_parts) for of_parts in zip(*found, strict=True)])
             model.optimizer.apply_gradients(zip(gradients, weights, strict=True))
         else:
             warnings.warn("The model does not have any trainable weights.", stacklevel=2)
-        return self.update_metrics(model, x, y, y_pred, sample_weight)
+        return self.update_metrics(model, *shown)
 
     def test_step(self, model: keras.Model, batch: Batch) -> Logs:
         """Run `loop.test_step` with these parts."""
@@ -88,6 +107,13 @@ class StepParts:
             loss = losses[0] if len(losses) == 1 else keras.ops.sum(losses)
         self.track_loss(model, self.logged(model, loss, on_data), x)
         return loss
+
+
+def _mean(gradients: Sequence[Any]) -> Any:
+    """Return the mean of the gradients of a weight; None if it has none."""
+    if len(gradients) == 1 or gradients[0] is None:
+        return gradients[0]
+    return tf.add_n([tf.convert_to_tensor(part) for part in gradients]) / len(gradients)
 
 
 @dataclass
@@ -122,9 +148,10 @@ class FitCall:
         return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})
 
 
-LAYERS = ("epochs", "batches", "gradients", "update", "logs", "validation", "rest")
-"""What a diagnosis compares, causes before effects: how many epochs, which samples make which
-batch, the gradients of a step, its update, the logs of training, validation, and all else."""
+LAYERS = ("epochs", "inputs", "batches", "gradients", "update", "logs", "validation", "rest")
+"""What a diagnosis compares, causes before effects: how many epochs, what is done to the inputs,
+which samples make which batch, the gradients of a step, its update, the logs of training,
+validation, and all else."""
 
 Break = Callable[[FitCall], None]
 """Changes a call of fit such that one rule is broken."""
@@ -169,6 +196,16 @@ def fit_with(
         for rule in rules:
             rule.breaks(call)
         return call.run()
+
+
+def in_turn(*changes: Break) -> Break:
+    """Make changes of a call of fit one after the other."""
+
+    def breaks(call: FitCall) -> None:
+        for change in changes:
+            change(call)
+
+    return breaks
 
 
 def in_steps(part: str, mistake: Callable[..., Any]) -> Break:

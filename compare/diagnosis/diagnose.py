@@ -13,12 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 import loop
 from compare.diagnosis.answer import Diagnosis, Verdict
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.layers import first_different_step, tensor_distance
+from compare.diagnosis.layers import first_different_step, floats_of, tensor_distance
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
@@ -153,7 +151,7 @@ def _verdict(cause: Cause, exact: bool, mended: Trace | None, whole: Trace) -> V
         mended: Our engine with all causes but this one; None if it cannot train so.
         whole: Our engine with all causes.
     """
-    weights = [_float_weights(trace) for trace in (mended or whole, whole)]
+    weights = [floats_of(trace.variables) for trace in (mended or whole, whole)]
     return Verdict(
         rule=cause.rule.rule,
         exact=exact,
@@ -165,12 +163,6 @@ def _verdict(cause: Cause, exact: bool, mended: Trace | None, whole: Trace) -> V
         effect=tensor_distance(*weights),
         ties=cause.ties,
     )
-
-
-def _float_weights(trace: Trace) -> dict[str, np.ndarray]:
-    """Return weights without the states of seeds, which are integers."""
-    weights = _history_and_weights(trace).variables
-    return {name: value for name, value in weights.items() if value.dtype.kind == "f"}
 
 
 def _search_in_the_rest(

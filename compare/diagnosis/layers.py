@@ -130,6 +130,15 @@ def weight_distance(first: Observed, second: Observed, step: int) -> float:
     return tensor_distance(*(_moved(run, start) for run in weights))
 
 
+def floats_of(variables: Tensors) -> Tensors:
+    """Return the weights of a model without the states of seeds, which are integers."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if "weights/" in name and value.dtype.kind == "f"
+    }
+
+
 def _is_finite(value: np.ndarray) -> bool:
     """Return whether a tensor holds floats that have distances."""
     return value.dtype.kind == "f" and bool(np.isfinite(value).all())

@@ -4,14 +4,15 @@ A replacement is passed the function that it replaces (`original`) before its ot
 two mistakes in the same part add up. `compare.diagnosis.rules` says which rule each breaks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.diagnosis.broken import Break, FitCall
+from compare.diagnosis.broken import Break, FitCall, StepParts
+from compare.diagnosis.samples import resolve_split
 from loop.metrics import loss_tracker
 from loop.step import forward
 from loop.types import LossTerm, OutputMetrics
@@ -49,6 +50,55 @@ def last_metrics_only(original: Original, model: keras.Model, *of: Any, **more: 
     return original(model, *of, **more)
 
 
+def mean_of_metrics(call: FitCall) -> None:
+    """Log the mean of the metrics of batches, whatever their sizes."""
+    call.train = call.train.with_mistake("update_metrics", last_metrics_only)
+    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), _MeansOfBatches(call)]
+
+
+class _MeansOfBatches(keras.callbacks.Callback):
+    """Replaces the logs of metrics by the means of those of batches, where these are of a batch."""
+
+    def __init__(self, call: FitCall):
+        super().__init__()
+        self.call = call
+        self.seen: dict[str, list[float]] = {}
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._see(self.call.train, "", logs or {})
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._see(self.call.test, "val_", logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs = {} if logs is None else logs
+        logs.update((name, float(np.mean(self.seen[name]))) for name in self.seen if name in logs)
+        self.seen = {}
+
+    def _see(self, parts: StepParts, prefix: str, logs: dict[str, Any]) -> None:
+        if getattr(parts.update_metrics, "func", None) is last_metrics_only:
+            for name in logs.keys() - {"loss"}:
+                self.seen.setdefault(prefix + name, []).append(float(logs[name]))
+
+
+def evaluated_after_the_epoch(call: FitCall) -> None:
+    """Log the loss of the training data after each epoch."""
+    arguments = dict(call.arguments)
+    resolve_split(arguments)
+    names = ("x", "y", "sample_weight", "batch_size")
+    given = {name: arguments[name] for name in names if arguments.get(name) is not None}
+    if not hasattr(given.get("x"), "shape"):
+        return  # a dataset may be another one in each pass
+
+    class Evaluated(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            if logs is not None:
+                found = self.model.evaluate(**given, verbose=0, return_dict=True)
+                logs["loss"] = found["loss"]
+
+    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Evaluated()]
+
+
 def sum_of_losses(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:
     """Log the sum of the losses of batches, divided by nothing."""
     tracker = loss_tracker(model)
@@ -68,6 +118,53 @@ def summed_over_samples(
 ) -> tf.Tensor:
     """Differentiate the sum of the losses of samples, where fit takes their mean."""
     return original(model, loss, x) * tf.cast(tf.shape(keras.tree.flatten(x)[0])[0], loss.dtype)
+
+
+def divided_into(parts: int, size: int) -> Callable[..., list[Any]]:
+    """Return a mistake that takes the gradients of `size` samples after `size` samples.
+
+    Args:
+        parts: How many there are, where a batch does not say how many samples it has.
+        size: How many samples each part has; the last one has what is left.
+    """
+
+    def divided(_: Original, batch: Any) -> list[Any]:
+        samples = keras.tree.flatten(batch)[0].shape[0]
+        count = parts if samples is None else -(-samples // size)
+        return [
+            keras.tree.map_structure(
+                lambda leaf, at=place * size: None if leaf is None else leaf[at : at + size], batch
+            )
+            for place in range(count)
+        ]
+
+    return divided
+
+
+def clipped(kind: str, limit: float) -> Callable[..., list[Any]]:
+    """Return a mistake that clips gradients: "clipvalue", "clipnorm" or "global_clipnorm"."""
+
+    def given(original: Original, gradients: list[Any]) -> list[Any]:
+        gradients = original(gradients)
+        if kind == "global_clipnorm":
+            return list(tf.clip_by_global_norm(gradients, limit)[0])
+        clip = {
+            "clipvalue": lambda gradient: tf.clip_by_value(gradient, -limit, limit),
+            "clipnorm": lambda gradient: tf.clip_by_norm(gradient, limit),
+        }[kind]
+        return [None if gradient is None else clip(gradient) for gradient in gradients]
+
+    return given
+
+
+def penalty(places: Sequence[int], factor: float) -> Callable[..., list[Any]]:
+    """Return a mistake that adds `factor` times the squares of some variables to the loss."""
+
+    def added(original: Original, model: keras.Model) -> list[Any]:
+        squares = [tf.reduce_sum(tf.square(model.variables[place].value)) for place in places]
+        return [*original(model), factor * tf.add_n(squares)]
+
+    return added
 
 
 def scaled_by(factor: float) -> Callable[..., tf.Tensor]:
@@ -106,6 +203,17 @@ def other_logits(
         return original(model, y, y_pred, sample_weight)
     squashed = keras.ops.sigmoid(y_pred) if binary else keras.ops.softmax(y_pred)
     return original(model, y, squashed, sample_weight)
+
+
+def exchanged(
+    original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
+) -> Any:
+    """Take predictions for targets, and targets for predictions."""
+    if _is_flat(y, y_pred):
+        y = y[:, tf.newaxis]
+    if y is None or keras.tree.is_nested(y) or len(y.shape) != len(y_pred.shape):
+        return original(model, y, y_pred, sample_weight)
+    return original(model, y_pred, tf.cast(y, y_pred.dtype), sample_weight)
 
 
 def _name_of_loss(model: keras.Model) -> str:
@@ -150,6 +258,13 @@ def metrics_of_a_second_forward(
 ) -> Any:
     """Update metrics with predictions made after the update of the weights."""
     return original(model, x, y, forward(model, x, training=False), sample_weight)
+
+
+def metrics_of_a_training_pass(
+    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+) -> Any:
+    """Update metrics with predictions of a second forward pass in training, after the update."""
+    return original(model, x, y, forward(model, x, training=True), sample_weight)
 
 
 def weights_in_all_metrics(original: Original, *of: Any) -> OutputMetrics:
@@ -197,11 +312,29 @@ def broadcast(
     original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
 ) -> Any:
     """Subtract targets `[n]` from predictions `[n, 1]`, which makes `[n, n]`."""
-    if keras.tree.is_nested(y) or len(y.shape) != 1 or len(y_pred.shape) != 2:
+    if not _is_flat(y, y_pred):
         return original(model, y, y_pred, sample_weight)
     rows = tf.tile(y[tf.newaxis], [tf.shape(y_pred)[0], 1])
     wide = tf.tile(y_pred, [1, tf.shape(y)[0]])
     return original(model, rows, wide, sample_weight)
+
+
+def metrics_broadcast(
+    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
+) -> Any:
+    """Compare each of the targets `[n]` with each of the predictions `[n, 1]` in metrics."""
+    if not _is_flat(y, y_pred):
+        return original(model, x, y, y_pred, sample_weight)
+    count = tf.shape(y)[0]
+    weights = None if sample_weight is None else tf.tile(sample_weight, [count])
+    return original(model, x, tf.tile(y, [count]), tf.repeat(y_pred, count, axis=0), weights)
+
+
+def _is_flat(y: Any, y_pred: Any) -> bool:
+    """Return whether targets are `[n]` and predictions `[n, 1]`."""
+    if y is None or any(map(keras.tree.is_nested, (y, y_pred))):
+        return False
+    return len(y.shape) == 1 and len(y_pred.shape) == 2 and y_pred.shape[1] == 1
 
 
 def numpy_order(_: Original, samples: int, *__: Any) -> Callable[[], tf.Tensor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +33,7 @@ class Observed:
         run: The tapped training.
         captured: What the taps captured.
         trainable: The names of the trainable weights, and of the states of seed generators.
+        names: The path of each variable, by its place among those of the model.
         like: The reference: where a loop calls no callbacks and takes as many steps, its epochs
             are those of the reference.
     """
@@ -39,6 +41,7 @@ class Observed:
     run: TappedRun
     captured: CapturedTraining
     trainable: frozenset[str]
+    names: dict[int, str] = field(default_factory=dict)
     like: Observed | None = None
 
     @property
@@ -76,16 +79,45 @@ class Observed:
         if self._is_like:
             return self.like.ends  # type: ignore[union-attr]
         epochs = self.num_epochs
-        if self.run.ends or not epochs or self.steps % epochs:
+        if self.run.ends or not epochs:
             return self.run.ends or [self.steps]
+        if self.steps % epochs:
+            return self._ends_of_passes(epochs) or [self.steps]
         length = self.steps // epochs
         return [length * (epoch + 1) for epoch in range(epochs)]
 
+    def _ends_of_passes(self, epochs: int) -> list[int]:
+        """Return the ends of epochs of as many gradients each, of which updates may add some up."""
+        steps = [it.step for it in self.captured.forwards() if it.is_differentiated]
+        if not steps or len(steps) % epochs:
+            return []
+        length = len(steps) // epochs
+        return [*steps[length::length], self.steps]
+
+    @cached_property
+    def micro_batches(self) -> list[list[Batch]]:
+        """The batches whose gradients each step adds up; most loops take one in a step."""
+        found: list[list[Batch]] = [[] for _ in range(self.steps)]
+        last: dict[int, Batch] = {}
+        for step, rows, is_differentiated in self.captured.forwards():
+            if step < self.steps:
+                last[step] = rows
+                found[step] += [rows] * is_differentiated
+        found = [found[step] if _differ(found[step]) else [last[step]] for step in sorted(last)]
+        usual = Counter(map(len, found)).most_common(1)[0][0] if found else 1
+        return [batches[-usual:] for batches in found]  # what is left of an epoch is not applied
+
+    @property
+    def accumulates(self) -> int:
+        """How many batches a step adds up the gradients of, where the reference has one."""
+        parts = max(map(len, self.micro_batches), default=1)
+        of_reference = 1 if self.like is None else max(map(len, self.like.micro_batches), default=1)
+        return parts if of_reference == 1 else 1  # each replica has a part of the batch
+
     @cached_property
     def batches(self) -> list[Batch]:
-        """The batches of the training steps: of each step the last forward pass."""
-        last = {step: rows for step, rows in self.captured.forwards() if step < self.steps}
-        return [last[step] for step in sorted(last)]
+        """The batches of the training steps; where gradients are added up, all that they are of."""
+        return [np.concatenate(batches) for batches in self.micro_batches]
 
     @cached_property
     def epochs(self) -> list[list[Batch]]:
@@ -96,17 +128,36 @@ class Observed:
     @cached_property
     def tests(self) -> list[list[Batch]]:
         """The batches of forward passes that end in no step, by the epoch in which they run."""
-        last = {step: place for place, (step, _) in enumerate(self.captured.forwards())}
+        forwards = self.captured.forwards()
+        last = {forward.step: place for place, forward in enumerate(forwards)}
         found: list[list[Batch]] = [[] for _ in self.ends]
-        for place, (step, rows) in enumerate(self.captured.forwards()):
-            if step >= self.steps or place != last[step]:
+        for place, (step, rows, is_differentiated) in enumerate(forwards):
+            if not is_differentiated and (step >= self.steps or place != last[step]):
                 epoch = int(np.searchsorted(self.ends, step))
                 found[min(epoch, len(found) - 1)].append(rows)
         return found
 
-    def gradients(self, step: int) -> Tensors:
-        """Return the gradients of a captured step."""
+    def raw_gradients(self, step: int) -> Tensors:
+        """Return the gradients of a captured step, as the optimizer is given them."""
         return self.captured.at("gradient_of", step)
+
+    def gradients(self, step: int) -> Tensors:
+        """Return the gradients of a captured step, clipped as the optimizer clips them itself."""
+        found = self.raw_gradients(step)
+        for optimizer, places in zip(self.run.taps.optimizers, self.run.taps.trained, strict=True):
+            names = [name for name in found if int(name.split("/")[1]) in places]
+            found |= _clipped({name: found[name] for name in names}, optimizer)
+        return found
+
+    @property
+    def trained(self) -> frozenset[int]:
+        """The places of the variables that optimizers update, among those of the model."""
+        return frozenset().union(*self.run.taps.trained)
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of each step, of the optimizer that was applied first."""
+        return self.captured.rates(self.steps) if self.run.taps.optimizers else []
 
     def weights(self, step: int) -> Tensors:
         """Return trainable weights and seeds as the last forward pass of a step finds them."""
@@ -126,13 +177,40 @@ def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
         name: value for name, value in variables_of(model).items() if name.startswith("weights/")
     }
     trainable = _trainable(model, weights)
-    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
+    shapes = {
+        int(name.split("/")[1]): value.shape
+        for name, value in weights.items()
+        if value.dtype.kind == "f"
+    }
     for ends in ENDS[1:]:  # whose optimizer it is that ends a step does not matter here
         captured = CapturedTraining(weights, shapes)
         run = run_tapped(scenario, fit, keep=captured, ends=ends, prints_wanted=False)
         if run.taps.steps:
             break
-    return Observed(run, captured, trainable)
+    names = {int(name.split("/")[1]): name.split("/", 2)[2] for name in weights}
+    return Observed(run, captured, trainable, names)
+
+
+def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:
+    """Return gradients clipped by the settings of an optimizer."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    limits = [getattr(inner, name, None) for name in ("clipvalue", "clipnorm", "global_clipnorm")]
+    value, norm, global_norm = limits
+    norms = {name: float(np.linalg.norm(gradients[name])) for name in gradients}
+    if value:
+        return {name: np.clip(gradient, -value, value) for name, gradient in gradients.items()}
+    if global_norm:
+        norms = dict.fromkeys(norms, float(np.linalg.norm([*norms.values()])))
+    limit = norm or global_norm or np.inf
+    return {
+        name: gradient * np.float32(min(1.0, limit / norms[name] if norms[name] else 1.0))
+        for name, gradient in gradients.items()
+    }
+
+
+def _differ(batches: list[Batch]) -> bool:
+    """Return whether there are several batches, no two of them of the same samples."""
+    return len(batches) > 1 and len({batch.tobytes() for batch in batches}) == len(batches)
 
 
 def _trainable(model: keras.Model, names: Sequence[str] | dict[str, Any]) -> frozenset[str]:

@@ -15,24 +15,49 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from compare.diagnosis.batches import found_in_batches, same_batches
-from compare.diagnosis.broken import BrokenRule, changes_nothing
-from compare.diagnosis.layers import Floor, first_different_step, tensor_distance, weight_distance
+from compare.diagnosis.accumulation import accumulation_of
+from compare.diagnosis.batches import are_known, finding, found_in_batches, same_batches
+from compare.diagnosis.broken import Break, BrokenRule, changes_nothing, in_turn
+from compare.diagnosis.by_hand import decay_rules, gradient_rules
+from compare.diagnosis.layers import (
+    Floor,
+    first_different_step,
+    floats_of,
+    tensor_distance,
+    weight_distance,
+)
 from compare.diagnosis.logs import Logs, log_distance, renamed, unexplained
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import BROKEN, RULES
-from compare.diagnosis.samples import on_batches_of, samples_of
+from compare.diagnosis.samples import Samples, on_batches_of, samples_of
 from compare.diagnosis.search import CLOSER, Cause, Score, Search
-from compare.diagnosis.settings import factor_rules, optimizer_rules, scale_rule
-from compare.diagnosis.stops import epoch_rules, validation_rules
+from compare.diagnosis.settings import (
+    factor_rules,
+    loss_rules,
+    optimizer_rules,
+    scale_rule,
+)
+from compare.diagnosis.stops import (
+    epoch_rules,
+    former_weights,
+    validation_rules,
+    weights_of_epochs,
+)
+from compare.diagnosis.trained import trained_rules
 from compare.recording.trace import Trace
 from compare.recording.trials import Trainings
 
 ROUNDS = 4
 """How many times steps are compared, each time with the causes found before."""
 
-AT_END = ("one_forward_pass", "training_flag", "validation_training_flag")
+AT_END = (
+    "one_forward_pass",
+    "metrics_of_a_second_pass",
+    "training_flag",
+    "validation_training_flag",
+)
 """Rules that may show in nothing but the moving averages at the end."""
 
 FAR = float("inf")
@@ -60,6 +85,7 @@ class Peel:
         self.causes: list[Cause] = []
         self.unexplained: str | None = None
         self.renamed: dict[str, str] = {}
+        self.samples: Samples | None = None
         self._say = on_progress
         self._aligned: Rules = ()  # trains on the candidate's own batches
         self.retraining = Retraining(trainings.scenario, trainings.reference)
@@ -115,18 +141,46 @@ class Peel:
             if not run.batches:
                 self.unexplained = f"the batches of {who}: {_not_seen(run)}"
                 return
-        samples = samples_of(self.retraining.scenario)
-        found = found_in_batches(self.retraining.observed(self.broken), self.candidate, samples)
+        self.samples = samples_of(self.retraining.scenario)
+        self._inputs()
+        found = found_in_batches(
+            self.retraining.observed(self.broken), self.candidate, self.samples
+        )
         self.causes += [Cause(rule) for rule in found]
-        if not found or self._has_the_batches():
+        parts = accumulation_of(self.candidate)
+        if parts is None and (not found or self._has_the_batches()):
             return
-        breaks = on_batches_of(self.candidate, samples) if samples else None
+        breaks = on_batches_of(self.candidate, self.samples) if self.samples else None
+        if not found:
+            breaks = changes_nothing
+            self.causes += self._in_parts(parts)
         if breaks is not None:
+            breaks = in_turn(breaks, parts or changes_nothing)
             # The batches are made of the candidate's samples: what the rules do is in the way.
             self.causes = [_standing_for_batches(cause) for cause in self.causes]
             self._aligned = (BrokenRule("batches", "", "", "", breaks, "batches"),)
         if breaks is None or not self._has_the_batches():
             self.unexplained = "what follows from these batches: fit cannot be given the same ones"
+
+    def _inputs(self) -> None:
+        """Find what the candidate does to its inputs, and do so from here on."""
+        base = self.retraining.observed(self.broken)
+        if not self.samples or are_known(base, self.candidate, self.samples):
+            return
+        found = preparation_of(self.candidate, self.samples)
+        if found:
+            rule, self.samples = found
+            self.causes.append(Cause(rule))
+
+    def _in_parts(self, parts: Break | None) -> list[Cause]:
+        """Return what follows from gradients that are computed in parts, if anything does."""
+        base = self.retraining.observed(self.broken)
+        in_parts = BrokenRule("parts", "", "", "", parts or changes_nothing, "batches")
+        run = self.retraining.observed((*self.broken, in_parts))
+        if first_different_step(self.retraining.floor(self.broken), run) is None:
+            return []
+        size = max(map(len, base.batches))
+        return [Cause(finding("micro_batches", [size, size], self.candidate.accumulates))]
 
     def _has_the_batches(self) -> bool:
         """Return whether our engine, with the causes found so far, has the candidate's batches."""
@@ -183,11 +237,14 @@ class Peel:
         rules = [rule for rule in self.rules if rule.layer in layers]
         if step in base.ends:  # what validation does to seeds and averages shows here first
             rules.append(BROKEN["validation_training_flag"])
+        rules += trained_rules(base, self.candidate) + loss_rules(base, self.candidate)
         rules += self._rules_of_optimizer()
+        read_off = gradient_rules if layer == "gradients" else decay_rules
+        rules += read_off(base, self.candidate, step)
         return [rule for rule in rules if self.may_matter(rule)]
 
     def _rules_of_optimizer(self) -> list[BrokenRule]:
-        return optimizer_rules(self.retraining.observed(()).optimizer, self.candidate.optimizer)
+        return optimizer_rules(self.retraining.observed(self.broken), self.candidate)
 
     def _with_known(self, rules: Rules) -> Rules:
         """Return the causes found so far, rules after them, and the alignment of the batches."""
@@ -243,10 +300,24 @@ class Peel:
         if distance(floor.base.trace, self.candidate.trace) <= level:
             return
         rules = [it for it in self.rules if it.layer in ("rest", "update") or it.rule in AT_END]
+        rules += self._former_weights(level)
         found = self._search([rule for rule in rules if self.may_matter(rule)], score, level)
         self.causes += found
         if not found:
             self.unexplained = "the weights at the end"
+
+    def _former_weights(self, level: float) -> list[BrokenRule]:
+        """Return a rule if the weights at the end are those of an earlier epoch."""
+        rule, kept = weights_of_epochs()
+        if self.retraining.tried(self._with_known((rule,))) is None:
+            return []
+        ours = self.candidate.trace.variables  # seeds, which are integers, stay as they are
+        found = [
+            epoch
+            for epoch, weights in enumerate(kept[:-1])
+            if tensor_distance(floats_of(weights), floats_of(ours)) <= level
+        ]
+        return [former_weights(found[-1], len(kept))] if found else []
 
     def _logs(self) -> None:
         """Find why logs of training differ although the weights are the same."""
@@ -258,7 +329,7 @@ class Peel:
         histories = base.trace.history, self.candidate.trace.history
         has_logs = [bool(_only(history, _is_of_validation)) for history in histories]
         if all(has_logs):
-            extra = validation_rules(base, self.candidate, self.rules)
+            extra = validation_rules(base, self.candidate, self.rules, self.samples)
             self._in_logs("validation", _is_of_validation, [*extra, *self.rules])
         elif has_logs[0] and not any(map(len, self.candidate.tests)):
             self.causes += [Cause(rule) for rule in self.rules if rule.rule == "validation"]

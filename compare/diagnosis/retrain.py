@@ -40,8 +40,8 @@ class Retraining:
         self.model, self.arguments = prepare(scenario)
         if not all(layer.built for layer in (self.model, *self.model.layers)):
             self.model = record(scenario, reference, "nothing")[1]
-        self._observed: dict[tuple[str, ...], Observed] = {}
-        self._traces: dict[tuple[str, ...], Trace] = {}
+        self._observed: dict[Rules, Observed] = {}
+        self._traces: dict[Rules, Trace] = {}
 
     @property
     def is_under_xla(self) -> bool:
@@ -64,19 +64,17 @@ class Retraining:
 
     def observed(self, rules: Rules) -> Observed:
         """Return what our engine does with rules broken; the reference without any."""
-        key = _names(rules)
-        if key not in self._observed:
+        if rules not in self._observed:
             fit = partial(fit_with, rules) if rules else self.reference
-            self._observed[key] = self.observe(fit)
-        return self._observed[key]
+            self._observed[rules] = self.observe(fit)
+        return self._observed[rules]
 
     def trace(self, rules: Rules) -> Trace:
         """Return what our engine leaves behind with rules broken; the reference without any."""
-        key = _names(rules)
-        if key not in self._traces:
+        if rules not in self._traces:
             fit = partial(fit_with, rules) if rules else self.reference
-            self._traces[key] = record(self.scenario, fit, "epochs")[0]
-        return self._traces[key]
+            self._traces[rules] = record(self.scenario, fit, "epochs")[0]
+        return self._traces[rules]
 
     def with_nothing_broken(self) -> Trace:
         """Return what our engine leaves behind as it is."""
@@ -115,10 +113,6 @@ class Retraining:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         message = f"{self.scenario.name} cannot be trained without {names}: {what}"
         warnings.warn(message, stacklevel=2)
-
-
-def _names(rules: Rules) -> tuple[str, ...]:
-    return tuple(rule.rule for rule in rules)
 
 
 def _eager(scenario: Scenario) -> Scenario:

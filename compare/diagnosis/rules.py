@@ -94,6 +94,15 @@ RULES: tuple[BrokenRule, ...] = (
         "logs",
     ),
     BrokenRule(
+        "metrics_of_a_second_pass",
+        "shows metrics a second forward pass with training=True, after the update: seeds and "
+        "moving averages advance twice",
+        "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
+        "keras.Model.train_step",
+        in_train_step("update_metrics", mistakes.metrics_of_a_training_pass),
+        "gradients",
+    ),
+    BrokenRule(
         "plain_metrics",
         "gives sample weights to plain metrics as well",
         "metric.update_state(y, y_pred)  # weights only for weighted_metrics",
@@ -175,6 +184,14 @@ RULES: tuple[BrokenRule, ...] = (
         "gradients",
     ),
     BrokenRule(
+        "arguments_of_the_loss",
+        "exchanges the arguments of the loss: predictions are taken for targets",
+        "loss = loss_fn(y, y_pred)  # first the targets",
+        "keras.losses.Loss.__call__",
+        in_steps("data_loss", mistakes.exchanged),
+        "gradients",
+    ),
+    BrokenRule(
         "shuffle",
         "does not shuffle",
         "fit shuffles arrays unless shuffle=False",
@@ -199,6 +216,22 @@ RULES: tuple[BrokenRule, ...] = (
         "logs",
     ),
     BrokenRule(
+        "metrics_of_batches",
+        "averages the metrics of batches without their sizes",
+        "metric.update_state(y, y_pred)  # in every batch; result() once, after the epoch",
+        "keras.Model.train_step",
+        mistakes.mean_of_metrics,
+        "logs",
+    ),
+    BrokenRule(
+        "same_rank_in_metrics",
+        "compares [n] with [n, 1] in its metrics, which makes [n, n]",
+        "y = y[:, None]",
+        "keras.src.trainers.compile_utils.CompileMetrics.update_state",
+        in_train_step("update_metrics", mistakes.metrics_broadcast),
+        "logs",
+    ),
+    BrokenRule(
         "logged_regularization",
         "logs the loss without regularizers and what layers add, although it minimizes them",
         "loss_mean.update_state(loss + keras.ops.sum(model.losses), sample_weight=len(x))",
@@ -212,6 +245,15 @@ RULES: tuple[BrokenRule, ...] = (
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
         in_train_step("track_loss", mistakes.sum_of_losses),
+        "logs",
+    ),
+    BrokenRule(
+        "loss_after_the_epoch",
+        "logs the loss of all data after an epoch, where fit logs the mean of the losses before "
+        "each update",
+        "loss_mean.update_state(loss, sample_weight=len(x))  # in every batch, as it is trained on",
+        "keras.Model.fit",
+        mistakes.evaluated_after_the_epoch,
         "logs",
     ),
     BrokenRule(

@@ -16,7 +16,7 @@ from compare.diagnosis.broken import Break, FitCall
 from compare.diagnosis.observed import Batch, Observed
 from compare.location.fingerprint import fingerprint_rows
 from compare.recording.recorder import prepare
-from compare.scenario import Scenario
+from compare.scenario import FitArguments, Scenario
 from loop.data.convert import to_tensor
 from loop.data.split import split_validation
 
@@ -75,18 +75,27 @@ def prints_of(inputs: Any) -> np.ndarray:
 def samples_of(scenario: Scenario) -> Samples | None:
     """Return the samples of a scenario; None if they cannot be held or told apart."""
     arguments = dict(prepare(scenario)[1])
-    x = arguments.pop("x", None)
-    given = x, arguments.pop("y", None), arguments.pop("sample_weight", None)
     try:
-        if isinstance(x, tf.data.Dataset):
-            given = _rows_of(x)
-        arrays = keras.tree.map_structure(to_tensor, given)
+        arrays = _arrays_of(arguments)
         prints = prints_of(arrays[0])
     except (TypeError, ValueError, AttributeError, tf.errors.OpError):
         return None  # sparse, ragged, generators, or too many: batches are compared, not repeated
-    arrays = keras.tree.map_structure(lambda leaf: None if leaf is None else leaf.numpy(), arrays)
-    in_order = not isinstance(x, tf.data.Dataset)
+    in_order = not isinstance(arguments.get("x"), tf.data.Dataset)
     return Samples(arrays, prints, in_order, bool(arguments.get("validation_split")))
+
+
+def _arrays_of(arguments: FitArguments) -> Any:
+    """Return `(x, y, sample_weight)` of arguments of fit as arrays, leaves `[samples, ...]`.
+
+    Raises:
+        TypeError: They are no arrays or tensors that can be held; other errors, too.
+    """
+    x = arguments.get("x")
+    given = x, arguments.get("y"), arguments.get("sample_weight")
+    if isinstance(x, tf.data.Dataset):
+        given = _rows_of(x)
+    tensors = keras.tree.map_structure(to_tensor, given)
+    return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf.numpy(), tensors)
 
 
 def _rows_of(dataset: tf.data.Dataset) -> Any:
@@ -111,19 +120,28 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
     """Return a change of fit that trains on the candidate's own batches, in its own order.
 
     Returns:
-        The change; None if a batch has samples that fit does not have, or if equal inputs have
-        other targets, so that the samples cannot be told apart.
+        The change; None if a batch has samples that fit does not have, if equal inputs have other
+        targets, so that the samples cannot be told apart, or if updates run over ends of epochs.
     """
+    if candidate.accumulates > 1 and len({*map(len, candidate.epochs)}) > 1:
+        return None
     found = [[samples.places_of(batch) for batch in epoch] for epoch in candidate.epochs]
     epochs = [[places for places in epoch if places is not None] for epoch in found]
     if samples.are_ambiguous or not epochs[0] or [*map(len, epochs)] != [*map(len, found)]:
         return None
-    return partial(_train_on, samples.arrays, epochs)
+    return partial(_train_on, None if samples.in_order else samples.arrays, epochs)
 
 
 def _train_on(arrays: Any, epochs: list[list[np.ndarray]], call: FitCall) -> None:
-    """Let a fit train on these samples: on arrays if it can be, as a dataset has other shapes."""
+    """Let a fit train on these samples: on arrays if it can be, as a dataset has other shapes.
+
+    Args:
+        arrays: The samples; None for those in the arguments.
+        epochs: The places of the samples of each batch of each epoch.
+        call: The call of fit to change.
+    """
     arguments = call.arguments
+    arrays = _arrays_of(arguments) if arrays is None else arrays
     resolve_split(arguments)
     orders = [np.concatenate(epoch) for epoch in epochs]
     size, length = len(epochs[0][0]), len(orders[0])

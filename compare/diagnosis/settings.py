@@ -1,4 +1,4 @@
-"""Rules read off what was observed: settings of the optimizer, a factor of the gradients."""
+"""Rules read off what was observed: settings of optimizer and loss, a factor of the gradients."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ import keras
 import numpy as np
 
 from compare.diagnosis import mistakes
-from compare.diagnosis.broken import Break, BrokenRule, FitCall, in_test_step, in_train_step
+from compare.diagnosis.broken import (
+    Break,
+    BrokenRule,
+    FitCall,
+    in_steps,
+    in_test_step,
+    in_train_step,
+)
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.rates import brief, rate_rules, steps_by_hand
 from compare.diagnosis.rules import BROKEN
+from compare.diagnosis.trained import are_several, several_optimizers
 
 NAMES = {
     "clipnorm": "gradient_clipping",
@@ -25,25 +34,85 @@ LIKE = 1e-3
 """How close two factors have to be to be the same, relative to their size."""
 
 
-def optimizer_rules(
-    theirs: keras.optimizers.Optimizer | None, ours: keras.optimizers.Optimizer | None
-) -> list[BrokenRule]:
+def optimizer_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     """Return a rule for each setting in which a candidate's optimizer is not the compiled one.
 
     Args:
-        theirs: The optimizer that fit applies.
-        ours: The optimizer that the candidate applies.
+        base: Our engine with the causes found so far.
+        candidate: The candidate.
     """
-    if theirs is None or ours is None or theirs is ours:
+    theirs, ours = base.optimizer, candidate.optimizer
+    if ours is None:
+        return steps_by_hand(base, candidate)
+    if theirs is None:
         return []
+    if are_several(candidate):
+        return [several_optimizers(base, candidate)]
+    rates = rate_rules(base, candidate)
+    is_scaled = [isinstance(it, keras.optimizers.LossScaleOptimizer) for it in (theirs, ours)]
+    found = [NO_LOSS_SCALE] if is_scaled == [True, False] else []
+    if is_scaled[0]:  # otherwise the candidate's scaling is another optimizer
+        theirs, ours = (getattr(it, "inner_optimizer", it) for it in (theirs, ours))
     if type(theirs) is not type(ours):
-        return [_another_optimizer(theirs, ours)]
+        return [_another_optimizer(theirs, ours, candidate.rates), *rates]
     configs = theirs.get_config(), ours.get_config()
+    names = [name for name in configs[0] if name not in ("name", "learning_rate")]
     return [
-        _setting(name, configs[0][name], configs[1].get(name))
-        for name in configs[0]
-        if name != "name" and not _equal(configs[0][name], configs[1].get(name))
+        *found,
+        *rates,
+        *(
+            _setting(name, configs[0][name], configs[1].get(name))
+            for name in names
+            if not _equal(configs[0][name], configs[1].get(name))
+        ),
     ]
+
+
+def _without_loss_scale(call: FitCall) -> None:
+    inner = getattr(call.model.optimizer, "inner_optimizer", None)
+    if inner is not None:
+        call.model.optimizer = type(inner).from_config(inner.get_config())
+
+
+NO_LOSS_SCALE = BrokenRule(
+    "no_loss_scale",
+    "does not scale the loss of half precision: small gradients become 0 in float16",
+    "optimizer = keras.optimizers.LossScaleOptimizer(optimizer)  # as compile does; and then\n"
+    "    gradients = tape.gradient(optimizer.scale_loss(loss), weights)",
+    "keras.optimizers.LossScaleOptimizer",
+    _without_loss_scale,
+    "gradients",
+)
+
+
+def loss_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
+    """Return a rule if a candidate's loss is not the compiled one, as far as both are objects.
+
+    Args:
+        base: Our engine with the causes found so far.
+        candidate: The candidate.
+    """
+    theirs, ours = base.run.taps.losses, candidate.run.taps.losses
+    if len(ours) != 1 or len(theirs) != 1:
+        return []
+    configs = [of.get_config() for of in (theirs[0], ours[0])]
+    settings = [name for name in configs[1] if name in configs[0] and name not in ("name", "fn")]
+    other = [name for name in settings if not _equal(*(config[name] for config in configs))]
+    values = [", ".join(f"{name}={config[name]!r}" for name in other) for config in configs]
+    if type(theirs[0]) is type(ours[0]) and other:
+        what = f"computes the loss with {values[1]}, where fit has {values[0]}"
+    elif theirs[0].name != ours[0].name:
+        what = f"minimizes {ours[0].name}, where the model is compiled with {theirs[0].name}"
+    else:
+        return []
+
+    def computed(_: Any, __: keras.Model, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        return ours[0](y, y_pred, sample_weight=sample_weight)
+
+    line = "loss = model.compute_loss(x, y, y_pred, sample_weight)  # the loss of compile"
+    mirrors = "keras.src.trainers.compile_utils.CompileLoss.call"
+    breaks = in_steps("data_loss", computed)
+    return [BrokenRule("another_loss", what, line, mirrors, breaks, "gradients")]
 
 
 def _equal(first: Any, second: Any) -> bool:
@@ -60,8 +129,8 @@ def _setting(name: str, theirs: Any, ours: Any) -> BrokenRule:
         return BROKEN["optimizer_epsilon"]
     return BrokenRule(
         f"optimizer_{name}",
-        f"sets {name}={_brief(ours)} in its optimizer, where fit has {_brief(theirs)}",
-        f"optimizer.{name} = {_brief(theirs)}",
+        f"sets {name}={brief(ours)} in its optimizer, where fit has {brief(theirs)}",
+        f"optimizer.{name} = {brief(theirs)}",
         "keras.optimizers.Optimizer.apply",
         _with_setting(name, ours),
         "update",
@@ -69,12 +138,15 @@ def _setting(name: str, theirs: Any, ours: Any) -> BrokenRule:
 
 
 def _another_optimizer(
-    theirs: keras.optimizers.Optimizer, ours: keras.optimizers.Optimizer
+    theirs: keras.optimizers.Optimizer, ours: keras.optimizers.Optimizer, rates: list[float]
 ) -> BrokenRule:
     names = type(theirs).__name__, type(ours).__name__
 
     def breaks(call: FitCall) -> None:
-        call.model.optimizer = type(ours).from_config(ours.get_config())
+        config = ours.get_config()
+        if isinstance(config.get("learning_rate"), float) and rates:
+            config["learning_rate"] = rates[0]  # it may have been changed by hand
+        call.model.optimizer = type(ours).from_config(config)
 
     return BrokenRule(
         "another_optimizer",
@@ -95,10 +167,6 @@ def _with_setting(name: str, value: Any) -> Break:
     return breaks
 
 
-def _brief(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
-
-
 def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) -> list[BrokenRule]:
     """Return a rule if all gradients of a candidate are those of fit times one factor.
 
@@ -114,6 +182,7 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
     if not a.size or not float(a @ a):
         return []
     factor = float(a @ b / (a @ a))
+    parts = candidate.accumulates
     rest = float(np.linalg.norm(b - factor * a)) / max(float(np.linalg.norm(b)), 1e-30)
     size = max(map(len, candidate.batches), default=0)
     if rest > LIKE or abs(factor - 1) < LIKE or math.isclose(factor, size, rel_tol=LIKE):
@@ -126,6 +195,13 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
             f"are {replicas} times those of fit"
         )
         name, line = "replica_mean", "loss = loss / strategy.num_replicas_in_sync"
+    if parts > 1 and math.isclose(factor, parts, rel_tol=LIKE):
+        what = (
+            f"adds up the gradients of {parts} batches and applies the sum: it is {parts} times "
+            "their mean, which fit applies"
+        )
+        name = "accumulated_sum"
+        line = f"loss = loss_fn(y, y_pred) / {parts}  # so that {parts} gradients add up to a mean"
     breaks = in_train_step("minimized", mistakes.scaled_by(factor))
     return [BrokenRule(name, what, line, "keras.Model.train_step", breaks, "gradients")]
 

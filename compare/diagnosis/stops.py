@@ -12,7 +12,15 @@ import tensorflow as tf
 
 from compare.diagnosis.broken import Break, BrokenRule, FitCall
 from compare.diagnosis.observed import Batch, Observed
-from compare.diagnosis.samples import dataset_of, places, prints_of, resolve_split, taken
+from compare.diagnosis.samples import (
+    Samples,
+    dataset_of,
+    places,
+    prints_of,
+    resolve_split,
+    taken,
+)
+from compare.recording.recorder import variables_of
 from compare.scenario import FitArguments
 
 
@@ -64,8 +72,53 @@ def _ends_after(epochs: int) -> Break:
     return breaks
 
 
+def weights_of_epochs() -> tuple[BrokenRule, list[dict[str, np.ndarray]]]:
+    """Return a rule that changes nothing, and the weights at the end of each epoch it has seen."""
+    kept: list[dict[str, np.ndarray]] = []
+
+    def breaks(call: FitCall) -> None:
+        see = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: kept.append(variables_of(call.model))
+        )
+        kept.clear()
+        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), see]
+
+    return BrokenRule("weights_of_epochs", "", "", "", breaks, "rest"), kept
+
+
+def former_weights(epoch: int, epochs: int) -> BrokenRule:
+    """Return the rule that a loop ends with the weights of an earlier epoch.
+
+    Args:
+        epoch: The epoch, from 0.
+        epochs: How many epochs are trained.
+    """
+
+    def breaks(call: FitCall) -> None:
+        kept: list[list[np.ndarray]] = []
+        see = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda *_: kept.append(call.model.get_weights()),
+            on_train_end=lambda *_: call.model.set_weights(kept[epoch]),
+        )
+        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), see]
+
+    return BrokenRule(
+        "former_weights",
+        f"puts back the weights of epoch {epoch + 1} of {epochs} when it ends, the best ones "
+        "perhaps, where fit keeps those of the last epoch",
+        "keras.callbacks.EarlyStopping(..., restore_best_weights=True)  # in fit, or keep the last "
+        "weights in the loop",
+        "keras.callbacks.EarlyStopping",
+        breaks,
+        "rest",
+    )
+
+
 def validation_rules(
-    base: Observed, candidate: Observed, rules: Sequence[BrokenRule]
+    base: Observed,
+    candidate: Observed,
+    rules: Sequence[BrokenRule],
+    samples: Samples | None = None,
 ) -> list[BrokenRule]:
     """Return rules for what a candidate validates on, and the rules of logs for its validation.
 
@@ -73,11 +126,12 @@ def validation_rules(
         base: Our engine with the causes found so far.
         candidate: The candidate.
         rules: All rules.
+        samples: The samples that fit trains on.
     """
     found = [_in_validation(rule) for rule in rules if rule.layer == "logs"]
     theirs, ours = (_samples_of_tests(run) for run in (base, candidate))
     if ours and theirs and not _same(theirs, ours):
-        found.append(_validates_on(theirs, ours, candidate))
+        found.append(_validates_on(theirs, ours, candidate, samples))
     return found
 
 
@@ -102,24 +156,38 @@ def _same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
 
 
 def _validates_on(
-    theirs: list[np.ndarray], ours: list[np.ndarray], candidate: Observed
+    theirs: list[np.ndarray],
+    ours: list[np.ndarray],
+    candidate: Observed,
+    samples: Samples | None,
 ) -> BrokenRule:
     counts = len(ours[0]), len(theirs[0])
-    part = f"{counts[0]} of the {counts[1]} validation samples"
+    part = f"validates on {counts[0]} of the {counts[1]} validation samples"
+    is_known = {*ours[0].tolist()} <= {*theirs[0].tolist()}
+    trained_on = samples if samples and samples.places_of(ours[0]) is not None else None
+    mistake = part if is_known else "validates on other samples than fit"
+    line = (
+        "for x, y in validation_batches: ...  # all of them, and weigh their means by their sizes"
+    )
+    if trained_on and not is_known:
+        mistake = "validates on the samples that it trains on"
+        line = "for x, y in validation_data: ...  # not the training data"
     return BrokenRule(
         "validation_samples",
-        f"validates on {part}" if counts[0] < counts[1] else "validates on other samples",
-        "for x, y in validation_batches: ...  # all of them, and weigh their means by their sizes",
+        mistake,
+        line,
         "keras.Model.evaluate",
-        _validated_on(candidate),
+        _validated_on(candidate, None if is_known else trained_on),
         "validation",
     )
 
 
-def _validated_on(candidate: Observed) -> Break:
+def _validated_on(candidate: Observed, samples: Samples | None) -> Break:
     def breaks(call: FitCall) -> None:
         resolve_split(call.arguments)
         given = call.arguments.get("validation_data")
+        if samples is not None:
+            given = tuple(part for part in samples.arrays if part is not None)
         if not isinstance(given, tuple):
             raise ValueError("only arrays can be validated on in another order")
         call.arguments["validation_data"] = _in_turn(given, candidate)

@@ -5,6 +5,7 @@ batch had, and weights and gradients at some steps.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -51,6 +52,12 @@ class CapturedTensor:
 
     def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
         """No-op: no batches are captured."""
+
+    def see_differentiated(self) -> None:
+        """No-op: no batches are captured."""
+
+    def see_rate(self, rate: tf.Tensor, step: tf.Tensor) -> None:
+        """No-op: no learning rates are captured."""
 
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is the step.
@@ -102,6 +109,12 @@ class CapturedSteps:
     def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
         """No-op: no batches are captured."""
 
+    def see_differentiated(self) -> None:
+        """No-op: no batches are captured."""
+
+    def see_rate(self, rate: tf.Tensor, step: tf.Tensor) -> None:
+        """No-op: no learning rates are captured."""
+
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is a step to capture and the tap has no value in it yet."""
         row, seen = step // self.stride, self._seen[name]
@@ -122,8 +135,25 @@ STEPS = (
 FORWARDS, SAMPLES = 2**16, 2**21
 """How many forward passes, and how many samples in all of them, are captured."""
 
+RATES = 2**16
+"""Of how many steps the learning rate is captured."""
+
 ELEMENTS = 2**24
 """The most elements to capture of weights and gradients: 64 MiB of float32."""
+
+
+class Forward(NamedTuple):
+    """One forward pass.
+
+    Attributes:
+        step: The step that runs, counted from 0 over all epochs.
+        rows: The fingerprints of its samples, int64 `[samples]`.
+        is_differentiated: Whether a tape computed gradients of weights right after it.
+    """
+
+    step: int
+    rows: np.ndarray
+    is_differentiated: bool
 
 
 class CapturedTraining:
@@ -135,10 +165,18 @@ class CapturedTraining:
             pass of the step finds it. Gradients likewise.
     """
 
-    def __init__(self, weights: dict[str, np.ndarray], gradients: list[tuple[int, ...]]):
+    def __init__(self, weights: dict[str, np.ndarray], gradients: dict[int, tuple[int, ...]]):
+        """Make room for what is captured.
+
+        Args:
+            weights: The variables of the model by name, as they begin.
+            gradients: The shapes of the weights that may have gradients, by their place among the
+                variables of the model.
+        """
         like = {f"begun/{name}": value for name, value in weights.items()}
         like |= {
-            f"gradient_of/{i}": np.zeros(shape, np.float32) for i, shape in enumerate(gradients)
+            f"gradient_of/{place}": np.zeros(shape, np.float32)
+            for place, shape in gradients.items()
         }
         size = sum(value.size for value in like.values())
         self.steps = STEPS[: max(2, ELEMENTS // max(1, size))]  # two, of however large a model
@@ -149,7 +187,8 @@ class CapturedTraining:
                 name: tf.Variable(np.zeros((rows, *value.shape), value.dtype))
                 for name, value in like.items()
             }
-            self._forwards = tf.Variable(tf.zeros([FORWARDS + 1, 2], tf.int64))
+            self._forwards = tf.Variable(tf.zeros([FORWARDS + 1, 3], tf.int64))
+            self._rates = tf.Variable(tf.zeros([RATES + 1]))
             self._samples = tf.Variable(tf.zeros([SAMPLES + 1], tf.int64))
             self._counts = tf.Variable([0, 0], dtype=tf.int64)  # forward passes, samples
 
@@ -159,17 +198,21 @@ class CapturedTraining:
         calls, samples = (int(count) for count in self._counts.numpy())
         return calls > FORWARDS or samples > SAMPLES
 
-    def forwards(self) -> list[tuple[int, np.ndarray]]:
-        """Return the step of each forward pass, and the fingerprints of its samples, int64."""
+    def forwards(self) -> list[Forward]:
+        """Return all forward passes; empty if there were too many."""
         if self.overflows:
             return []
         calls = int(self._counts.numpy()[0])
         table, rows = self._forwards.numpy()[:calls], self._samples.numpy()
         ends = np.cumsum(table[:, 1])
         return [
-            (int(step), rows[end - size : end])
-            for (step, size), end in zip(table, ends, strict=True)
+            Forward(int(step), rows[end - size : end], bool(is_differentiated))
+            for (step, size, is_differentiated), end in zip(table, ends, strict=True)
         ]
+
+    def rates(self, steps: int) -> list[float]:
+        """Return the learning rates of the first steps, of the optimizer that ends them."""
+        return [float(rate) for rate in self._rates.numpy()[: min(steps, RATES)]]
 
     def at(self, kind: str, step: int) -> dict[str, np.ndarray]:
         """Return the captured tensors of a kind, "begun" or "gradient_of", at a captured step."""
@@ -196,8 +239,18 @@ class CapturedTraining:
         size = tf.size(rows, tf.int64)
         places = tf.minimum(samples + tf.range(size), SAMPLES)
         self._samples.scatter_nd_update(places[:, tf.newaxis], rows)
-        self._forwards.scatter_nd_update([[tf.minimum(calls, FORWARDS)]], [[step, size]])
+        self._forwards.scatter_nd_update([[tf.minimum(calls, FORWARDS)]], [[step, size, 0]])
         self._counts.assign_add(tf.stack([tf.constant(1, tf.int64), size]))
+
+    def see_differentiated(self) -> None:
+        """Note that a tape computes gradients of weights after the last forward pass."""
+        calls = self._counts[0]
+        place = tf.where(calls > 0, tf.minimum(calls - 1, FORWARDS), FORWARDS)
+        self._forwards.scatter_nd_update([[place, 2]], tf.constant([1], tf.int64))
+
+    def see_rate(self, rate: tf.Tensor, step: tf.Tensor) -> None:
+        """Note the learning rate of a step."""
+        self._rates.scatter_nd_update([[tf.minimum(step, RATES)]], [tf.cast(rate, tf.float32)])
 
     def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is a step to capture; the last value in a step counts."""

@@ -4,6 +4,9 @@ import tensorflow as tf
 
 _INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
 
+WHOLE = 2**24
+"""Up to here float32 holds every integer."""
+
 
 def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
     """Return a hash of the bits of a tensor, their order and their count: int64 scalar, never 0."""
@@ -13,8 +16,8 @@ def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
 def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
     """Return a hash for each sample of a batch: int64 `[samples]`, never 0.
 
-    Floats of every width count as float32, integers as int64: a sample has the same hash wherever
-    it is cast.
+    Numbers count as float32, and integers that float32 cannot hold as int64: a sample has the same
+    hash wherever it is cast.
 
     Args:
         tensors: The inputs of a model, `[samples, ...]`.
@@ -23,9 +26,10 @@ def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
     for tensor in tensors:
         if tensor.dtype.is_floating:
             tensor = tf.cast(tensor, tf.float32)
-        elif tensor.dtype.is_integer:
-            tensor = tf.cast(tensor, tf.int64)
         bits = _bits(tensor)
+        if tensor.dtype.is_integer:
+            whole = tf.cast(tensor, tf.int64)
+            bits = tf.where(tf.abs(whole) <= WHOLE, _bits(tf.cast(whole, tf.float32)), whole)
         rows.append(tf.reshape(bits, [tf.shape(bits)[0], tf.reduce_prod(tf.shape(bits)[1:])]))
     return _of_rows(tf.concat(rows, axis=1))
 

@@ -49,7 +49,10 @@ class Taps:
         keep: Where to capture tensors besides their fingerprints, if anywhere.
         ends: What ends a step, one of `ENDS`.
         prints_wanted: Whether to take fingerprints; without, only `keep` sees the tensors.
-        optimizers: The optimizers that end steps, in the order of their first use.
+        optimizers: The optimizers that end steps, in the order of their first use. A later one that
+            is applied without another forward pass belongs to the step that has just ended.
+        trained: The places of the weights that each of them updates, among the model's variables.
+        losses: The loss objects that were called, in the order of their first use.
         runs_eagerly: Whether a forward pass ran outside of any graph.
         columns: The column of each tap, in the order of tracing.
         dtypes: The dtype of each tap's tensor.
@@ -68,6 +71,8 @@ class Taps:
         self.ends = ends
         self.prints_wanted = prints_wanted
         self.optimizers: list[keras.optimizers.Optimizer] = []
+        self.trained: list[set[int]] = []
+        self.losses: list[keras.losses.Loss] = []
         self.runs_eagerly = False
         self.columns: dict[str, int] = {}
         self.dtypes: dict[str, tf.DType] = {}
@@ -76,9 +81,12 @@ class Taps:
             empty = tf.zeros([ROWS + 1 if prints_wanted else 0, COLUMNS], tf.int64)
             self._prints = tf.Variable(empty, shape=[None, None])
             self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
+            # Whether a forward pass, if any is seen at all, began after the last step ended.
+            self._has_begun = tf.Variable(True)
         self._read = np.zeros([0, 0], np.int64)
         self.sizes: dict[str, int] = {}
         self._losses = 0
+        self._back: Any = 0  # 1 where an update belongs to the step that has just ended
         self._depth = 0  # how many optimizers are inside each other's `apply` now
         self._in_forward = False
         self._entry: keras.Layer | None = None  # the layer whose call begins a forward pass
@@ -144,7 +152,7 @@ class Taps:
         for name, tensor in zip(values, tensors, strict=True):
             self.dtypes[name] = tensor.dtype
             if self.keep is not None and self.keep.wants(name):
-                self.keep.see(name, tensor, self._steps, first)
+                self.keep.see(name, tensor, self._steps - self._back, first)
 
     def _write_prints(self, names: Iterable[str], tensors: list[tf.Tensor], first: bool) -> None:
         """Write the fingerprints of tensors into the row of the step."""
@@ -154,7 +162,7 @@ class Taps:
                 f"a step of this model has more than {COLUMNS:,} tensors, too many to record: use "
                 "`glassfit parity`, which compares what training leaves behind"
             )
-        row = self._steps - self.first
+        row = self._steps - self._back - self.first
         row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # steps not recorded share a last row
         places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
         prints = tf.stack([fingerprint(tensor) for tensor in tensors])
@@ -207,6 +215,7 @@ class Taps:
     def _begin_forward(self, model: keras.Model, inputs: Any) -> None:
         """Record the state before a forward pass, and its inputs."""
         self._losses = 0
+        self._has_begun.assign(True)
         self.runs_eagerly |= tf.executing_eagerly()
         late = variables_by_name(model) if model.built else {}
         stages = self.seen_late
@@ -225,6 +234,8 @@ class Taps:
             loss: keras.losses.Loss, y_true: Any, y_pred: Any, sample_weight: Any = None
         ) -> Any:
             number, self._losses = self._losses, self._losses + 1
+            if not any(loss is seen for seen in self.losses):
+                self.losses.append(loss)
             # Cast as the loss does first: float64 targets of the same values are no difference.
             self.see(f"batch/y/{number}", _cast(y_true, loss.dtype))
             self.see(f"batch/sample_weight/{number}", sample_weight)
@@ -234,28 +245,28 @@ class Taps:
 
         return tapped
 
-    def _keep_gradients(self, model: keras.Model, gradients: Any, variables: Any) -> None:
-        """Show gradients to `keep`, by the place of their variable in the trainable weights."""
-        if self.keep is None:
-            return
-        places = {_storage(weight): i for i, weight in enumerate(model.trainable_weights)}
+    def _keep_gradients(self, model: keras.Model, gradients: Any, variables: Any) -> set[int]:
+        """Show gradients to `keep`; return the places of their variables among the model's."""
+        places = {_storage(variable): place for place, variable in enumerate(model.variables)}
         given = model.trainable_weights if variables is None else variables
-        for gradient, variable in zip(gradients, given, strict=False):
-            name = f"gradient_of/{places.get(_storage(variable))}"
-            if gradient is not None and self.keep.wants(name):
+        trained = [places.get(_storage(variable)) for variable in given]
+        for gradient, place in zip(gradients, trained, strict=False):
+            name = f"gradient_of/{place}"
+            if gradient is not None and self.keep is not None and self.keep.wants(name):
                 tensor = tf.stop_gradient(tf.convert_to_tensor(apart(gradient)))
-                self.keep.see(name, tensor, self._steps, False)
+                self.keep.see(name, tensor, self._steps - self._back, False)
+        return {place for place in trained if place is not None}
 
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
             self.see("loss/objective", [apart(t) for t in keras.tree.flatten(target)])
             gradients = gradient(tape, target, *sources, **more)
+            given = keras.tree.flatten(sources[0] if sources else more.get("sources"))
+            if self.keep is not None and any(map(_is_variable, given)):
+                self.keep.see_differentiated()
             if self.ends == "gradient":
-                given = sources[0] if sources else more.get("sources")
-                self._keep_gradients(
-                    model, keras.tree.flatten(gradients), keras.tree.flatten(given)
-                )
+                self._keep_gradients(model, keras.tree.flatten(gradients), given)
                 self.see("gradients", [apart(leaf) for leaf in keras.tree.flatten(gradients)])
                 self._steps.assign_add(1)
             return gradients
@@ -270,25 +281,42 @@ class Taps:
             )
             if self._depth or not counts:
                 return apply(optimizer, grads, trainable_variables)
-            if not any(optimizer is seen for seen in self.optimizers):
-                self.optimizers.append(optimizer)
-            self._keep_gradients(model, grads, trainable_variables)
-            self.see("gradients", [apart(gradient) for gradient in grads])
+            self._begin_update(model, optimizer, grads, trainable_variables)
             self._depth += 1
             try:
                 done = apply(optimizer, grads, trainable_variables)
             finally:
                 self._depth -= 1
             self.see_state(model)
-            self._steps.assign_add(1)
+            self._steps.assign_add(1 - self._back)
+            self._has_begun.assign(False)
+            self._back = 0
             return done
 
         return tapped
+
+    def _begin_update(self, model: keras.Model, optimizer: Any, grads: Any, variables: Any) -> None:
+        """Record what an optimizer is about to apply."""
+        seen = [other is optimizer for other in self.optimizers]
+        if not any(seen):
+            self.optimizers.append(optimizer)
+            self.trained.append(set())
+        place = seen.index(True) if any(seen) else len(seen)
+        if place:
+            self._back = 1 - tf.cast(self._has_begun, tf.int64)
+        self.trained[place] |= self._keep_gradients(model, grads, variables)
+        self.see("gradients", [apart(gradient) for gradient in grads])
+        if self.keep is not None and self.trained[place] & self.trained[0]:
+            self.keep.see_rate(optimizer.learning_rate, self._steps)
 
 
 def _storage(variable: Any) -> int:
     """Return what identifies the values of a variable, which two variables may share."""
     return id(variable.value if isinstance(variable, keras.Variable) else variable)
+
+
+def _is_variable(source: Any) -> bool:
+    return isinstance(source, tf.Variable | keras.Variable)
 
 
 def optimizers_with_apply() -> set[Any]:

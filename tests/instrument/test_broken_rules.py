@@ -117,6 +117,7 @@ PLACES = {
     "last_partial_batch": (BUSY, 1, 3, "batch"),
     "metric_reset": (BUSY, 2, 0, "metrics"),
     "metrics_before_update": (BUSY, 1, 0, "metrics"),
+    "metrics_of_a_second_pass": (BUSY, 1, 0, "metrics"),
     "one_forward_pass": (BUSY, 1, 0, "begun"),
     "optimizer_epsilon": (BUSY, 1, 0, "update"),
     "sample_weights": (BUSY, 1, 0, "loss"),
@@ -140,6 +141,10 @@ PLACES = {
     "from_logits": (CLASSES, 1, 0, "loss"),
     "optimizer_state": (BUSY, 1, None, "between epochs"),
     "metrics_of_the_epoch": (BUSY, 1, 1, "metrics"),
+    "arguments_of_the_loss": (CLASSES, 1, 0, "batch"),  # what the loss is given
+    "loss_after_the_epoch": (CLASSES, 1, None, "logs"),
+    "metrics_of_batches": (BUSY, 1, 1, "metrics"),
+    "same_rank_in_metrics": (CLASSES, 1, 0, "metrics"),
     "logged_regularization": (BUSY, 1, 0, "metrics"),
     "epoch_sum": (BUSY, 1, 0, "metrics"),
 }

@@ -1,0 +1,136 @@
+"""Which weights are trained, and by which optimizer: rules read off what optimizers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+
+from compare.diagnosis.broken import BrokenRule, FitCall
+from compare.diagnosis.observed import Observed
+
+
+def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
+    """Return a rule if a candidate trains other variables than fit.
+
+    Args:
+        base: Our engine with the causes found so far.
+        candidate: The candidate.
+    """
+    theirs, ours = base.trained, candidate.trained
+    if not theirs or not ours or theirs == ours:
+        return []
+    more, less = ours - theirs, theirs - ours
+
+    def breaks(call: FitCall) -> None:
+        variables = call.model.variables
+        wanted = {id(variables[place]) for place in ours}
+        for layer in _layers_in(call.model):
+            if wanted & {*map(id, layer.variables)}:
+                layer.trainable = True
+        for variable in variables:
+            if variable.trainable and id(variable) not in wanted:
+                variable.trainable = False
+
+    what = f"trains {_named(more, base)} too, which fit leaves as they are: they are frozen"
+    line = "weights = model.trainable_weights  # after all layer.trainable = False"
+    if not more:
+        what = f"does not train {_named(less, base)}"
+        line = "gradients = tape.gradient(loss, model.trainable_weights)  # all of them"
+    return [
+        BrokenRule("trained_weights", what, line, "keras.Model.train_step", breaks, "gradients")
+    ]
+
+
+def _layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """Yield a layer or model, and all layers in it."""
+    yield layer
+    for part in getattr(layer, "layers", []):
+        yield from _layers_in(part)
+
+
+def _named(places: frozenset[int], run: Observed) -> str:
+    names = run.names
+    found = [names[place] for place in sorted(places) if place in names]
+    return ", ".join(found if len(found) <= 4 else [*found[:3], f"{len(found) - 3} more weights"])
+
+
+def are_several(candidate: Observed) -> bool:
+    """Return whether a candidate trains parts of a model with optimizers of their own.
+
+    One that is made anew for each epoch trains the same weights each time.
+    """
+    return len({*map(frozenset, candidate.run.taps.trained)}) > 1
+
+
+def several_optimizers(base: Observed, candidate: Observed) -> BrokenRule:
+    """Return the rule that parts of a model are trained with optimizers of their own.
+
+    Args:
+        base: Our engine with the causes found so far.
+        candidate: The candidate.
+    """
+    optimizers, trained = candidate.run.taps.optimizers, candidate.run.taps.trained
+    each = [
+        f"{type(optimizer).__name__} for {_layers_of(places, candidate)}"
+        for optimizer, places in zip(optimizers, trained, strict=True)
+    ]
+    kind = type(base.optimizer).__name__
+
+    def breaks(call: FitCall) -> None:
+        call.model.optimizer = PartedOptimizer(call.model, optimizers, trained)
+
+    return BrokenRule(
+        "several_optimizers",
+        f"trains with {len(each)} optimizers ({', '.join(each)}), where fit has one {kind} for all",
+        "model.optimizer.apply_gradients(zip(gradients, model.trainable_weights))",
+        "keras.optimizers.Optimizer.apply",
+        breaks,
+        "update",
+    )
+
+
+def _layers_of(places: set[int], run: Observed) -> str:
+    """Return the names of the layers whose variables are at these places."""
+    paths = [run.names[place] for place in sorted(places)]
+    names = [path.rpartition("/")[0] or path for path in paths]
+    names = [*dict.fromkeys(names)]
+    return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more layers"])
+
+
+class PartedOptimizer(keras.optimizers.SGD):
+    """Applies the optimizers of a loop, each to its own variables of a model.
+
+    Args:
+        model: The model, built.
+        optimizers: The optimizers, which are made anew from their settings.
+        places: Which variables of the model each of them updates.
+
+    Raises:
+        ValueError: The model has no variables yet.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        optimizers: Sequence[keras.optimizers.Optimizer],
+        places: Sequence[set[int]],
+    ):
+        super().__init__()
+        if not model.built:
+            raise ValueError("only a model that is built can be trained with several optimizers")
+        self._parts = []
+        for optimizer, of in zip(optimizers, places, strict=True):
+            part = type(optimizer).from_config(optimizer.get_config())
+            variables = [model.variables[place] for place in sorted(of)]
+            part.build(variables)
+            self._parts.append((part, {id(variable) for variable in variables}))
+
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
+        """Apply each gradient by the optimizer of its variable."""
+        pairs = [*zip(grads, trainable_variables or self._trainable_variables, strict=True)]
+        for part, variables in self._parts:
+            own = [pair for pair in pairs if id(pair[1]) in variables]
+            part.apply(*([*of] for of in zip(*own, strict=True)))
+        self.iterations.assign_add(1)
