@@ -1,10 +1,13 @@
 """Train a scenario with taps in its model: every step of any loop, recorded from inside."""
 
 import bisect
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 from compare.location.capture import Capture
 from compare.location.taps import ENDS, Taps
@@ -12,6 +15,7 @@ from compare.recording.recorder import record
 from compare.recording.trace import Trace
 from compare.recording.trials import Trainings
 from compare.scenario import Fit, Scenario
+from loop.engine.reuse import make_variables
 
 
 @dataclass
@@ -66,11 +70,31 @@ def run_tapped(
 
         # First in the list: the other callbacks have not changed the model yet.
         arguments["callbacks"] = [EpochEnds(), *arguments["callbacks"]]
+        _build_metrics(model, arguments)
         with run.taps.on(model):
             return fit(model, **arguments)
 
     run.trace = record(scenario, tapped_fit, "epochs")[0]
     return run
+
+
+def _build_metrics(model: keras.Model, arguments: dict[str, Any]) -> None:
+    """Make the metrics of `compile`, as Keras does before it traces the steps of a fit.
+
+    A loop that traces its step once would make them after the forward pass, where taps look for
+    them. Data that cannot be looked at without drawing from them are left alone.
+    """
+    data = tuple(arguments.get(name) for name in ("x", "y", "sample_weight"))
+    if isinstance(data[0], tf.data.Dataset):
+        spec = data[0].element_spec
+    elif all(isinstance(leaf, np.ndarray | tf.Tensor) for leaf in keras.tree.flatten(data[:2])):
+        spec = keras.tree.map_structure(
+            lambda leaf: tf.TensorSpec((None, *leaf.shape[1:]), leaf.dtype), data[:2]
+        )
+    else:
+        return
+    with contextlib.suppress(Exception):  # a model that is built late, or wrong: fit says so
+        make_variables(model, spec)
 
 
 class TappedTrainings:

@@ -142,7 +142,7 @@ PLACES = {
     "optimizer_state": (BUSY, 1, None, "between epochs"),
     "metrics_of_the_epoch": (BUSY, 1, 1, "metrics"),
     "arguments_of_the_loss": (CLASSES, 1, 0, "batch"),  # what the loss is given
-    "loss_after_the_epoch": (CLASSES, 1, None, "logs"),
+    "loss_after_the_epoch": (CLASSES, 1, 3, "metrics"),
     "metrics_of_batches": (BUSY, 1, 1, "metrics"),
     "same_rank_in_metrics": (CLASSES, 1, 0, "metrics"),
     "logged_regularization": (BUSY, 1, 0, "metrics"),
