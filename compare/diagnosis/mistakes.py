@@ -50,6 +50,11 @@ def last_metrics_only(original: Original, model: keras.Model, *of: Any, **more: 
     return original(model, *of, **more)
 
 
+def loss_reset_only(call: FitCall) -> None:
+    """Reset no metric but the mean of the losses."""
+    call.patch(call.model, "reset_metrics", lambda: loss_tracker(call.model).reset_state())
+
+
 def mean_of_metrics(call: FitCall) -> None:
     """Log the mean of the metrics of batches, whatever their sizes."""
     call.train = call.train.with_mistake("update_metrics", last_metrics_only)

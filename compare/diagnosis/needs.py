@@ -78,6 +78,7 @@ NEEDS: dict[str, Need] = {
     "metrics_before_update": _has_metrics,
     "metrics_of_a_second_pass": lambda *of: _differs_in_training(*of) and _has_metrics(*of),
     "metrics_of_the_epoch": _has_metrics,
+    "output_metric_reset": _has_metrics,
     "metrics_of_batches": _has_metrics,
     "same_rank_in_metrics": _has_metrics,
     "plain_metrics": lambda *of: _has_metrics(*of) and _is_weighted(*of),

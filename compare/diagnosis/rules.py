@@ -265,6 +265,14 @@ RULES: tuple[BrokenRule, ...] = (
         "logs",
     ),
     BrokenRule(
+        "output_metric_reset",
+        "never resets the metrics, apart from the loss",
+        "metric.reset_state()  # each of them, before every epoch and every validation",
+        "keras.Model.fit",
+        mistakes.loss_reset_only,
+        "logs",
+    ),
+    BrokenRule(
         "final_averages",
         "never puts the averaged weights in place",
         "optimizer.finalize_variable_values(model.trainable_weights)  # after the last epoch",
@@ -347,7 +355,7 @@ RULES: tuple[BrokenRule, ...] = (
     BrokenRule(
         "callbacks",
         "does not call the callbacks",
-        "callbacks.on_epoch_end(epoch, logs)",
+        "callbacks.on_epoch_begin(epoch), callbacks.on_epoch_end(epoch, logs) and the other hooks",
         "keras.Model.fit",
         without_arguments("callbacks"),
         "update",

@@ -42,9 +42,12 @@ def epoch_rules(
     callbacks = arguments.get("callbacks") or []
     stops = [call for call in callbacks if isinstance(call, keras.callbacks.EarlyStopping)]
     if stops:
+        mistake = f"stops after {wanted} epochs by rules of its own"
+        if first + wanted == arguments.get("epochs", 1):
+            mistake = f"trains all {wanted} epochs"
         yield BrokenRule(
             "early_stopping",
-            f"stops after {wanted} epochs by rules of its own; EarlyStopping stops after {theirs}",
+            f"{mistake}; EarlyStopping stops after {theirs}",
             "if monitored < best - min_delta: best, wait = monitored, 0  # best is inf at first\n"
             "    else: wait += 1; stop = wait >= patience",
             "keras.callbacks.EarlyStopping.on_epoch_end",

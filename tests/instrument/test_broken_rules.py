@@ -116,6 +116,7 @@ PLACES = {
     "gradient_clipping": (BUSY, 1, 0, "update"),
     "last_partial_batch": (BUSY, 1, 3, "batch"),
     "metric_reset": (BUSY, 2, 0, "metrics"),
+    "output_metric_reset": (BUSY, 2, 0, "metrics"),
     "metrics_before_update": (BUSY, 1, 0, "metrics"),
     "metrics_of_a_second_pass": (BUSY, 1, 0, "metrics"),
     "one_forward_pass": (BUSY, 1, 0, "begun"),
