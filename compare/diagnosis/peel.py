@@ -330,7 +330,7 @@ class Peel:
         has_logs = [bool(_only(history, _is_of_validation)) for history in histories]
         if all(has_logs):
             extra = validation_rules(base, self.candidate, self.rules, self.samples)
-            self._in_logs("validation", _is_of_validation, [*extra, *self.rules])
+            self._in_logs("validation", _is_of_validation, [*self.rules, *extra])
         elif has_logs[0] and not any(map(len, self.candidate.tests)):
             self.causes += [Cause(rule) for rule in self.rules if rule.rule == "validation"]
 
