@@ -453,6 +453,7 @@ def even(**changes):
     return with_data(x=x, y=np.sin(x[:, :1]), **changes)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("expected", "size", "parts", "divides"),
     [
@@ -473,6 +474,7 @@ def test_gradients_that_are_added_up_are_no_smaller_batches(expected, size, part
         assert f"one update for {size * parts} samples, where fit makes one for 8" in str(found)
 
 
+@pytest.mark.long
 def test_gradients_that_are_left_over_at_the_end_of_an_epoch_are_seen():
     found = diagnose(even(), partial(accumulating, parts=3, divides=True))
     assert rules_of(found) == ["gradient_accumulation", "left_over_gradients"], found
@@ -480,6 +482,7 @@ def test_gradients_that_are_left_over_at_the_end_of_an_epoch_are_seen():
     assert found.unexplained == "the log loss"  # that of the loop counts what it never applies
 
 
+@pytest.mark.long
 def test_parts_of_a_batch_matter_where_layers_see_whole_batches():
     scenario = dataclasses.replace(even(), build=functional)
     fit = partial(accumulating, parts=2, divides=True)
@@ -545,6 +548,7 @@ def clip_values(gradients):
     return [tf.clip_by_value(gradient, -0.05, 0.05) for gradient in gradients]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("rule", "says", "by_hand"),
     [
@@ -565,6 +569,7 @@ def test_what_a_step_does_by_hand_is_named(rule, says, by_hand):
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_clipping_by_hand_as_the_optimizer_of_fit_does_is_right():
     def build_clipping():
         model = build()
@@ -581,6 +586,7 @@ def test_clipping_by_hand_as_the_optimizer_of_fit_does_is_right():
     assert rules_of(diagnose(scenario, by_hand)) == ["gradient_clipping"]
 
 
+@pytest.mark.long
 def test_several_optimizers_are_named_and_a_step_of_all_is_one_step():
     def fit(model, x, y, batch_size, epochs, **_):
         parts = [layer.trainable_weights for layer in model.layers]
@@ -603,6 +609,7 @@ def test_several_optimizers_are_named_and_a_step_of_all_is_one_step():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_an_optimizer_that_is_made_anew_in_each_epoch_is_not_several():
     def fit(model, **arguments):
         log = []
@@ -627,6 +634,7 @@ def build_frozen():
     return model
 
 
+@pytest.mark.long
 def test_a_layer_that_fit_leaves_as_it_is_is_named():
     def fit(model, **arguments):
         model.layers[0].trainable = True
@@ -638,6 +646,7 @@ def test_a_layer_that_fit_leaves_as_it_is_is_named():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_a_layer_that_a_loop_does_not_train_is_named():
     def fit(model, **arguments):
         model.layers[0].trainable = False
@@ -648,6 +657,7 @@ def test_a_layer_that_a_loop_does_not_train_is_named():
     assert found[0].mistake.startswith("does not train ")
 
 
+@pytest.mark.long
 def test_inputs_of_another_dtype_are_the_same_samples():
     def fit(model, x, **arguments):
         return by_hand(model, x.astype("float32"), **arguments, rate=0.01)
@@ -658,6 +668,7 @@ def test_inputs_of_another_dtype_are_the_same_samples():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_weights_of_an_earlier_epoch_at_the_end_are_seen():
     def fit(model, **arguments):
         log, kept = [], []
@@ -674,6 +685,7 @@ def test_weights_of_an_earlier_epoch_at_the_end_are_seen():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_validation_on_the_training_data_is_seen():
     def fit(model, x, y, validation_data, **arguments):
         log = by_hand(model, x, y, **arguments)
@@ -688,6 +700,7 @@ def test_validation_on_the_training_data_is_seen():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_half_precision_without_a_scaled_loss_is_named():
     def build_half():
         half = layers.Dense(3, "tanh", dtype="mixed_float16")
@@ -711,6 +724,7 @@ def build_classifier():
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "accuracy"),
     [
@@ -747,6 +761,7 @@ def build_of_classes():
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "says", "loss_of"),
     [
@@ -772,6 +787,7 @@ def test_another_loss_than_the_compiled_one_is_named(rule, says, loss_of):
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_gradients_of_some_weights_that_are_multiplied_are_named():
     found = diagnose(
         PLAIN, partial(own_step, given=lambda gradients: [gradients[0] * 0.1, *gradients[1:]])
@@ -781,6 +797,7 @@ def test_gradients_of_some_weights_that_are_multiplied_are_named():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_a_rate_by_hand_is_read_off_the_weights():
     def step(model, x, y):
         with tf.GradientTape() as tape:
@@ -796,6 +813,7 @@ def test_a_rate_by_hand_is_read_off_the_weights():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_the_loss_of_all_data_after_an_epoch_is_named():
     def fit(model, epochs, **arguments):
         log = []
@@ -811,6 +829,7 @@ def test_the_loss_of_all_data_after_an_epoch_is_named():
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_inputs_that_a_loop_scales_are_named_and_the_rest_is_found_behind_them():
     def fit(model, x, y, **arguments):
         order = np.random.default_rng(0).permutation(30)
@@ -824,6 +843,7 @@ def test_inputs_that_a_loop_scales_are_named_and_the_rest_is_found_behind_them()
     assert found.rest in ("nothing", "rounding")
 
 
+@pytest.mark.long
 def test_metrics_of_a_second_training_pass_are_one_cause():
     def build_averaging():
         model = keras.Sequential(

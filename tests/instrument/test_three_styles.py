@@ -497,7 +497,7 @@ CASES = {
 
 
 SAMPLE = ("same_batch-eager", "mean_over_samples-function", "epoch_mean-subclass")
-"""The combinations that `make test` runs, too."""
+"""The combinations that `make test-long` runs, too."""
 
 ELSEWHERE = {
     "arguments_of_the_loss", "gradient_accumulation", "left_over_gradients",
@@ -508,7 +508,9 @@ ELSEWHERE = {
 
 
 COMBINATIONS = [
-    pytest.param(rule, style, marks=() if f"{rule}-{style}" in SAMPLE else pytest.mark.slow)
+    pytest.param(
+        rule, style, marks=pytest.mark.long if f"{rule}-{style}" in SAMPLE else pytest.mark.slow
+    )
     for rule, case in CASES.items()
     for style in case.styles
 ]

@@ -339,6 +339,7 @@ class WithSize(keras.Sequential):
         return super().train_step(data)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("updates_it", [False, True])
 @pytest.mark.parametrize("is_passed", [True, False])
 def test_a_metric_that_the_test_step_reports_and_never_updates_is_named_once(updates_it, is_passed):
