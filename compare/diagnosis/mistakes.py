@@ -52,7 +52,7 @@ def last_metrics_only(original: Original, model: keras.Model, *of: Any, **more: 
 
 def loss_reset_only(call: FitCall) -> None:
     """Reset no metric but the mean of the losses."""
-    call.patch(call.model, "reset_metrics", lambda: loss_tracker(call.model).reset_state())
+    call.patch(keras.Model, "reset_metrics", lambda model: loss_tracker(model).reset_state())
 
 
 def mean_of_metrics(call: FitCall) -> None:
