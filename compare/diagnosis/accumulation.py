@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from compare.diagnosis import mistakes
-from compare.diagnosis.broken import Break, FitCall
+from compare.diagnosis.broken import Break, FitCall, changes_nothing
 from compare.diagnosis.observed import Observed
 
 
-def accumulation_of(candidate: Observed) -> Break | None:
+def accumulation_of(candidate: Observed) -> Break:
     """Return a change of fit that computes gradients in parts, as a candidate does.
 
     The mean of these gradients is applied: a sum is a factor, which is another cause.
-
-    Returns:
-        The change; None if each of the candidate's steps has one batch.
     """
     parts = candidate.accumulates
     if parts == 1:
-        return None
+        return changes_nothing
     sizes = [[*map(len, of_step)] for of_step in candidate.micro_batches]
     size = max(map(max, sizes))
     is_regular = all(of_step == [size] * parts for of_step in sizes)

@@ -68,7 +68,7 @@ class StepParts:
         found = []
         shown: tuple[Any, ...] = ()
         for part in self.divided(batch):
-            if shown:
+            if shown:  # metrics see a part before the next one, and the last after the update
                 self.update_metrics(model, *shown)
             x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(part)
             with tf.GradientTape() as tape:
@@ -137,6 +137,10 @@ class FitCall:
     def patch(self, owner: Any, name: str, value: Any) -> None:
         """Replace an attribute while the fit lasts."""
         self.stack.enter_context(mock.patch.object(owner, name, value))
+
+    def add_callback(self, callback: keras.callbacks.Callback) -> None:
+        """Add a callback after those that the fit has."""
+        self.arguments["callbacks"] = [*(self.arguments.get("callbacks") or ()), callback]
 
     def run(self) -> keras.callbacks.History:
         """Train step by step; a model that overrides a step keeps its own."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from compare.diagnosis import mistakes
 from compare.diagnosis.broken import Break, BrokenRule, FitCall, in_train_step
-from compare.diagnosis.observed import Observed, Tensors
+from compare.diagnosis.observed import Observed, Tensors, place_of
 
 EXACT = 1e-3
 """How well a number read off tensors has to explain them, relative to their size."""
@@ -74,7 +74,7 @@ def _factors(base: Observed, candidate: Observed, step: int) -> Iterator[BrokenR
     """Yield a rule if the gradients of some weights are those of fit times a factor."""
     theirs, ours = base.gradients(step), candidate.gradients(step)
     factors: dict[int, float] = {}
-    noise = NOISE * max(map(np.linalg.norm, theirs.values()), default=0.0)
+    noise = _noise(theirs)
     theirs = {name: value for name, value in theirs.items() if np.linalg.norm(value) > noise}
     for name, gradient in theirs.items():
         size = float(np.vdot(gradient, gradient))
@@ -82,7 +82,7 @@ def _factors(base: Observed, candidate: Observed, step: int) -> Iterator[BrokenR
         if np.linalg.norm(ours[name] - factor * gradient) > EXACT * np.linalg.norm(ours[name]):
             return
         if abs(factor - 1) > EXACT:
-            factors[_place(name)] = short(factor, EXACT)
+            factors[place_of(name)] = short(factor, EXACT)
     if len({*factors.values()}) != 1 or len(factors) == len(theirs):
         return
     (factor, *_), places = factors.values(), sorted(factors)
@@ -110,15 +110,13 @@ def _clipped_by_hand(kind: str, limit: float, call: FitCall) -> None:
 
 def _penalties(base: Observed, candidate: Observed, step: int) -> Iterator[BrokenRule]:
     """Yield rules for a penalty on squares of weights: it adds each weight times one factor."""
-    weights = {_place(name): value for name, value in base.weights(step).items()}
+    weights = {place_of(name): value for name, value in base.weights(step).items()}
     more = {
-        _place(name): candidate.gradients(step)[name] - gradient
+        place_of(name): candidate.gradients(step)[name] - gradient
         for name, gradient in base.gradients(step).items()
         if name in candidate.gradients(step)
     }
-    noise = NOISE * max(
-        (float(np.linalg.norm(it)) for it in base.gradients(step).values()), default=0.0
-    )
+    noise = _noise(base.gradients(step))
     for factor, places in _multiples(more, weights, noise):
         l2 = short(factor / 2, EXACT)
         yield BrokenRule(
@@ -145,11 +143,10 @@ def decay_rules(base: Observed, candidate: Observed, step: int) -> Iterator[Brok
         return
     starts, ends = base.weights(step - 1), base.weights(step)
     ours = candidate.weights(step)
-    less = {_place(name): ends[name] - ours[name] for name in ends if name in ours}
+    less = {place_of(name): ends[name] - ours[name] for name in ends if name in ours}
     for is_after, of in ((False, starts), (True, ends)):
-        weights = {_place(name): value for name, value in of.items()}
-        noise = NOISE * max((float(np.linalg.norm(it)) for it in of.values()), default=0.0)
-        for factor, places in _multiples(less, weights, noise):
+        weights = {place_of(name): value for name, value in of.items()}
+        for factor, places in _multiples(less, weights, _noise(of)):
             decay = short(factor, EXACT)
             by_rate = decay / candidate.rates[step - 1] if candidate.rates else decay
             yield BrokenRule(
@@ -179,7 +176,7 @@ def _decaying(places: list[int], decay: float, is_after: bool) -> Break:
                 variable.assign_sub(decay * (variable.value if is_after else before))
 
     def breaks(call: FitCall) -> None:
-        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Decay()]
+        call.add_callback(Decay())
 
     return breaks
 
@@ -234,7 +231,7 @@ def short(value: float, within: float) -> float:
 def _named(places: list[int], run: Observed) -> str:
     """Return the names of weights, or "all weights"."""
     names = run.names
-    floats = [_place(name) for name, value in run.weights(0).items() if value.dtype.kind == "f"]
+    floats = [place_of(name) for name, value in run.weights(0).items() if value.dtype.kind == "f"]
     if {*floats} <= {*places}:
         return "all weights"
     kinds = {names[place].split("/")[-1] for place in places}
@@ -245,9 +242,9 @@ def _named(places: list[int], run: Observed) -> str:
     return ", ".join(names[place] for place in places)
 
 
-def _place(name: str) -> int:
-    """Return the place of a variable among the model's, from the name of its tap."""
-    return int(name.removeprefix("begun/").split("/")[1])
+def _noise(tensors: Tensors) -> float:
+    """Return the norm of a difference that is rounding, beside tensors of these norms."""
+    return NOISE * max((float(np.linalg.norm(tensor)) for tensor in tensors.values()), default=0.0)
 
 
 def _is_close(first: np.ndarray, second: np.ndarray, noise: float) -> bool:

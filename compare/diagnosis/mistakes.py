@@ -11,11 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from compare.diagnosis.broken import Break, FitCall, StepParts
-from compare.diagnosis.samples import resolve_split
-from loop.metrics import loss_tracker
-from loop.step import forward
-from loop.types import LossTerm, OutputMetrics
+from compare.diagnosis.broken import Break, FitCall
+from loop.types import LossTerm
 
 Original = Callable[..., Any]
 """The function that a mistake replaces."""
@@ -28,94 +25,6 @@ def nothing(*_: Any, **__: Any) -> None:
 def nothing_added(_: Original, __: keras.Model) -> list[tf.Tensor]:
     """Return no losses of layers."""
     return []
-
-
-def unweighted_mean(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:
-    """Log the mean of the losses of batches, whatever their sizes."""
-    loss_tracker(model).update_state(loss)
-
-
-def last_loss_only(original: Original, model: keras.Model, loss: tf.Tensor, x: Any) -> None:
-    """Log the loss of the last batch."""
-    loss_tracker(model).reset_state()
-    original(model, loss, x)
-
-
-def last_metrics_only(original: Original, model: keras.Model, *of: Any, **more: Any) -> Any:
-    """Show the metrics of the last batch."""
-    tracker = loss_tracker(model)
-    for metric in model.metrics:
-        if metric is not tracker:
-            metric.reset_state()
-    return original(model, *of, **more)
-
-
-def loss_reset_only(call: FitCall) -> None:
-    """Reset no metric but the mean of the losses."""
-    call.patch(keras.Model, "reset_metrics", lambda model: loss_tracker(model).reset_state())
-
-
-def mean_of_metrics(call: FitCall) -> None:
-    """Log the mean of the metrics of batches, whatever their sizes."""
-    call.train = call.train.with_mistake("update_metrics", last_metrics_only)
-    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), _MeansOfBatches(call)]
-
-
-class _MeansOfBatches(keras.callbacks.Callback):
-    """Replaces the logs of metrics by the means of those of batches, where these are of a batch."""
-
-    def __init__(self, call: FitCall):
-        super().__init__()
-        self.call = call
-        self.seen: dict[str, list[float]] = {}
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._see(self.call.train, "", logs or {})
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._see(self.call.test, "val_", logs or {})
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        logs = {} if logs is None else logs
-        logs.update((name, float(np.mean(self.seen[name]))) for name in self.seen if name in logs)
-        self.seen = {}
-
-    def _see(self, parts: StepParts, prefix: str, logs: dict[str, Any]) -> None:
-        if getattr(parts.update_metrics, "func", None) is last_metrics_only:
-            for name in logs.keys() - {"loss"}:
-                self.seen.setdefault(prefix + name, []).append(float(logs[name]))
-
-
-def evaluated_after_the_epoch(call: FitCall) -> None:
-    """Log the loss of the training data after each epoch."""
-    arguments = dict(call.arguments)
-    resolve_split(arguments)
-    names = ("x", "y", "sample_weight", "batch_size")
-    given = {name: arguments[name] for name in names if arguments.get(name) is not None}
-    if not hasattr(given.get("x"), "shape"):
-        return  # a dataset may be another one in each pass
-
-    class Evaluated(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            if logs is not None:
-                found = self.model.evaluate(**given, verbose=0, return_dict=True)
-                logs["loss"] = found["loss"]
-
-    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Evaluated()]
-
-
-def sum_of_losses(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:
-    """Log the sum of the losses of batches, divided by nothing."""
-    tracker = loss_tracker(model)
-    tracker.total.assign_add(tf.cast(loss, tracker.total.dtype))
-    tracker.count.assign(1.0)
-
-
-def loss_on_data(
-    _: Original, __: keras.Model, loss: tf.Tensor, on_data: tf.Tensor | None
-) -> tf.Tensor:
-    """Log the loss without what layers add, which is minimized all the same."""
-    return loss if on_data is None else on_data
 
 
 def summed_over_samples(
@@ -181,16 +90,6 @@ def scaled_by(factor: float) -> Callable[..., tf.Tensor]:
     return scaled
 
 
-def logged_times(factor: float) -> Callable[..., tf.Tensor]:
-    """Return a mistake that logs `factor` times the loss."""
-
-    def scaled(original: Original, *of: Any) -> tf.Tensor:
-        loss = original(*of)
-        return loss * tf.cast(factor, loss.dtype)
-
-    return scaled
-
-
 def other_logits(
     original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
 ) -> Any:
@@ -214,7 +113,7 @@ def exchanged(
     original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
 ) -> Any:
     """Take predictions for targets, and targets for predictions."""
-    if _is_flat(y, y_pred):
+    if is_flat(y, y_pred):
         y = y[:, tf.newaxis]
     if y is None or keras.tree.is_nested(y) or len(y.shape) != len(y_pred.shape):
         return original(model, y, y_pred, sample_weight)
@@ -238,7 +137,7 @@ def fresh_optimizer(call: FitCall) -> None:
                 for variable, first in zip(optimizer.variables, fresh.variables, strict=True):
                     variable.assign(first)
 
-    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Fresh()]
+    call.add_callback(Fresh())
 
 
 def never_training(original: Original, model: keras.Model, x: Any, training: bool) -> Any:
@@ -256,26 +155,6 @@ def forward_twice(original: Original, model: keras.Model, x: Any, training: bool
     if training:
         original(model, x, training=True)
     return original(model, x, training)
-
-
-def metrics_of_a_second_forward(
-    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-) -> Any:
-    """Update metrics with predictions made after the update of the weights."""
-    return original(model, x, y, forward(model, x, training=False), sample_weight)
-
-
-def metrics_of_a_training_pass(
-    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-) -> Any:
-    """Update metrics with predictions of a second forward pass in training, after the update."""
-    return original(model, x, y, forward(model, x, training=True), sample_weight)
-
-
-def weights_in_all_metrics(original: Original, *of: Any) -> OutputMetrics:
-    """Pass sample weights to plain metrics, too."""
-    plain, weighted = original(*of)
-    return OutputMetrics([], [a + b for a, b in zip(plain, weighted, strict=True)])
 
 
 def loss_without_weights(
@@ -317,25 +196,14 @@ def broadcast(
     original: Original, model: keras.Model, y: Any, y_pred: Any, sample_weight: Any
 ) -> Any:
     """Subtract targets `[n]` from predictions `[n, 1]`, which makes `[n, n]`."""
-    if not _is_flat(y, y_pred):
+    if not is_flat(y, y_pred):
         return original(model, y, y_pred, sample_weight)
     rows = tf.tile(y[tf.newaxis], [tf.shape(y_pred)[0], 1])
     wide = tf.tile(y_pred, [1, tf.shape(y)[0]])
     return original(model, rows, wide, sample_weight)
 
 
-def metrics_broadcast(
-    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-) -> Any:
-    """Compare each of the targets `[n]` with each of the predictions `[n, 1]` in metrics."""
-    if not _is_flat(y, y_pred):
-        return original(model, x, y, y_pred, sample_weight)
-    count = tf.shape(y)[0]
-    weights = None if sample_weight is None else tf.tile(sample_weight, [count])
-    return original(model, x, tf.tile(y, [count]), tf.repeat(y_pred, count, axis=0), weights)
-
-
-def _is_flat(y: Any, y_pred: Any) -> bool:
+def is_flat(y: Any, y_pred: Any) -> bool:
     """Return whether targets are `[n]` and predictions `[n, 1]`."""
     if y is None or any(map(keras.tree.is_nested, (y, y_pred))):
         return False
@@ -346,13 +214,6 @@ def numpy_order(_: Original, samples: int, *__: Any) -> Callable[[], tf.Tensor]:
     """Draw the permutation with NumPy."""
     draw = np.random.default_rng(0).permutation
     return lambda: tf.constant(draw(samples), tf.int64)
-
-
-def metrics_without_weights(
-    original: Original, model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None
-) -> Any:
-    """Update weighted metrics without sample weights."""
-    return original(model, x, y, y_pred, None)
 
 
 def optimizer_settings(**values: Any) -> Break:

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from compare.location.capture import CapturedTraining
 from compare.location.tapped import TappedRun, run_tapped
@@ -17,6 +18,7 @@ from compare.location.taps import ENDS
 from compare.recording.recorder import variables_of
 from compare.recording.trace import Trace
 from compare.scenario import Fit, Scenario
+from loop._keras import clipped_gradients
 
 Batch = np.ndarray
 """The fingerprints of the samples of a batch, int64 `[samples]`."""
@@ -145,7 +147,7 @@ class Observed:
         """Return the gradients of a captured step, clipped as the optimizer clips them itself."""
         found = self.raw_gradients(step)
         for optimizer, places in zip(self.run.taps.optimizers, self.run.taps.trained, strict=True):
-            names = [name for name in found if int(name.split("/")[1]) in places]
+            names = [name for name in found if place_of(name) in places]
             found |= _clipped({name: found[name] for name in names}, optimizer)
         return found
 
@@ -156,8 +158,9 @@ class Observed:
 
     @property
     def rates(self) -> list[float]:
-        """The learning rate of each step, of the optimizer that was applied first."""
-        return self.captured.rates(self.steps) if self.run.taps.optimizers else []
+        """The learning rate of each step, of the optimizer that was applied first; [] if none."""
+        has_rate = hasattr(self.optimizer, "learning_rate")  # a MultiOptimizer has not
+        return self.captured.rates(self.steps) if has_rate else []
 
     def weights(self, step: int) -> Tensors:
         """Return trainable weights and seeds as the last forward pass of a step finds them."""
@@ -178,34 +181,28 @@ def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
     }
     trainable = _trainable(model, weights)
     shapes = {
-        int(name.split("/")[1]): value.shape
-        for name, value in weights.items()
-        if value.dtype.kind == "f"
+        place_of(name): value.shape for name, value in weights.items() if value.dtype.kind == "f"
     }
     for ends in ENDS[1:]:  # whose optimizer it is that ends a step does not matter here
         captured = CapturedTraining(weights, shapes)
         run = run_tapped(scenario, fit, keep=captured, ends=ends, prints_wanted=False)
         if run.taps.steps:
             break
-    names = {int(name.split("/")[1]): name.split("/", 2)[2] for name in weights}
+    names = {place_of(name): name.split("/", 2)[2] for name in weights}
     return Observed(run, captured, trainable, names)
 
 
 def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:
     """Return gradients clipped by the settings of an optimizer."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    limits = [getattr(inner, name, None) for name in ("clipvalue", "clipnorm", "global_clipnorm")]
-    value, norm, global_norm = limits
-    norms = {name: float(np.linalg.norm(gradients[name])) for name in gradients}
-    if value:
-        return {name: np.clip(gradient, -value, value) for name, gradient in gradients.items()}
-    if global_norm:
-        norms = dict.fromkeys(norms, float(np.linalg.norm([*norms.values()])))
-    limit = norm or global_norm or np.inf
-    return {
-        name: gradient * np.float32(min(1.0, limit / norms[name] if norms[name] else 1.0))
-        for name, gradient in gradients.items()
-    }
+    tensors = [tf.convert_to_tensor(gradient) for gradient in gradients.values()]
+    clipped = clipped_gradients(inner, tensors)
+    return {name: gradient.numpy() for name, gradient in zip(gradients, clipped, strict=True)}
+
+
+def place_of(name: str) -> int:
+    """Return the place of a variable among those of the model, from the name of its tap."""
+    return int(name.removeprefix("begun/").split("/")[1])
 
 
 def _differ(batches: list[Batch]) -> bool:
@@ -220,4 +217,4 @@ def _trainable(model: keras.Model, names: Sequence[str] | dict[str, Any]) -> fro
         for place, variable in enumerate(model.variables)
         if id(variable) in trained or variable.path.endswith("seed_generator_state")
     }
-    return frozenset(name for name in names if int(name.split("/")[1]) in places)
+    return frozenset(name for name in names if place_of(name) in places)

@@ -109,7 +109,7 @@ def _with_rates(rates: list[float]) -> Break:
         if isinstance(config.get("learning_rate"), dict):  # a schedule cannot be set to a number
             config["learning_rate"] = rates[0]
             call.model.optimizer = type(optimizer).from_config(config)
-        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Rates()]
+        call.add_callback(Rates())
 
     return breaks
 

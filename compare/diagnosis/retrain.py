@@ -140,4 +140,4 @@ def _stop_after(steps: int, validates: bool, call: FitCall) -> None:
 
     if not validates:
         call.arguments["validation_freq"] = 2**31  # a split stays a split, so batches are the same
-    call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), Stop()]
+    call.add_callback(Stop())

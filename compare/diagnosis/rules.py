@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from compare.diagnosis import mistakes
+from compare.diagnosis import mistakes, mistakes_in_logs
 from compare.diagnosis.broken import (
     BrokenRule,
     in_steps,
@@ -42,7 +42,7 @@ RULES: tuple[BrokenRule, ...] = (
         "averages the losses of batches without their sizes",
         "loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("track_loss", mistakes.unweighted_mean),
+        in_train_step("track_loss", mistakes_in_logs.unweighted_mean),
         "logs",
     ),
     BrokenRule(
@@ -50,7 +50,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the loss of the last batch as that of the epoch",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("track_loss", mistakes.last_loss_only),
+        in_train_step("track_loss", mistakes_in_logs.last_loss_only),
         "logs",
     ),
     BrokenRule(
@@ -90,7 +90,7 @@ RULES: tuple[BrokenRule, ...] = (
         "shows metrics a second forward pass, after the update",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
-        in_train_step("update_metrics", mistakes.metrics_of_a_second_forward),
+        in_train_step("update_metrics", mistakes_in_logs.metrics_of_a_second_forward),
         "logs",
     ),
     BrokenRule(
@@ -99,7 +99,7 @@ RULES: tuple[BrokenRule, ...] = (
         "moving averages advance twice",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
-        in_train_step("update_metrics", mistakes.metrics_of_a_training_pass),
+        in_train_step("update_metrics", mistakes_in_logs.metrics_of_a_training_pass),
         "gradients",
     ),
     BrokenRule(
@@ -107,7 +107,7 @@ RULES: tuple[BrokenRule, ...] = (
         "gives sample weights to plain metrics as well",
         "metric.update_state(y, y_pred)  # weights only for weighted_metrics",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        patched(metrics, "output_metrics", mistakes.weights_in_all_metrics),
+        patched(metrics, "output_metrics", mistakes_in_logs.weights_in_all_metrics),
         "logs",
     ),
     BrokenRule(
@@ -115,7 +115,7 @@ RULES: tuple[BrokenRule, ...] = (
         "forgets the sample weights in weighted_metrics",
         "weighted_metric.update_state(y, y_pred, sample_weight)",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        in_train_step("update_metrics", mistakes.metrics_without_weights),
+        in_train_step("update_metrics", mistakes_in_logs.metrics_without_weights),
         "logs",
     ),
     BrokenRule(
@@ -212,7 +212,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the metrics of the last batch as those of the epoch",
         "metric.update_state(y, y_pred)  # in every batch; reset before the epoch only",
         "keras.Model.fit",
-        in_train_step("update_metrics", mistakes.last_metrics_only),
+        in_train_step("update_metrics", mistakes_in_logs.last_metrics_only),
         "logs",
     ),
     BrokenRule(
@@ -220,7 +220,7 @@ RULES: tuple[BrokenRule, ...] = (
         "averages the metrics of batches without their sizes",
         "metric.update_state(y, y_pred)  # in every batch; result() once, after the epoch",
         "keras.Model.train_step",
-        mistakes.mean_of_metrics,
+        mistakes_in_logs.mean_of_metrics,
         "logs",
     ),
     BrokenRule(
@@ -228,7 +228,7 @@ RULES: tuple[BrokenRule, ...] = (
         "compares [n] with [n, 1] in its metrics, which makes [n, n]",
         "y = y[:, None]",
         "keras.src.trainers.compile_utils.CompileMetrics.update_state",
-        in_train_step("update_metrics", mistakes.metrics_broadcast),
+        in_train_step("update_metrics", mistakes_in_logs.metrics_broadcast),
         "logs",
     ),
     BrokenRule(
@@ -236,7 +236,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the loss without regularizers and what layers add, although it minimizes them",
         "loss_mean.update_state(loss + keras.ops.sum(model.losses), sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("logged", mistakes.loss_on_data),
+        in_train_step("logged", mistakes_in_logs.loss_on_data),
         "logs",
     ),
     BrokenRule(
@@ -244,7 +244,7 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the sum of the losses of batches, not their mean",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("track_loss", mistakes.sum_of_losses),
+        in_train_step("track_loss", mistakes_in_logs.sum_of_losses),
         "logs",
     ),
     BrokenRule(
@@ -253,7 +253,7 @@ RULES: tuple[BrokenRule, ...] = (
         "each update",
         "loss_mean.update_state(loss, sample_weight=len(x))  # in every batch, as it is trained on",
         "keras.Model.fit",
-        mistakes.evaluated_after_the_epoch,
+        mistakes_in_logs.evaluated_after_the_epoch,
         "logs",
     ),
     BrokenRule(
@@ -269,7 +269,7 @@ RULES: tuple[BrokenRule, ...] = (
         "never resets the metrics, apart from the loss",
         "metric.reset_state()  # each of them, before every epoch and every validation",
         "keras.Model.fit",
-        mistakes.loss_reset_only,
+        mistakes_in_logs.loss_reset_only,
         "logs",
     ),
     BrokenRule(

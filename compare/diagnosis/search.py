@@ -21,6 +21,9 @@ AT_ONCE = 3
 NEAREST = 5
 """How many rules are also broken in pairs, where none alone comes closer."""
 
+FAR = float("inf")
+"""The distance of a training that cannot be made."""
+
 Score = Callable[[Rules], float]
 """The distance to the candidate with rules broken, besides the causes found so far."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from compare.diagnosis import mistakes
+from compare.diagnosis import mistakes, mistakes_in_logs
 from compare.diagnosis.broken import (
     Break,
     BrokenRule,
@@ -17,6 +17,7 @@ from compare.diagnosis.broken import (
     in_test_step,
     in_train_step,
 )
+from compare.diagnosis.by_hand import EXACT
 from compare.diagnosis.observed import Observed
 from compare.diagnosis.rates import brief, rate_rules, steps_by_hand
 from compare.diagnosis.rules import BROKEN
@@ -29,9 +30,6 @@ NAMES = {
     "weight_decay": "weight_decay",
 }
 """The rule that a setting belongs to, where the candidate's is None."""
-
-LIKE = 1e-3
-"""How close two factors have to be to be the same, relative to their size."""
 
 
 def optimizer_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
@@ -185,17 +183,17 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
     parts = candidate.accumulates
     rest = float(np.linalg.norm(b - factor * a)) / max(float(np.linalg.norm(b)), 1e-30)
     size = max(map(len, candidate.batches), default=0)
-    if rest > LIKE or abs(factor - 1) < LIKE or math.isclose(factor, size, rel_tol=LIKE):
+    if rest > EXACT or abs(factor - 1) < EXACT or math.isclose(factor, size, rel_tol=EXACT):
         return []  # `mean_over_samples` is a rule of its own
     what = f"has gradients that are {factor:.4g} times those of fit in every weight"
     name, line = "gradient_factor", "loss = loss_fn(y, y_pred)  # differentiated as it is"
-    if replicas > 1 and math.isclose(factor, replicas, rel_tol=LIKE):
+    if replicas > 1 and math.isclose(factor, replicas, rel_tol=EXACT):
         what = (
             f"takes the mean loss of each of {replicas} replicas, whose gradients are summed: they "
             f"are {replicas} times those of fit"
         )
         name, line = "replica_mean", "loss = loss / strategy.num_replicas_in_sync"
-    if parts > 1 and math.isclose(factor, parts, rel_tol=LIKE):
+    if parts > 1 and math.isclose(factor, parts, rel_tol=EXACT):
         what = (
             f"adds up the gradients of {parts} batches and applies the sum: it is {parts} times "
             "their mean, which fit applies"
@@ -221,7 +219,7 @@ def factor_rules(
     if name not in ("loss", "val_loss") or len(pairs) < 2 or not all(a for a, _ in pairs):
         return []
     factors = [b / a for a, b in pairs]
-    if max(factors) - min(factors) > LIKE * abs(factors[0]) or abs(factors[0] - 1) < LIKE:
+    if max(factors) - min(factors) > EXACT * abs(factors[0]) or abs(factors[0] - 1) < EXACT:
         return []
     factor = float(np.mean(factors))
     part = in_train_step if layer == "logs" else in_test_step
@@ -231,7 +229,7 @@ def factor_rules(
             f"logs a {name} that is {factor:.4g} times that of fit in every epoch",
             "loss_mean.update_state(loss, sample_weight=len(x))",
             "keras.Model.train_step",
-            part("logged", mistakes.logged_times(factor)),
+            part("logged", mistakes_in_logs.logged_times(factor)),
             layer,
         )
     ]

@@ -84,7 +84,7 @@ def weights_of_epochs() -> tuple[BrokenRule, list[dict[str, np.ndarray]]]:
             on_epoch_end=lambda *_: kept.append(variables_of(call.model))
         )
         kept.clear()
-        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), see]
+        call.add_callback(see)
 
     return BrokenRule("weights_of_epochs", "", "", "", breaks, "rest"), kept
 
@@ -103,7 +103,7 @@ def former_weights(epoch: int, epochs: int) -> BrokenRule:
             on_epoch_end=lambda *_: kept.append(call.model.get_weights()),
             on_train_end=lambda *_: call.model.set_weights(kept[epoch]),
         )
-        call.arguments["callbacks"] = [*call.arguments.get("callbacks", ()), see]
+        call.add_callback(see)
 
     return BrokenRule(
         "former_weights",

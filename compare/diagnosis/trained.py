@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
-
 import keras
 
 from compare.diagnosis.broken import BrokenRule, FitCall
 from compare.diagnosis.observed import Observed
+from loop._keras import every_layer
 
 
 def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
@@ -26,7 +24,7 @@ def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     def breaks(call: FitCall) -> None:
         variables = call.model.variables
         wanted = {id(variables[place]) for place in ours}
-        for layer in _layers_in(call.model):
+        for layer in every_layer(call.model):
             if wanted & {*map(id, layer.variables)}:
                 layer.trainable = True
         for variable in variables:
@@ -41,13 +39,6 @@ def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     return [
         BrokenRule("trained_weights", what, line, "keras.Model.train_step", breaks, "gradients")
     ]
-
-
-def _layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:
-    """Yield a layer or model, and all layers in it."""
-    yield layer
-    for part in getattr(layer, "layers", []):
-        yield from _layers_in(part)
 
 
 def _named(places: frozenset[int], run: Observed) -> str:
@@ -79,7 +70,15 @@ def several_optimizers(base: Observed, candidate: Observed) -> BrokenRule:
     kind = type(base.optimizer).__name__
 
     def breaks(call: FitCall) -> None:
-        call.model.optimizer = PartedOptimizer(call.model, optimizers, trained)
+        anew = [type(optimizer).from_config(optimizer.get_config()) for optimizer in optimizers]
+        by_variable = {
+            id(call.model.variables[place]): optimizer
+            for optimizer, places in zip(anew, trained, strict=True)
+            for place in places
+        }
+        call.model.optimizer = keras.optimizers.MultiOptimizer(
+            lambda variable: by_variable[id(variable)]
+        )
 
     return BrokenRule(
         "several_optimizers",
@@ -97,40 +96,3 @@ def _layers_of(places: set[int], run: Observed) -> str:
     names = [path.rpartition("/")[0] or path for path in paths]
     names = [*dict.fromkeys(names)]
     return ", ".join(names if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more layers"])
-
-
-class PartedOptimizer(keras.optimizers.SGD):
-    """Applies the optimizers of a loop, each to its own variables of a model.
-
-    Args:
-        model: The model, built.
-        optimizers: The optimizers, which are made anew from their settings.
-        places: Which variables of the model each of them updates.
-
-    Raises:
-        ValueError: The model has no variables yet.
-    """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        optimizers: Sequence[keras.optimizers.Optimizer],
-        places: Sequence[set[int]],
-    ):
-        super().__init__()
-        if not model.built:
-            raise ValueError("only a model that is built can be trained with several optimizers")
-        self._parts = []
-        for optimizer, of in zip(optimizers, places, strict=True):
-            part = type(optimizer).from_config(optimizer.get_config())
-            variables = [model.variables[place] for place in sorted(of)]
-            part.build(variables)
-            self._parts.append((part, {id(variable) for variable in variables}))
-
-    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
-        """Apply each gradient by the optimizer of its variable."""
-        pairs = [*zip(grads, trainable_variables or self._trainable_variables, strict=True)]
-        for part, variables in self._parts:
-            own = [pair for pair in pairs if id(pair[1]) in variables]
-            part.apply(*([*of] for of in zip(*own, strict=True)))
-        self.iterations.assign_add(1)

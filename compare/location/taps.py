@@ -306,8 +306,9 @@ class Taps:
             self._back = 1 - tf.cast(self._has_begun, tf.int64)
         self.trained[place] |= self._keep_gradients(model, grads, variables)
         self.see("gradients", [apart(gradient) for gradient in grads])
-        if self.keep is not None and self.trained[place] & self.trained[0]:
-            self.keep.see_rate(optimizer.learning_rate, self._steps)
+        rate = getattr(optimizer, "learning_rate", None)  # a MultiOptimizer has none
+        if self.keep is not None and rate is not None and self.trained[place] & self.trained[0]:
+            self.keep.see_rate(rate, self._steps)
 
 
 def _storage(variable: Any) -> int:

@@ -17,9 +17,9 @@ from compare.scenario import Scenario
 pytestmark = pytest.mark.bits
 
 
-def build():
+def build(**of_optimizer):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "tanh"), layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    model.compile(keras.optimizers.SGD(0.05, **of_optimizer), "mse", run_eagerly=True)
     return model
 
 
@@ -571,16 +571,11 @@ def test_what_a_step_does_by_hand_is_named(rule, says, by_hand):
 
 @pytest.mark.long
 def test_clipping_by_hand_as_the_optimizer_of_fit_does_is_right():
-    def build_clipping():
-        model = build()
-        model.compile(keras.optimizers.SGD(0.05, clipnorm=0.1), "mse", run_eagerly=True)
-        return model
-
     def fit(model, **arguments):
         model.optimizer = keras.optimizers.SGD(0.05)
         return own_step(model, **arguments, given=clip_each)
 
-    scenario = dataclasses.replace(PLAIN, build=build_clipping)
+    scenario = dataclasses.replace(PLAIN, build=partial(build, clipnorm=0.1))
     found = diagnose(scenario, fit)
     assert (rules_of(found), found.rest in ("nothing", "rounding")) == ([], True), found
     assert rules_of(diagnose(scenario, by_hand)) == ["gradient_clipping"]
@@ -610,6 +605,20 @@ def test_several_optimizers_are_named_and_a_step_of_all_is_one_step():
 
 
 @pytest.mark.long
+def test_a_model_of_several_optimizers_has_no_learning_rate_to_read():
+    def build_with_two():
+        optimizers = {"bias": keras.optimizers.SGD(0.01), "kernel": keras.optimizers.SGD(0.05)}
+        by_name = keras.optimizers.MultiOptimizer(lambda weight: optimizers[weight.name])
+        model = build()
+        model.compile(by_name, "mse", run_eagerly=True)
+        return model
+
+    scenario = dataclasses.replace(PLAIN, build=build_with_two)
+    assert rules_of(diagnose(scenario, own_step)) == []
+    assert rules_of(diagnose(scenario, by_hand)) == ["another_optimizer"]
+
+
+@pytest.mark.long
 def test_an_optimizer_that_is_made_anew_in_each_epoch_is_not_several():
     def fit(model, **arguments):
         log = []
@@ -618,12 +627,7 @@ def test_an_optimizer_that_is_made_anew_in_each_epoch_is_not_several():
             log += own_step(model, **arguments, epochs=1)["loss"]
         return {"loss": log}
 
-    def build_with_momentum():
-        model = build()
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse", run_eagerly=True)
-        return model
-
-    found = diagnose(dataclasses.replace(PLAIN, build=build_with_momentum), fit)
+    found = diagnose(dataclasses.replace(PLAIN, build=partial(build, momentum=0.9)), fit)
     assert rules_of(found) == ["optimizer_state"], found
     assert found.rest in ("nothing", "rounding")
 

@@ -112,27 +112,14 @@ class Places:
 RIGHT = Places()
 
 
-def eager(
-    model,
-    x,
-    y=None,
-    batch_size=None,
-    epochs=1,
-    planted=RIGHT,
-    sample_weight=None,
-    validation_data=None,
-    validation_split=0,
-    **_,
-):
+def eager(model, planted, data, batch_size=None, epochs=1, validation_data=None, **_):
     """Train with a tape in plain Python."""
-    if validation_split:
-        (x, y), validation_data = planted.split(x, y, validation_split)
     metrics, history = planted.metrics(), defaultdict(list)
     for epoch in range(epochs):
         optimizer = planted.optimizer(model, epoch)
         if epoch == 0 or planted.resets_loss:
             losses, sizes = [], []
-        for inputs, targets, weight in planted.batches((x, y, sample_weight), batch_size, epoch):
+        for inputs, targets, weight in planted.batches(data, batch_size, epoch):
             with tf.GradientTape() as tape:
                 y_pred = planted.forward(model, inputs)
                 on_data = planted.loss(model, targets, y_pred, weight)
@@ -178,26 +165,11 @@ def validate(model, data, batch_size, metrics, history, planted):
     write(history, "val_", metrics, planted)
 
 
-def in_function(
-    model,
-    x,
-    y=None,
-    batch_size=None,
-    epochs=1,
-    planted=RIGHT,
-    sample_weight=None,
-    validation_data=None,
-    validation_split=0,
-    **_,
-):
+def in_function(model, planted, data, batch_size=None, epochs=1, validation_data=None, **_):
     """Train with a step in a `tf.function`, on a pipeline."""
-    if validation_split:
-        (x, y), validation_data = planted.split(x, y, validation_split)
-    if isinstance(x, tf.data.Dataset):
-        dataset = x
-    else:
-        y = tuple(y) if isinstance(y, list) else y  # a list would become one tensor
-        arrays = (x, y) if sample_weight is None else (x, y, sample_weight)
+    dataset = data[0]
+    if not isinstance(dataset, tf.data.Dataset):  # tuples: a list would become one tensor
+        arrays = tuple(tuple(of) if isinstance(of, list) else of for of in data if of is not None)
         dataset = planted.pipeline(tf.data.Dataset.from_tensor_slices(arrays), batch_size)
     metrics, history, optimizer = planted.metrics(), defaultdict(list), None
     mean = keras.metrics.Mean()
@@ -266,7 +238,7 @@ class Own(keras.Model):
         return {"loss": self.mean.result(), **own}
 
 
-def in_subclass(model, planted=RIGHT, **arguments):
+def in_subclass(model, planted, **arguments):
     """Train the layers of a model as one that has a training step of its own."""
     outputs = model.outputs if len(model.outputs) > 1 else model.outputs[0]
     own = Own(model.inputs if len(model.inputs) > 1 else model.inputs[0], outputs)
@@ -275,9 +247,20 @@ def in_subclass(model, planted=RIGHT, **arguments):
     return own.fit(**arguments).history
 
 
-STYLES = {"eager": eager, "function": in_function, "subclass": in_subclass}
+def on_arrays(loop):
+    """Return a loop on `(x, y, sample_weight)` as one that takes the arguments of fit."""
+
+    def loop_of_fit(model, planted, x, y=None, sample_weight=None, validation_split=0, **more):
+        if validation_split:
+            (x, y), more["validation_data"] = planted.split(x, y, validation_split)
+        return loop(model, planted, (x, y, sample_weight), **more)
+
+    return loop_of_fit
+
+
+STYLES = {"eager": on_arrays(eager), "function": on_arrays(in_function), "subclass": in_subclass}
 
 
 def train(style, planted, model, **arguments):
     """Train a model by the loop of a style with a mistake, and return its logs."""
-    return STYLES[style](model, planted=planted, **planted.arguments(arguments))
+    return STYLES[style](model, planted, **planted.arguments(arguments))

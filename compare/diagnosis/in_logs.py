@@ -1,0 +1,95 @@
+"""Find why two trainings of the same weights log other values, in training and in validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from compare.diagnosis.broken import BrokenRule
+from compare.diagnosis.layers import Floor
+from compare.diagnosis.logs import Logs, renamed, unexplained
+from compare.diagnosis.retrain import Rules
+from compare.diagnosis.search import FAR, Cause, Score
+from compare.diagnosis.settings import factor_rules
+from compare.diagnosis.stops import validation_rules
+
+if TYPE_CHECKING:
+    from compare.diagnosis.peel import Peel
+
+
+def find_in_logs(peel: Peel) -> None:
+    """Find why logs of training differ although the weights are the same."""
+    _in_logs(peel, "logs", lambda name: not name.startswith("val_"), peel.rules)
+
+
+def find_in_validation(peel: Peel) -> None:
+    """Find why logs of validation differ although the weights are the same."""
+    base = peel.retraining.observed(peel.broken)
+    histories = base.trace.history, peel.candidate.trace.history
+    has_logs = [bool(_only(history, _is_of_validation)) for history in histories]
+    if all(has_logs):
+        extra = validation_rules(base, peel.candidate, peel.rules, peel.samples)
+        _in_logs(peel, "validation", _is_of_validation, [*peel.rules, *extra])
+    elif has_logs[0] and not any(map(len, peel.candidate.tests)):
+        peel.causes += [Cause(rule) for rule in peel.rules if rule.rule == "validation"]
+
+
+def _in_logs(
+    peel: Peel, layer: str, wanted: Callable[[str], bool], rules: Sequence[BrokenRule]
+) -> None:
+    """Find why logs differ, one log after the other, the loss first."""
+    floor = peel.retraining.floor(peel.broken)
+    ours = _only(peel.candidate.trace.history, wanted)
+    agreed: list[str] = []
+    left: list[str] = []
+    for name in _only(floor.base.trace.history, wanted):
+        theirs = _only(peel.retraining.trace(peel.broken).history, wanted)
+        tried = [*factor_rules(theirs, ours, name, layer), *rules]
+        # Without validation there would be no log left to differ: that is looked at before.
+        tried = [it for it in tried if it.layer == layer and it.rule != "validation"]
+        score = _score_of_logs(peel, [*agreed, name], wanted, floor)
+        if score(()):
+            peel.causes += peel.search(list(filter(peel.may_matter, tried)), score, 0.0)
+        (left if score(()) else agreed).append(name)
+    _rename(peel, ours, wanted, floor)
+    if left:
+        also = f"{peel.unexplained} and " if peel.unexplained else ""
+        peel.unexplained = f"{also}the log{'s' * (len(left) > 1)} {' and '.join(left)}"
+
+
+def _score_of_logs(
+    peel: Peel, names: Sequence[str], wanted: Callable[[str], bool], floor: Floor
+) -> Score:
+    """Return the distance of some logs to the candidate's; 0 if all of it is rounding."""
+    ours = _only(peel.candidate.trace.history, wanted)
+
+    def score(rules: Rules) -> float:
+        trace = peel.retraining.tried(peel.with_known(rules))
+        if trace is None:
+            return FAR
+        return unexplained(_only(trace.history, wanted), ours, names, floor)
+
+    return score
+
+
+def _rename(peel: Peel, ours: Logs, wanted: Callable[[str], bool], floor: Floor) -> None:
+    """Note the logs of other names; where fit's name is another log's, find what that is."""
+    found = renamed(_only(peel.retraining.trace(peel.broken).history, wanted), ours, floor)
+    peel.renamed |= found
+    without = {name: log for name, log in ours.items() if name not in found.values()}
+    for name in found:
+        if name not in ours:
+            continue
+        for rule in (it for it in peel.rules if it.layer == "logs" and peel.may_matter(it)):
+            trace = peel.retraining.tried(peel.with_known((rule,)))
+            if trace and not unexplained(trace.history, without, [name], floor):
+                peel.causes.append(Cause(rule))
+                break
+
+
+def _is_of_validation(name: str) -> bool:
+    return name.startswith("val_")
+
+
+def _only(history: Logs, wanted: Callable[[str], bool]) -> Logs:
+    return {name: log for name, log in history.items() if log and wanted(name)}
