@@ -126,13 +126,6 @@ def weights_of(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     return list(optimizer._trainable_variables)
 
 
-def clipped_gradients(
-    optimizer: keras.optimizers.Optimizer, gradients: list[tf.Tensor]
-) -> list[tf.Tensor]:
-    """Return gradients clipped as an optimizer clips them before it applies them."""
-    return list(optimizer._clip_gradients(gradients))
-
-
 def every_layer(model: keras.Model) -> list[keras.layers.Layer]:
     """Return a model and all layers in it, at every depth. `model.layers` has the first only."""
     return model._flatten_layers()

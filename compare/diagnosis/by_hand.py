@@ -14,6 +14,7 @@ import numpy as np
 
 from compare.diagnosis import mistakes
 from compare.diagnosis.broken import Break, BrokenRule, FitCall, in_train_step
+from compare.diagnosis.clipping import KINDS, clip
 from compare.diagnosis.observed import Observed, Tensors, place_of
 
 EXACT = 1e-3
@@ -54,7 +55,7 @@ def _clips(theirs: Tensors, ours: Tensors) -> Iterator[BrokenRule]:
     }
     for kind, limit in limits.items():
         limit = short(limit, EXACT / 10)
-        given = mistakes.clipped(kind, limit)(list, [theirs[name] for name in names])
+        given = clip(kind, limit, [theirs[name] for name in names])
         parts = [(ours[name], np.asarray(g)) for name, g in zip(names, given, strict=True)]
         noise = NOISE * limits["global_clipnorm"]
         if len(f"{limit:g}".strip("0.")) < 3 and all(_is_close(*pair, noise) for pair in parts):
@@ -104,7 +105,7 @@ def _factors(base: Observed, candidate: Observed, step: int) -> Iterator[BrokenR
 
 def _clipped_by_hand(kind: str, limit: float, call: FitCall) -> None:
     """Clip by hand only: the optimizer does not."""
-    mistakes.optimizer_settings(clipnorm=None, clipvalue=None, global_clipnorm=None)(call)
+    mistakes.optimizer_settings(**dict.fromkeys(KINDS))(call)
     in_train_step("given", mistakes.clipped(kind, limit))(call)
 
 

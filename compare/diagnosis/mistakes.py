@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from compare.diagnosis.broken import Break, FitCall
+from compare.diagnosis.clipping import clip
 from loop.types import LossTerm
 
 Original = Callable[..., Any]
@@ -56,19 +57,8 @@ def divided_into(parts: int, size: int) -> Callable[..., list[Any]]:
 
 
 def clipped(kind: str, limit: float) -> Callable[..., list[Any]]:
-    """Return a mistake that clips gradients: "clipvalue", "clipnorm" or "global_clipnorm"."""
-
-    def given(original: Original, gradients: list[Any]) -> list[Any]:
-        gradients = original(gradients)
-        if kind == "global_clipnorm":
-            return list(tf.clip_by_global_norm(gradients, limit)[0])
-        clip = {
-            "clipvalue": lambda gradient: tf.clip_by_value(gradient, -limit, limit),
-            "clipnorm": lambda gradient: tf.clip_by_norm(gradient, limit),
-        }[kind]
-        return [None if gradient is None else clip(gradient) for gradient in gradients]
-
-    return given
+    """Return a mistake that clips gradients by hand, in one of the `clipping.KINDS`."""
+    return lambda original, gradients: clip(kind, limit, original(gradients))
 
 
 def penalty(places: Sequence[int], factor: float) -> Callable[..., list[Any]]:

@@ -10,15 +10,14 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from compare.diagnosis.clipping import KINDS, clip
 from compare.location.capture import CapturedTraining
 from compare.location.tapped import TappedRun, run_tapped
 from compare.location.taps import ENDS
 from compare.recording.recorder import variables_of
 from compare.recording.trace import Trace
 from compare.scenario import Fit, Scenario
-from loop._keras import clipped_gradients
 
 Batch = np.ndarray
 """The fingerprints of the samples of a batch, int64 `[samples]`."""
@@ -195,9 +194,11 @@ def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
 def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:
     """Return gradients clipped by the settings of an optimizer."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    tensors = [tf.convert_to_tensor(gradient) for gradient in gradients.values()]
-    clipped = clipped_gradients(inner, tensors)
-    return {name: gradient.numpy() for name, gradient in zip(gradients, clipped, strict=True)}
+    for kind in KINDS:
+        if limit := getattr(inner, kind, None):
+            clipped = clip(kind, limit, [*gradients.values()])
+            return {name: np.asarray(g) for name, g in zip(gradients, clipped, strict=True)}
+    return gradients
 
 
 def place_of(name: str) -> int:

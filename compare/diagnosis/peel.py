@@ -105,7 +105,7 @@ class Peel:
 
     def run(self) -> None:
         """Find the causes; end at the first layer that no rule explains, logs excepted."""
-        for find in (align_epochs, align_batches, Peel._steps, Peel._end):
+        for find in (align_epochs, align_batches, Peel.find_in_steps, Peel.find_at_end):
             find(self)
             if self.unexplained:
                 return
@@ -117,7 +117,7 @@ class Peel:
         known = {cause.rule.rule for cause in self.causes}
         return rule.rule not in known and self.retraining.may_matter(rule)
 
-    def _steps(self) -> None:
+    def find_in_steps(self) -> None:
         """Find why gradients and updates differ on the same batches."""
         for _ in range(ROUNDS):
             floor = self.retraining.floor(self.broken)
@@ -208,7 +208,7 @@ class Peel:
                 if before and after < (1 - CLOSER) * before:
                     self.causes.append(Cause(rule, 1 - after / before))
 
-    def _end(self) -> None:
+    def find_at_end(self) -> None:
         """Find why the weights at the end differ although all steps agree."""
         floor = self.retraining.floor(self.broken)
         names = [name for name in floor.base.trace.variables if name.startswith("weights/")]

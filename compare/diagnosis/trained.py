@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import keras
 
 from compare.diagnosis.broken import BrokenRule, FitCall
 from compare.diagnosis.observed import Observed
-from loop._keras import every_layer
 
 
 def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
@@ -24,7 +25,7 @@ def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     def breaks(call: FitCall) -> None:
         variables = call.model.variables
         wanted = {id(variables[place]) for place in ours}
-        for layer in every_layer(call.model):
+        for layer in _layers_in(call.model):
             if wanted & {*map(id, layer.variables)}:
                 layer.trainable = True
         for variable in variables:
@@ -39,6 +40,13 @@ def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
     return [
         BrokenRule("trained_weights", what, line, "keras.Model.train_step", breaks, "gradients")
     ]
+
+
+def _layers_in(layer: keras.Layer) -> Iterator[keras.Layer]:
+    """Yield a layer or model, and all layers in it."""
+    yield layer
+    for part in getattr(layer, "layers", []):
+        yield from _layers_in(part)
 
 
 def _named(places: frozenset[int], run: Observed) -> str:
