@@ -79,6 +79,9 @@ def test_our_own_fit_is_never_kept_as_that_of_keras(tmp_path):
 
 
 def test_flags_versions_and_sources_have_keys_of_their_own(monkeypatch):
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "ONEDNN_MAX_CPU_ISA"):  # may be set for this very test
+        monkeypatch.delenv(name, raising=False)
+    key.cache_clear()
     keys = [key(), key()]
     for name, value in (("TF_ENABLE_ONEDNN_OPTS", "0"), ("ONEDNN_MAX_CPU_ISA", "SSE41")):
         with monkeypatch.context() as patch:

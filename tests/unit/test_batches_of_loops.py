@@ -1,13 +1,16 @@
-"""What a loop does to its batches is named by the samples that each of them has."""
+"""What a loop does to its batches and epochs is named by their samples and numbers."""
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
 from compare.diagnosis.batches import FOUND, found_in_batches
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.rules import RULES
 from compare.diagnosis.samples import Samples
+from compare.diagnosis.stops import epoch_rules
 from compare.location.capture import Forward
 
 SAMPLES = 10
@@ -167,3 +170,13 @@ def test_a_second_pass_on_the_same_batch_adds_up_nothing():
 def test_parts_of_replicas_that_fit_has_too_are_not_added_up_by_the_loop():
     fit = observed(1, (0, [1], 1), (0, [2], 1))
     assert observed(1, (0, [1], 1), (0, [2], 1), like=fit).accumulates == 1
+
+
+@pytest.mark.parametrize(
+    ("trained", "says"),
+    [(3, "stops after 3 epochs by rules of its own"), (4, "trains all 4 epochs")],
+)
+def test_a_loop_that_stops_elsewhere_is_told_from_one_that_never_stops(trained, says):
+    arguments = {"epochs": 4, "callbacks": [keras.callbacks.EarlyStopping()]}
+    rule = next(epoch_rules(arguments, trained, 2, RULES))
+    assert rule.mistake == f"{says}; EarlyStopping stops after 2"
