@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.callbacks import WITH_CALLBACKS
 from bench.cold import COLD, measure_in_fresh_processes
 from bench.engines import engines_for
 from bench.limits import limits
@@ -24,6 +25,7 @@ from bench.methods import METHODS
 from bench.report import (
     Measured,
     print_all_costs,
+    print_callbacks,
     print_front_page,
     print_kernels,
     print_limits,
@@ -34,7 +36,7 @@ from bench.sources import SOURCES
 from bench.workloads import CONVOLUTIONS, FRONT_PAGE, WORKLOADS, Workload, find
 from compare.output.as_json import write_json
 from compare.scenario import FitArguments
-from compare.timing.apart import whole_fits, with_epoch_and_step
+from compare.timing.apart import whole_fits, with_epoch_and_step, with_fit_and_step
 from compare.timing.costs import Costs
 from compare.timing.device import DEVICES, described, in_words, is_here, use
 from compare.timing.engines import AUTO, FASTEST, MODEL_FIT, STEP
@@ -61,16 +63,17 @@ def main(
     cold: Annotated[bool, typer.Option(help="First fits, each in a fresh process.")] = False,
     front_page: Annotated[bool, typer.Option(help="The rows of README, by verbosity.")] = False,
     kernels: Annotated[bool, typer.Option(help="The time of a step, op by op.")] = False,
+    callbacks: Annotated[bool, typer.Option(help="What each of loop.callbacks adds.")] = False,
     rounds: Annotated[int | None, typer.Option(help="At most; 31, with --cold 4.")] = None,
     device: Annotated[str, typer.Option(help="cpu or gpu.")] = "cpu",
     folder: Annotated[Path, typer.Option(help="For JSON and plots.")] = Path("build/bench"),
 ) -> None:
     """Time whole fits against model.fit: same model, same data, same seeds, same process."""
     console = Console() if Console().is_terminal else Console(width=WIDTH)
+    warm = WITH_CALLBACKS if callbacks else (*WORKLOADS, *SOURCES_AND_METHODS)
+    default = FRONT_PAGE if front_page else CONVOLUTIONS if kernels else ()
     try:
-        among = COLD if cold else (*WORKLOADS, *SOURCES_AND_METHODS)
-        default = FRONT_PAGE if front_page else CONVOLUTIONS if kernels else ()
-        workloads = find(names or default, among)
+        workloads = find(names or default, COLD if cold else warm)
     except KeyError as error:
         raise typer.BadParameter(error.args[0]) from None
     _use(device)
@@ -82,6 +85,8 @@ def main(
         _cold(console, workloads, rounds or COLD_ROUNDS, device, folder)
     elif kernels:
         _kernels(console, workloads, device, folder)
+    elif callbacks:
+        _callbacks(console, workloads, rounds or ROUNDS, device, folder)
     elif front_page:
         _front_page(console, workloads, rounds or ROUNDS, device, folder)
     else:
@@ -176,6 +181,26 @@ def _cold(
     print_speeds(console, measured, title, plans, cold=True)
     print_summary(console, measured, plans)
     _write_costs(console, folder / "cold.json", measured, device)
+
+
+def _callbacks(
+    console: Console, workloads: Sequence[Workload], rounds: int, device: str, folder: Path
+) -> None:
+    """Measure `loop.fit` without and with a callback, print the table, write every value."""
+
+    def measured_of(workload: Workload) -> Costs:
+        return measure(
+            workload.scenario,
+            engines_for(workload, quick=True),
+            ThisProcess(),
+            rounds=rounds,
+            seconds=QUICK_SECONDS,
+            take_apart=with_fit_and_step(workload.batches),
+        )
+
+    measured = _measured(console, workloads, measured_of)
+    print_callbacks(console, measured)
+    _write_costs(console, folder / "callbacks.json", measured, device)
 
 
 def _kernels(console: Console, workloads: Sequence[Workload], device: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`make bench-page`: write the tables of docs/costs.md and README.md from `build/bench/*.json`.
+"""`make bench-page`: write the tables of figures in README.md and docs from `build/bench/*.json`.
 
 A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`, with `on GPU` behind the name for
 figures of a GPU. Where the JSON of a table is missing, the table stays as it is.
@@ -17,9 +17,10 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.callbacks import WITH_CALLBACKS
 from bench.cold import COLD
 from bench.methods import METHODS
-from bench.report import front_page_cells, kernel_cells
+from bench.report import callback_cells, front_page_cells, kernel_cells
 from bench.sources import SOURCES
 from bench.workloads import WORKLOADS, Workload
 from compare.timing.clock import figure
@@ -27,7 +28,7 @@ from compare.timing.costs import Cost, Costs, median_and_lowest
 from compare.timing.engines import AUTO, BARE_STEP, FASTEST, MODEL_FIT, STEP
 from compare.timing.kernels import Kernels
 
-COSTS, README = Path("docs/costs.md"), Path("README.md")
+COSTS, RESEARCH, README = Path("docs/costs.md"), Path("docs/research.md"), Path("README.md")
 
 
 def main(
@@ -118,6 +119,19 @@ def kernels(results: Mapping[str, Any]) -> str:
     return "\n".join([_origin(command, results, about), "", _table(heads, "llrrrrr", rows)])
 
 
+def callbacks(results: Mapping[str, Any]) -> str:
+    """Return what each of `loop.callbacks` adds to a step and to a fit, from callbacks.json."""
+    heads = ("callback", "model", "step us", "with", "fit ms", "with", "slower (95%)", "bits")
+    rows = []
+    for workload, found in _found(WITH_CALLBACKS, _measured(results)):
+        *figures, slower, interval, bits = callback_cells(found)
+        callback = f"`{workload.name.partition('/')[0]}`"
+        rows.append([callback, workload.scenario.shows, *figures, f"{slower} ({interval})", bits])
+    about = "`loop.fit` without and with a callback"
+    origin = _origin("python -m bench --callbacks", results, about)
+    return "\n".join([origin, "", _table(heads, "llrrrrrl", rows)])
+
+
 def front_page(results: Mapping[str, Any]) -> str:
     """Return the table of README, from front_page.json."""
     heads = ("workload", "verbose", "fit us", "loop us", "speed (95%)", "class")
@@ -133,6 +147,7 @@ TABLES = (
     ("quick.json", COSTS, "sources and methods", sources_and_methods),
     ("cold.json", COSTS, "first fits", first_fits),
     ("kernels.json", COSTS, "kernels", kernels),
+    ("callbacks.json", RESEARCH, "callbacks", callbacks),
     ("front_page.json", README, "figures", front_page),
 )
 """The file of results, the page, the marker in it, and what makes the text."""

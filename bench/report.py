@@ -111,6 +111,25 @@ def front_page_cells(name: str, verbose: str, found: Costs) -> list[str]:
     return [f"`{name}`", verbose, *us, str(found.speed(AUTO.name)), exactness]
 
 
+def print_callbacks(console: Console, measured: Measured) -> None:
+    """Print what a step, and a fit beside its steps, takes without a callback and with it."""
+    figures = ["step us", "with", "fit ms", "with", "slower", "95%"]
+    table = new_table("loop.fit without and with a callback", "callback/model", figures=figures)
+    table.add_column("bits")
+    for workload, found in measured:
+        table.add_row(workload.name, *callback_cells(found))
+    console.print(table)
+
+
+def callback_cells(found: Costs) -> list[str]:
+    """Return the figures of a callback: of a step, of a fit beside its steps, of a whole fit."""
+    without, with_it = (found.engines[name] for name in (MODEL_FIT.name, AUTO.name))
+    steps = [f"{(cost.per_step or 0) * 1e6:,.0f}" for cost in (without, with_it)]
+    fits = [f"{(cost.per_epoch or 0) * 1e3:,.0f}" for cost in (without, with_it)]
+    slower = found.speed(MODEL_FIT.name, reference=AUTO.name)
+    return [*steps, *fits, slower.speed, slower.interval, with_it.exactness]
+
+
 def print_kernels(console: Console, found: Mapping[str, Sequence[Kernels]]) -> None:
     """Print how much of a step kernels take, engine by engine, and the longest kernels.
 

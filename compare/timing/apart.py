@@ -28,6 +28,29 @@ def with_epoch_and_step(training: Training, first: First, seconds: list[float]) 
     return Cost(first.seconds, seconds, per_epoch, per_step, traces=first.traces)
 
 
+def with_fit_and_step(steps: int) -> TakeApart:
+    """Return what finds the times of whole fits, of a step, and of all else in a fit.
+
+    With T(n) the seconds of a fit of one epoch of n steps, and n a quarter of N:
+
+        per step  = (T(N) - T(n)) / (N - n)
+        per epoch = T(n) - n * per step
+
+    Negative figures are noise, and stay: who compares engines subtracts them.
+
+    Args:
+        steps: N, the steps of a fit. The optimizer need not count them.
+    """
+
+    def taken_apart(training: Training, first: First, seconds: list[float]) -> Cost:
+        (short, _), (whole, _) = (training.quickest(Size(size)) for size in (1 / 4, 1))
+        per_step = (whole - short) / (steps * 3 / 4)
+        per_epoch = short - steps / 4 * per_step
+        return Cost(first.seconds, seconds, per_epoch, per_step, traces=first.traces)
+
+    return taken_apart
+
+
 def in_full(training: Training, first: First, seconds: list[float]) -> Cost:
     """Return all of it: times, the memory of this process, and where the time of a fit goes."""
     peak = peak_memory()  # of whole fits: what follows trains longer epochs than the scenario has

@@ -4,7 +4,6 @@ import pytest
 from support.leaks import compiled_anew, grown, new_models, same_model
 
 import loop
-from loop.engine.climb import SingleSteps
 
 pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
 
@@ -15,8 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Your input ran out of data")
     [(same_model, 66, 100), (new_models, 9, 3000), (compiled_anew, 3, 3000)],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_hundred_fits_leave_nothing_that_grows(kind, fits, kilobytes, monkeypatch):
-    monkeypatch.setattr(SingleSteps, "pays", lambda *_: True)  # larger programs from the start on
+def test_a_hundred_fits_leave_nothing_that_grows(kind, fits, kilobytes):
     left = grown(kind, loop.fit, fits)
     assert (left.functions, left.models, left.iterators) == (0, 0, 0)
     assert left.threads <= 0

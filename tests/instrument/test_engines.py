@@ -1,6 +1,7 @@
 """What a fit takes, taken apart: the split of its time, other sizes, one engine by itself."""
 
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from compare.scenario import Scenario
-from compare.timing.apart import in_full, per_epoch_and_step
+from compare.timing.apart import in_full, per_epoch_and_step, with_fit_and_step
 from compare.timing.engines import AUTO, MODEL_FIT
 from compare.timing.growth import grown
 from compare.timing.resize import FixedSizeError, Size, resized, wider
 from compare.timing.split import PARTS, Event, by_part, shares
-from compare.timing.training import first_fits, new_training
+from compare.timing.training import First, first_fits, new_training
 
 
 def build():
@@ -119,6 +120,13 @@ def test_an_epoch_and_a_step_are_told_apart_where_the_last_batch_is_short(shorte
 
     per_epoch, per_step = per_epoch_and_step(quickest, shorter)
     assert (per_epoch, per_step) == (pytest.approx(0.5), pytest.approx(0.01))
+
+
+def test_what_a_fit_takes_beside_its_steps_is_found_where_the_optimizer_counts_none():
+    training = SimpleNamespace(quickest=lambda size: (0.5 + 0.01 * 400 * size.steps, 0))
+    cost = with_fit_and_step(400)(training, First(9.0, traces=2, steps=0), [4.6, 4.5])
+    assert (cost.per_epoch, cost.per_step) == (pytest.approx(0.5), pytest.approx(0.01))
+    assert (cost.first, cost.seconds, cost.traces) == (9.0, [4.6, 4.5], 2)
 
 
 def test_an_epoch_and_a_step_are_not_told_apart_by_noise_or_where_no_step_is_counted():

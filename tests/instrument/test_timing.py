@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import typer
+from keras.callbacks import Callback
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -22,8 +23,10 @@ import bench.limits
 import bench.peers.measure
 import bench.plots
 import bench.report
+import loop
 from bench import page
 from bench.__main__ import main
+from bench.callbacks import WITH_CALLBACKS
 from bench.cold import COLD
 from bench.engines import engines_for
 from bench.methods import METHODS, each_batch
@@ -31,7 +34,7 @@ from bench.peers.measure import Result
 from bench.peers.peers import ALL
 from bench.peers.process import Settings
 from bench.peers.report import print_report
-from bench.sources import SOURCES
+from bench.sources import SOURCES, STEPS
 from bench.workloads import WORKLOADS, Workload, mlp
 from compare.cli.commands import app
 from compare.errors import CandidateError, ScenarioError
@@ -253,13 +256,13 @@ def test_a_cold_engine_that_fails_is_named():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
-def test_every_source_trains_a_hundred_steps():
+def test_every_source_trains_the_same_number_of_steps():
     model = mlp()
     for workload in SOURCES:
         before = int(model.optimizer.iterations)
         seconds_of(keras.Model.fit, model, workload.scenario.data())
         counted = int(model.optimizer.iterations) - before
-        assert counted in (100, 101), workload.name  # one more where the size is unknown
+        assert counted in (STEPS, STEPS + 1), workload.name  # one more where the size is unknown
 
 
 def test_a_method_is_called_on_every_batch_in_turn_and_keeps_what_it_returned():
@@ -529,6 +532,17 @@ def test_tables_of_first_fits_and_of_kernels_are_whole_at_80_columns():
     assert "auto       1,000,000  2,000,000  1,500,000      25%     1.00" in text
 
 
+def test_the_table_of_callbacks_is_whole_at_80_columns_and_says_how_much_slower_a_fit_is():
+    fast = dataclasses.replace(LONGEST, seconds=[6.15, 6.75, 7.45], per_epoch=0.0617)
+    found = Costs("any", 1000, {MODEL_FIT.name: fast, AUTO.name: LONGEST})
+    name = "BatchHistory/mlp"
+    workload = Workload(dataclasses.replace(SMALL, name=name), {})
+    text = rendered(lambda console: bench.report.print_callbacks(console, [(workload, found)]))
+    assert text.splitlines()[-1].split() == (
+        [name, "98,765", "98,765", "62", "123", "2.00x", "2.00-2.00", "close,", "3e-07"]
+    )
+
+
 def test_the_table_of_peers_is_whole_at_80_columns():
     versions = {"keras": "3.15.1", "tf-models-official": "2.19.1", "pytorch-lightning": "2.5.5"}
     results = [
@@ -590,6 +604,15 @@ def test_pages_get_a_row_for_each_workload_from_the_json(tmp_path):
     assert "1,024 for `model.fit`" in page.fits(quick)
     with pytest.raises(ValueError, match=r"expected every workload in the JSON, \['mlp_1'"):
         page.first_fits(quick)
+
+
+def test_the_page_of_callbacks_has_two_rows_for_each_of_the_seven(tmp_path):
+    text = page.callbacks(results(tmp_path, WITH_CALLBACKS))
+    rows = [line.split("`")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert rows[::2] == rows[1::2]
+    public = [getattr(loop.callbacks, name) for name in loop.callbacks.__all__]
+    classes = [kind for kind in public if isinstance(kind, type) and issubclass(kind, Callback)]
+    assert {*rows, "ProgressBar"} == {kind.__name__ for kind in classes}
 
 
 def test_a_page_is_filled_between_its_markers_and_nowhere_else():
