@@ -16,7 +16,7 @@ PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_IS
 # A process more than processors: some tests wait for processes of their own.
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
-.PHONY: setup compare test test-long test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
+.PHONY: setup compare test test-long test-slow test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
 
 setup: $(VENV)/.installed
 
@@ -48,8 +48,11 @@ test-processors: setup  ## all bit-sensitive tests where kernels round as on oth
 fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, under both engines
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
-faults: setup  ## what `make test` leaves out: 30 rules of fit broken in turn, located and named; answers about fit, compiled
-	$(BIN)/python -m pytest -m slow $(WORKERS)
+faults: setup  ## each rule that diagnose knows, broken in turn: located, named; no false alarm
+	$(BIN)/python -m pytest -m slow $(WORKERS) tests/instrument
+
+test-slow: setup  ## larger programs built after 1, 3 and 12 steps of every scenario; each rung of the tour
+	$(BIN)/python -m pytest -m slow $(WORKERS) --ignore tests/instrument
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python tests/support/keras_suite.py

@@ -1,6 +1,7 @@
 """Every rule of fit is broken once: each must be located, and named. Minutes: `make faults`."""
 
 import dataclasses
+import functools
 from functools import partial
 
 import keras
@@ -11,10 +12,10 @@ from keras import layers
 
 import loop
 from compare import SCENARIOS
-from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.diagnose import diagnose_in
 from compare.diagnosis.rules import BROKEN
 from compare.location.divergence import first_difference
-from compare.location.locate import locate
+from compare.location.locate import locate_in
 from compare.location.tapped import TappedTrainings
 from compare.recording.bits import same
 from compare.recording.trials import Trainings
@@ -152,10 +153,11 @@ PLACES = {
 """In which scenario each rule is broken and where that parts: epoch, step in it, stage."""
 
 
-COMPILED = ("one_forward_pass", "validation_tail", "loss_scaling")
-"""Rules that are named with compiled steps; with the others, tracing would take all the time."""
+COMPILED = ("one_forward_pass", "validation_tail", "loss_scaling", "metrics_of_the_epoch")
+"""Rules that are broken in compiled steps; for all of them, tracing would take most of the time."""
 
 
+@functools.cache
 def eagerly(scenario):
     def build():
         model = scenario.build()
@@ -165,33 +167,37 @@ def eagerly(scenario):
     return dataclasses.replace(scenario, build=build)
 
 
+@functools.cache
+def by_keras(scenario):
+    """Return the trainings of a scenario, in which Keras's are recorded once for all rules."""
+    return Trainings(scenario, keras.Model.fit)
+
+
 def test_every_rule_is_broken_here():
     assert set(PLACES) == set(BROKEN)
 
 
 @pytest.mark.bits
 @pytest.mark.parametrize("rule", PLACES)
-def test_a_broken_rule_is_located(rule):
+def test_a_broken_rule_is_located_and_named(rule):
     scenario, *place = PLACES[rule]
-    found = locate(scenario, BROKEN[rule].fit)
+    trainings = by_keras(scenario if rule in COMPILED else eagerly(scenario))
+    trainings = trainings.by_another(BROKEN[rule].fit)
+    found = locate_in(TappedTrainings(trainings))
     assert [found.epoch, found.step, found.stage] == place, found
     assert not found.disturbed
-
-
-@pytest.mark.bits
-@pytest.mark.parametrize("rule", PLACES)
-def test_a_broken_rule_is_named(rule):
-    scenario = PLACES[rule][0] if rule in COMPILED else eagerly(PLACES[rule][0])
-    found = diagnose(scenario, BROKEN[rule].fit)
+    found = diagnose_in(trainings)
     assert [(verdict.rule, verdict.exact) for verdict in found] == [(rule, True)], found
     assert found.rest == "nothing"
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_no_scenario_raises_a_false_alarm_and_no_tap_one(scenario):
-    assert locate(scenario) is None
     trainings = Trainings(scenario, loop.fit)
-    theirs, ours = TappedTrainings(trainings).both()
+    trainings.by_reference("batches")  # has what the other recordings of Keras would have
+    tapped = TappedTrainings(trainings)
+    assert locate_in(tapped) is None
+    theirs, ours = tapped.both()
     undisturbed = same(theirs.trace, trainings.by_reference("epochs").trace) and same(
         ours.trace, trainings.by_candidate("epochs").trace
     )
