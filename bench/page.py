@@ -121,7 +121,7 @@ def kernels(results: Mapping[str, Any]) -> str:
 
 def callbacks(results: Mapping[str, Any]) -> str:
     """Return what each of `loop.callbacks` adds to a step and to a fit, from callbacks.json."""
-    heads = ("callback", "model", "step us", "with", "fit ms", "with", "slower (95%)", "bits")
+    heads = ("callback", "model", "us/step", "+us/step", "+ms/fit", "slower (95%)", "bits")
     rows = []
     for workload, found in _found(WITH_CALLBACKS, _measured(results)):
         *figures, slower, interval, bits = callback_cells(found)
@@ -129,7 +129,7 @@ def callbacks(results: Mapping[str, Any]) -> str:
         rows.append([callback, workload.scenario.shows, *figures, f"{slower} ({interval})", bits])
     about = "`loop.fit` without and with a callback"
     origin = _origin("python -m bench --callbacks", results, about)
-    return "\n".join([origin, "", _table(heads, "llrrrrrl", rows)])
+    return "\n".join([origin, "", _table(heads, "llrrrrl", rows)])
 
 
 def front_page(results: Mapping[str, Any]) -> str:

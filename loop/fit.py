@@ -110,7 +110,7 @@ def run_epochs(training: Training) -> keras.callbacks.History:
         runner.step.reset_metrics()
         callbacks.on_epoch_begin(epoch)
         if ahead := runner.epochs_ahead(callbacks, validation, epoch, epochs):
-            # No callback needs control within the next epochs: one call runs all of them.
+            # How many epochs one call may run, as no callback needs control within them.
             finished = runner.run_epochs(schedule.whole_epochs(*ahead))
         else:
             # Matches Keras: after an epoch without batches, these are the logs of the last step.
@@ -143,7 +143,7 @@ def run_steps(training: Training) -> Logs:
             hooks.begin(segment.first)
             steps, recorded = runner.run_steps(segment)
             undone = hooks.end(schedule.advance(steps), recorded, runner.go_back)
-            schedule.advance(-undone)  # a callback that reads logs has stopped at an earlier step
+            schedule.advance(-undone)  # the steps after that in which a logs_only callback stopped
             logs = recorded[-1 - undone]
             if model.stop_training:
                 break

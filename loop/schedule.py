@@ -28,8 +28,8 @@ class Schedule:
 
         with schedule.until_out_of_data():
             for segment in schedule.segments(horizon):
-                result = runner.run(segment)
-                last = schedule.advance(result.steps)
+                steps, recorded = runner.run_steps(segment)
+                last = schedule.advance(steps)
 
     Attributes:
         source: Where the batches come from.
