@@ -25,8 +25,8 @@ class Verdict:
         mistake: What the candidate does.
         closeness: How much of the difference it explains where it shows first, 0 to 1, together
             with the causes that were found there with it.
-        logs: The last value of each log with this cause mended and all others as they are; empty if
-            that cannot be trained.
+        logs: The last value of each log with this cause mended and all others as they are, but for
+            causes in the batches, which are mended together; empty if that cannot be trained.
         effect: How far the weights at the end are from those with this cause mended, 0 to 1.
         ties: Rules that explain the same in this scenario.
     """
@@ -141,7 +141,7 @@ def answer(found: Diagnosis, where: str | None = None) -> Iterator[str]:
     if not found.repeats:
         yield "The loop does not repeat itself: seed what it draws in the loop, and try again."
     if found.renamed:
-        pairs = ", ".join(f"{ours} is {theirs} of fit" for theirs, ours in found.renamed.items())
+        pairs = ", ".join(f"{own} is {name} of fit" for name, own in found.renamed.items())
         yield f"Logs of other names: {pairs}."
     if found.left_out:
         yield f"Not compared, since only one of the two has it: {', '.join(found.left_out)}."
@@ -159,8 +159,8 @@ def _nothing_found(found: Diagnosis) -> str:
     if found.rest == "rounding":
         why = f" {found.compiled}" if found.compiled else ""
         return (
-            "The loop is right. What differs is rounding, as much as one ulp in the initial "
-            f"weights would make of it.{why}"
+            "The loop is right. What differs is rounding: not more than rounding in every step "
+            f"makes of it, measured by weights that are one ulp off.{why}"
         )
     return f"No rule that is known explains {found.unexplained or 'the difference'}."
 

@@ -67,6 +67,10 @@ FOUND: dict[str, tuple[str, str]] = {
         "takes another number of steps in an epoch than fit",
         "for step in range(math.ceil(len(x) / batch_size)): ...",
     ),
+    "other_cuts": (
+        "has batches of the sizes of fit in another order: the short one is not the last",
+        "for start in range(0, len(x), {of_fit}): ...",
+    ),
     "trains_on_validation": (
         "trains on the samples that fit holds out for validation, too",
         "train, validation = data[:split], data[split:]  # before shuffling",
@@ -145,9 +149,10 @@ def found_in_batches(
         "shuffle_buffer": [(samples and _buffer(ours, samples)) or 0, len(theirs[0])],
     }
     of_batches = [max(map(len, run.batches)) for run in (candidate, reference)]
+    steps = [[*map(len, run.epochs)] for run in (candidate, reference)]
     return [
         BROKEN.get(name) or finding(name, numbers.get(name, of_batches), candidate.accumulates)
-        for name in [*sizes, *names] or ["other_steps"]
+        for name in [*sizes, *names] or ["other_cuts" if steps[0] == steps[1] else "other_steps"]
     ]
 
 
@@ -179,8 +184,8 @@ def _in_composition(
         yield "updates_over_epochs" if adds_up else "repeats_before_batching"
         return
     if more.keys() & {*theirs[0].tolist()}:  # samples that come more often than in fit
-        times = {*Counter(ours[0].tolist()).values()}
-        yield "several_passes" if len(times) == 1 else "with_replacement"
+        misses = Counter(theirs[0].tolist()) - Counter(ours[0].tolist())
+        yield "with_replacement" if misses else "several_passes"
         return
     if samples and samples.has_split and more and {*theirs[0].tolist()} <= {*ours[0].tolist()}:
         yield "trains_on_validation"

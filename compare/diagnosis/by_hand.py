@@ -58,7 +58,8 @@ def _clips(theirs: Tensors, ours: Tensors) -> Iterator[BrokenRule]:
         given = clip(kind, limit, [theirs[name] for name in names])
         parts = [(ours[name], np.asarray(g)) for name, g in zip(names, given, strict=True)]
         noise = NOISE * limits["global_clipnorm"]
-        if len(f"{limit:g}".strip("0.")) < 3 and all(_is_close(*pair, noise) for pair in parts):
+        digits = f"{limit:g}".replace(".", "").strip("0")
+        if len(digits) < 3 and all(_is_close(*pair, noise) for pair in parts):
             call = calls[kind].format(f"{limit:g}")
             yield BrokenRule(
                 f"{kind}_by_hand",
@@ -149,7 +150,8 @@ def decay_rules(base: Observed, candidate: Observed, step: int) -> Iterator[Brok
         weights = {place_of(name): value for name, value in of.items()}
         for factor, places in _multiples(less, weights, _noise(of)):
             decay = short(factor, EXACT)
-            by_rate = decay / candidate.rates[step - 1] if candidate.rates else decay
+            rate = candidate.rates[step - 1] if candidate.rates else 0.0
+            by_rate = decay / rate if rate else decay
             yield BrokenRule(
                 "decay_by_hand",
                 f"subtracts {decay:g} times {_named(places, base)} in each step besides the "
@@ -212,6 +214,8 @@ def _multiples(
         if float(np.linalg.norm(difference)) > 2 * noise:
             found[place] = factor
     if not found or max(found.values()) - min(found.values()) > 0.02 * abs(max(found.values())):
+        return
+    if min(found.values()) < 0:  # what makes weights larger is no penalty and no decay
         return
     sizes = {place: float(np.linalg.norm(weights[place])) for place in found}
     factor = float(np.average([*found.values()], weights=[sizes[place] for place in found]))

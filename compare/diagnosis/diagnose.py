@@ -12,11 +12,20 @@ with it mended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
 
 import loop
 from compare.diagnosis.answer import Diagnosis, Verdict
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.layers import first_different_step, floats_of, tensor_distance
+from compare.diagnosis.layers import (
+    common_steps,
+    first_different_step,
+    floats_of,
+    in_words,
+    tensor_distance,
+)
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
@@ -70,7 +79,7 @@ def diagnose_in(
     peel = Peel(trainings, rules, on_progress)
     peel.run()
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
-    view = _view(theirs, ours)
+    view = _view(theirs, ours, peel.renamed)
     if not peel.causes and same(_history_and_weights(theirs), _history_and_weights(ours)):
         _search_in_the_rest(peel, view, theirs, ours)
     return _diagnosis(peel, view, ours, on_progress)
@@ -82,18 +91,20 @@ def beyond_rounding(trainings: Trainings) -> str:
     candidate = again.observe(trainings.candidate)
     place = first_different_step(again.floor(()), candidate)
     if place is None:
-        return "No gradient and no weight differs by more than rounding."
-    what = "the gradients" if place[0] == "gradients" else "the weights at the start"
-    epoch, step = candidate.run.place(place[1])
-    where = f"step {step}" if epoch is None else f"epoch {epoch}, step {step}"
-    return f"The first difference that is more than rounding: {what} of {where}."
+        steps = len(common_steps(again.observed(()), candidate))
+        return f"No gradient and no weight of {steps} steps differs by more than rounding."
+    layer, at = place
+    epoch, step = candidate.run.place(at)
+    where = in_words(layer, step if epoch is None else f"{step} of epoch {epoch}")
+    return f"The first difference that is more than rounding: {where}."
 
 
 def _diagnosis(
     peel: Peel, view: Callable[[Trace], Trace], ours: Trace, on_progress: Callable[[str], None]
 ) -> Diagnosis:
     """Return the causes with the effect of each, for which our engine trains once more."""
-    whole, theirs = peel.retraining.trace(peel.broken), peel.retraining.trace(())
+    theirs = peel.retraining.trace(())
+    whole = peel.retraining.tried(peel.broken) or theirs  # fit, where it cannot train so
     exact = same(view(whole), view(ours))
     verdicts = []
     for cause in peel.causes:
@@ -106,7 +117,7 @@ def _diagnosis(
         causes=tuple(verdicts),
         rest="nothing" if exact else "more" if peel.unexplained else "rounding",
         unexplained=peel.unexplained,
-        as_it_is=logs | {name: logs[theirs] for name, theirs in peel.renamed.items()},
+        as_it_is=logs | {in_fit: logs[in_loop] for in_fit, in_loop in peel.renamed.items()},
         all_mended=_last(peel.retraining.with_nothing_broken()) if verdicts else {},
         fit=_last(theirs),
         renamed=peel.renamed,
@@ -131,7 +142,7 @@ def _compiled(peel: Peel) -> str | None:
         ways["fit"] = "under XLA"
     if ways["fit"] == ways["the loop"]:
         return None
-    return "fit runs its step {fit}, the loop {the loop}: kernels round otherwise.".format(**ways)
+    return "fit runs its step {fit}, the loop {the loop}: they round differently.".format(**ways)
 
 
 def _without(peel: Peel, cause: Cause) -> Rules:
@@ -171,7 +182,8 @@ def _search_in_the_rest(
     """Find a rule that changes only what no layer compares: hooks, metrics, the optimizer."""
     if same(view(theirs), view(ours)):
         return
-    for rule in peel.rules:
+    for rule in filter(peel.may_matter, peel.rules):
+        peel.say(f"breaking {rule.rule}")
         trace = peel.retraining.tried((rule,))
         if trace and same(view(trace), view(ours)):
             peel.causes.append(Cause(rule))
@@ -184,28 +196,44 @@ def _last(trace: Trace) -> dict[str, float]:
     return {name: log[-1] for name, log in trace.history.items() if log}
 
 
-def _view(theirs: Trace, ours: Trace) -> Callable[[Trace], Trace]:
+def _view(theirs: Trace, ours: Trace, renamed: dict[str, str]) -> Callable[[Trace], Trace]:
     """Return what to compare of a trace: history and weights or, if these are the same, all.
 
     The state of the compiled optimizer is left out if the candidate never uses it.
+
+    Args:
+        theirs: What fit leaves behind.
+        ours: What the candidate leaves behind.
+        renamed: The candidate's names of logs of fit, where they differ.
     """
     if not same(_history_and_weights(theirs), _history_and_weights(ours)):
-        return lambda trace: _history_and_weights(trace, list(ours.history))
+        names = {name: renamed.get(name, name) for name in theirs.history}
+        names = {name: own for name, own in names.items() if own in ours.history}
+        in_fit = {name: name for name in names}
+        return lambda trace: _values_of_logs(trace, names if trace is ours else in_fit)
     counts = [v for name, v in ours.variables.items() if name.endswith("/iterations")]
     if ours.is_plain and not any(count > 0 for count in counts):
         return _history_and_weights
     return Trace.as_plain if ours.is_plain else lambda trace: trace
 
 
-def _history_and_weights(trace: Trace, logs: Sequence[str] | None = None) -> Trace:
-    """Return the history and the weights of a trace.
-
-    Args:
-        trace: The trace.
-        logs: The names of the logs to keep, if the trace has them; None for all.
-    """
+def _history_and_weights(trace: Trace) -> Trace:
+    """Return the history and the weights of a trace."""
     weights = {
         name: value for name, value in trace.variables.items() if name.startswith("weights/")
     }
-    wanted = trace.history if logs is None else [name for name in logs if name in trace.history]
-    return Trace(history={name: trace.history[name] for name in wanted}, variables=weights)
+    return Trace(history=trace.history, variables=weights)
+
+
+def _values_of_logs(trace: Trace, names: dict[str, str]) -> Trace:
+    """Return the weights of a trace, and some logs, whatever types their values have.
+
+    Args:
+        trace: The trace.
+        names: The logs to keep, by their names in fit: what the trace calls them.
+    """
+    history = {
+        name: [value.item() if isinstance(value, np.generic) else value for value in log]
+        for name, log in ((name, trace.history.get(own, [])) for name, own in names.items())
+    }
+    return replace(_history_and_weights(trace), history=history)

@@ -96,6 +96,11 @@ def first_different_step(floor: Floor, candidate: Observed) -> tuple[str, int] |
     return None
 
 
+def in_words(layer: str, step: int | str) -> str:
+    """Return a place that `first_different_step` found, in words."""
+    return f"the {'gradients' if layer == 'gradients' else 'weights at the start'} of step {step}"
+
+
 def common_steps(first: Observed, second: Observed) -> list[int]:
     """Return the steps that were captured of both trainings."""
     steps = min(first.steps, second.steps)

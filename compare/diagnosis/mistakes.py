@@ -36,7 +36,7 @@ def summed_over_samples(
 
 
 def divided_into(parts: int, size: int) -> Callable[..., list[Any]]:
-    """Return a mistake that takes the gradients of `size` samples after `size` samples.
+    """Return a mistake that splits a batch into parts of `size` samples.
 
     Args:
         parts: How many there are, where a batch does not say how many samples it has.
@@ -229,9 +229,12 @@ def validation_first(call: FitCall) -> None:
     part = arguments.get("validation_split")
     if not part:
         return
-    count = len(arguments["x"])
+    count = len(keras.tree.flatten(arguments["x"])[0])
     tail = count - int(count * (1 - part))
+
+    def rotated(leaf: Any) -> Any:
+        is_array = isinstance(leaf, np.ndarray)
+        return np.concatenate([leaf[tail:], leaf[:tail]]) if is_array else leaf
+
     for name in ("x", "y", "sample_weight"):
-        array = arguments.get(name)
-        if isinstance(array, np.ndarray):
-            arguments[name] = np.concatenate([array[tail:], array[:tail]])
+        arguments[name] = keras.tree.map_structure(rotated, arguments.get(name))

@@ -44,7 +44,7 @@ def _validates(model: keras.Model, arguments: FitArguments) -> bool:
 def _differs_in_training(model: keras.Model, arguments: FitArguments) -> bool:
     """Whether a layer draws random numbers or keeps averages, as far as layers say so."""
     plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Flatten, keras.layers.ReLU)
-    return not all(isinstance(layer, plain) for layer in model.layers)
+    return _has_own_call(model) or any(type(layer) not in plain for layer in model.layers)
 
 
 def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
@@ -54,14 +54,20 @@ def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
 def _may_add_losses(model: keras.Model, arguments: FitArguments) -> bool:
     plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Conv2D)
     regularizers = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
-    return not all(
-        isinstance(layer, plain) and not any(getattr(layer, name, None) for name in regularizers)
+    return _has_own_call(model) or any(
+        type(layer) not in plain or any(getattr(layer, name, None) for name in regularizers)
         for layer in model.layers
     )
 
 
+def _has_own_call(model: keras.Model) -> bool:
+    """Whether the user wrote what the model computes: it may do more than its layers."""
+    return not type(model).call.__module__.startswith("keras.")
+
+
 def _averages(model: keras.Model, arguments: FitArguments) -> bool:
-    return bool(getattr(model.optimizer, "use_ema", False))
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return bool(getattr(optimizer, "use_ema", False))
 
 
 def _scales(model: keras.Model, arguments: FitArguments) -> bool:

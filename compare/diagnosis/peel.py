@@ -20,9 +20,9 @@ from compare.diagnosis.broken import BrokenRule
 from compare.diagnosis.by_hand import decay_rules, gradient_rules
 from compare.diagnosis.in_logs import find_in_logs, find_in_validation
 from compare.diagnosis.layers import (
-    Floor,
     first_different_step,
     floats_of,
+    in_words,
     tensor_distance,
     weight_distance,
 )
@@ -43,10 +43,10 @@ from compare.diagnosis.stops import (
 )
 from compare.diagnosis.trained import trained_rules
 from compare.recording.trace import Trace
-from compare.recording.trials import Trainings
+from compare.recording.trials import Trainings, blamed_on
 
 ROUNDS = 4
-"""How many times steps are compared, each time with the causes found before."""
+"""How many times the cause of another step is searched for, each time with those found before."""
 
 AT_END = (
     "one_forward_pass",
@@ -85,7 +85,8 @@ class Peel:
         self.aligned: Rules = ()
         self.retraining = Retraining(trainings.scenario, trainings.reference)
         on_progress("watching the loop")
-        self.candidate = self.retraining.observe(trainings.candidate)
+        with blamed_on(trainings.scenario, "candidate"):
+            self.candidate = self.retraining.observe(trainings.candidate)
         on_progress("watching fit")
         self.candidate.like = self.retraining.observed(())
 
@@ -119,23 +120,26 @@ class Peel:
 
     def find_in_steps(self) -> None:
         """Find why gradients and updates differ on the same batches."""
+        place = self._different_step()
         for _ in range(ROUNDS):
-            floor = self.retraining.floor(self.broken)
-            place = first_different_step(floor, self.candidate)
-            if place is None:
-                self._settings()
-                return
-            layer, step = place
-            self.say(f"looking for the cause of other {layer} in step {step}")
-            found = self._search_in_step(floor, layer, step)
-            self.causes += found
+            found = self._search_in_step(*place) if place else []
             if not found:
                 break
-        of_step = "gradients" if layer == "gradients" else "weights at the start"
-        self.unexplained = f"the {of_step} of step {step}"
+            self.causes += found
+            place = self._different_step()
+        if place:
+            self.unexplained = in_words(*place)
+        else:
+            self._settings()
 
-    def _search_in_step(self, floor: Floor, layer: str, step: int) -> list[Cause]:
+    def _different_step(self) -> tuple[str, int] | None:
+        """Return the first step that differs, see `first_different_step`."""
+        return first_different_step(self.retraining.floor(self.broken), self.candidate)
+
+    def _search_in_step(self, layer: str, step: int) -> list[Cause]:
         """Return the causes of other gradients in a step, or of other weights at its start."""
+        self.say(f"looking for the cause of other {layer} in step {step}")
+        floor = self.retraining.floor(self.broken)
 
         def distance(run: Observed) -> float:
             if layer == "update":

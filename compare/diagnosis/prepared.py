@@ -39,9 +39,9 @@ def preparation_of(candidate: Observed, samples: Samples) -> tuple[BrokenRule, S
     Returns:
         The rule and the samples as the candidate has them; None if it is no common way.
     """
-    if not samples.in_order:
-        return None
     x, *rest = samples.arrays
+    if not samples.in_order or any(leaf.dtype.kind not in "iubf" for leaf in keras.tree.flatten(x)):
+        return None
     for words, prepare in COMMON.items():
         with np.errstate(all="ignore"):
             arrays = _applied(prepare, x), *rest
@@ -72,9 +72,9 @@ def _rule(words: str, prepare: Prepare) -> BrokenRule:
 def _applied(prepare: Prepare, inputs: Any) -> Any:
     """Return inputs, prepared, as float32."""
 
-    def one(leaf: Any) -> np.ndarray:
+    def prepare_leaf(leaf: Any) -> np.ndarray:
         array = np.asarray(leaf)
         array = array.astype("float32") if array.dtype.kind in "iub" else array
         return prepare(array).astype("float32")
 
-    return keras.tree.map_structure(one, inputs)
+    return keras.tree.map_structure(prepare_leaf, inputs)

@@ -84,8 +84,9 @@ def _course(rates: list[float], ends: list[int]) -> str:
     is_by_epoch = all(
         len({*rates[start:end]}) <= 1 for start, end in zip(starts, ends, strict=True)
     )
-    some = [brief(rate) for rate in (by_epoch if is_by_epoch else rates)[:4]]
-    return f"from {'epoch to epoch' if is_by_epoch else 'step to step'} ({', '.join(some)}, ...)"
+    course = by_epoch if is_by_epoch else rates
+    some = ", ".join([*map(brief, course[:4]), *["..."] * (len(course) > 4)])
+    return f"from {'epoch to epoch' if is_by_epoch else 'step to step'} ({some})"
 
 
 def _with_rates(rates: list[float]) -> Break:
@@ -105,13 +106,22 @@ def _with_rates(rates: list[float]) -> Break:
 
     def breaks(call: FitCall) -> None:
         optimizer = call.model.optimizer
-        config = optimizer.get_config()
+        config = getattr(optimizer, "inner_optimizer", optimizer).get_config()
         if isinstance(config.get("learning_rate"), dict):  # a schedule cannot be set to a number
-            config["learning_rate"] = rates[0]
-            call.model.optimizer = type(optimizer).from_config(config)
+            call.model.optimizer = rebuilt(optimizer, learning_rate=rates[0])
         call.add_callback(Rates())
 
     return breaks
+
+
+def rebuilt(optimizer: keras.optimizers.Optimizer, **settings: Any) -> keras.optimizers.Optimizer:
+    """Return a new optimizer with other settings; those of one that scales the loss go inside."""
+    config = optimizer.get_config()
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        config["inner_optimizer"]["config"] |= settings
+    else:
+        config |= settings
+    return type(optimizer).from_config(config)
 
 
 def brief(value: Any) -> str:

@@ -92,7 +92,7 @@ class Retraining:
         """Return what the first steps do with rules broken; None, with a warning, if they raise."""
         is_short = steps <= EAGER and self.replicas == 1
         scenario = _eager(self.scenario) if is_short else self.scenario
-        validates = steps > self.observed(()).ends[0]
+        validates = steps > min(run.ends[0] for run in self._observed.values() if run.ends)
         stop = BrokenRule("stop", "", "", "", partial(_stop_after, steps, validates), "epochs")
         try:
             with warnings.catch_warnings():
@@ -127,7 +127,7 @@ def _eager(scenario: Scenario) -> Scenario:
 
 
 def _stop_after(steps: int, validates: bool, call: FitCall) -> None:
-    """End a fit after some steps; without validation, if no epoch comes after one."""
+    """End a fit after some steps; leave out validation unless it `validates`."""
 
     class Stop(keras.callbacks.Callback):
         def __init__(self) -> None:

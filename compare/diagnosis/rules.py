@@ -87,7 +87,7 @@ RULES: tuple[BrokenRule, ...] = (
     ),
     BrokenRule(
         "metrics_before_update",
-        "shows metrics a second forward pass, after the update",
+        "updates metrics with the predictions of a second forward pass, after the update",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
         in_train_step("update_metrics", mistakes_in_logs.metrics_of_a_second_forward),
@@ -95,8 +95,8 @@ RULES: tuple[BrokenRule, ...] = (
     ),
     BrokenRule(
         "metrics_of_a_second_pass",
-        "shows metrics a second forward pass with training=True, after the update: seeds and "
-        "moving averages advance twice",
+        "updates metrics with the predictions of a second forward pass, with training=True, after "
+        "the update: seeds and moving averages advance twice",
         "metric.update_state(y, y_pred)  # y_pred of the training forward pass",
         "keras.Model.train_step",
         in_train_step("update_metrics", mistakes_in_logs.metrics_of_a_training_pass),

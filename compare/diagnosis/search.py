@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,8 @@ class Search:
             The causes; none if they leave more than rounding and do not come convincingly close.
         """
         before = now = self.score(())
+        if not math.isfinite(before):
+            return []  # what is not trained cannot come closer
         added: Rules = ()
         ties: tuple[str, ...] = ()
         while now > self.level and len(added) < AT_ONCE:

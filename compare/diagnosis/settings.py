@@ -19,7 +19,7 @@ from compare.diagnosis.broken import (
 )
 from compare.diagnosis.by_hand import EXACT
 from compare.diagnosis.observed import Observed
-from compare.diagnosis.rates import brief, rate_rules, steps_by_hand
+from compare.diagnosis.rates import brief, rate_rules, rebuilt, steps_by_hand
 from compare.diagnosis.rules import BROKEN
 from compare.diagnosis.trained import are_several, several_optimizers
 
@@ -116,14 +116,14 @@ def loss_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
 def _equal(first: Any, second: Any) -> bool:
     if isinstance(first, float) and isinstance(second, float):
         return math.isclose(first, second, rel_tol=1e-6)
-    return bool(first == second)
+    return bool(np.all(first == second))  # a setting may be an array
 
 
 def _setting(name: str, theirs: Any, ours: Any) -> BrokenRule:
     known = NAMES.get(name)
     if known and ours is None:
         return BROKEN[known]
-    if name == "epsilon" and ours == 1e-8:
+    if name == "epsilon" and (theirs, ours) == (1e-7, 1e-8):
         return BROKEN["optimizer_epsilon"]
     return BrokenRule(
         f"optimizer_{name}",
@@ -158,9 +158,7 @@ def _another_optimizer(
 
 def _with_setting(name: str, value: Any) -> Break:
     def breaks(call: FitCall) -> None:
-        optimizer = call.model.optimizer
-        config = {**optimizer.get_config(), name: value}
-        call.model.optimizer = type(optimizer).from_config(config)
+        call.model.optimizer = rebuilt(call.model.optimizer, **{name: value})
 
     return breaks
 
@@ -183,7 +181,8 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
     parts = candidate.accumulates
     rest = float(np.linalg.norm(b - factor * a)) / max(float(np.linalg.norm(b)), 1e-30)
     size = max(map(len, candidate.batches), default=0)
-    if rest > EXACT or abs(factor - 1) < EXACT or math.isclose(factor, size, rel_tol=EXACT):
+    is_sum = math.isclose(factor, size, rel_tol=EXACT) and parts != size
+    if rest > EXACT or abs(factor - 1) < EXACT or is_sum:
         return []  # `mean_over_samples` is a rule of its own
     what = f"has gradients that are {factor:.4g} times those of fit in every weight"
     name, line = "gradient_factor", "loss = loss_fn(y, y_pred)  # differentiated as it is"

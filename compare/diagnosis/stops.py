@@ -166,6 +166,8 @@ def _validates_on(
 ) -> BrokenRule:
     counts = len(ours[0]), len(theirs[0])
     part = f"validates on {counts[0]} of the {counts[1]} validation samples"
+    if counts[0] >= counts[1]:
+        part = "validates on the validation samples in another order, or on some of them twice"
     is_known = {*ours[0].tolist()} <= {*theirs[0].tolist()}
     trained_on = samples if samples and samples.places_of(ours[0]) is not None else None
     mistake = part if is_known else "validates on other samples than fit"

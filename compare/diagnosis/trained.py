@@ -33,6 +33,8 @@ def trained_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
                 variable.trainable = False
 
     what = f"trains {_named(more, base)} too, which fit leaves as they are: they are frozen"
+    if less:
+        what = f"trains {_named(more, base)}, which is frozen in fit, and not {_named(less, base)}"
     line = "weights = model.trainable_weights  # after all layer.trainable = False"
     if not more:
         what = f"does not train {_named(less, base)}"

@@ -53,7 +53,7 @@ class Taps:
             is applied without another forward pass belongs to the step that has just ended.
         trained: The places of the weights that each of them updates, among the model's variables.
         losses: The loss objects that were called, in the order of their first use.
-        runs_eagerly: Whether a forward pass ran outside of any graph.
+        runs_eagerly: Whether gradients were computed outside of any graph.
         columns: The column of each tap, in the order of tracing.
         dtypes: The dtype of each tap's tensor.
         sizes: The largest number of elements of each tap's tensor, once the training is over.
@@ -216,7 +216,6 @@ class Taps:
         """Record the state before a forward pass, and its inputs."""
         self._losses = 0
         self._has_begun.assign(True)
-        self.runs_eagerly |= tf.executing_eagerly()
         late = variables_by_name(model) if model.built else {}
         stages = self.seen_late
         late = {name: state for name, state in late.items() if stage_of(name) in stages}
@@ -260,6 +259,7 @@ class Taps:
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:
         @functools.wraps(gradient)
         def tapped(tape: tf.GradientTape, target: Any, *sources: Any, **more: Any) -> Any:
+            self.runs_eagerly |= tf.executing_eagerly()
             self.see("loss/objective", [apart(t) for t in keras.tree.flatten(target)])
             gradients = gradient(tape, target, *sources, **more)
             given = keras.tree.flatten(sources[0] if sources else more.get("sources"))

@@ -373,7 +373,7 @@ def test_the_first_difference_that_is_more_than_rounding_is_named():
     places = [
         beyond_rounding(Trainings(PLAIN, fit)) for fit in (right, slower_from_the_second_epoch)
     ]
-    assert places[0] == "No gradient and no weight differs by more than rounding."
+    assert places[0] == "No gradient and no weight of 8 steps differs by more than rounding."
     assert places[1] == (
         "The first difference that is more than rounding: the weights at the start of step 5."
     )
@@ -552,7 +552,7 @@ def clip_values(gradients):
 @pytest.mark.parametrize(
     ("rule", "says", "by_hand"),
     [
-        ("learning_rates", "from epoch to epoch (0.05, 0.025, ...)", {"before": slower_by_epoch}),
+        ("learning_rates", "from epoch to epoch (0.05, 0.025)", {"before": slower_by_epoch}),
         ("learning_rates", "from step to step (0.05, 0.025, 0.016", {"before": slower_by_step}),
         ("penalty_by_hand", "adds 0.02 times the squares", {"loss_of": squares_of_kernels}),
         ("penalty_by_hand", "0.01 times the squares of all weights", {"loss_of": squares_of_all}),

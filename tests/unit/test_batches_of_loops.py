@@ -66,6 +66,23 @@ def test_what_a_loop_does_to_its_batches_is_named(expected, fit, loop):
     assert names(fit, loop) == expected
 
 
+def test_a_short_batch_that_is_not_the_last_one_is_no_other_number_of_steps():
+    whole, short_first = [ORDER[:4], ORDER[4:8], ORDER[8:]], [ORDER[:2], ORDER[2:6], ORDER[6:]]
+    fit, loop = (
+        SimpleNamespace(epochs=[cuts], batches=cuts, accumulates=1) for cuts in (whole, short_first)
+    )
+    assert names(fit, loop) == ["other_cuts"]
+    two_steps = [ORDER[:4], ORDER[4:8]]
+    loop = SimpleNamespace(epochs=[whole, two_steps], batches=whole, accumulates=1)
+    fit = SimpleNamespace(epochs=[whole, whole], batches=whole * 2, accumulates=1)
+    assert names(fit, loop) == ["other_steps"]
+
+
+def test_samples_that_come_twice_are_drawn_with_replacement_only_if_others_never_come():
+    passes = np.concatenate([ORDER, ORDER[:4]])
+    assert names(IN_ORDER, training(passes, passes)) == ["several_passes"]
+
+
 @pytest.mark.parametrize(
     ("expected", "loop"),
     [

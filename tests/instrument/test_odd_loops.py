@@ -1,0 +1,169 @@
+"""Loops and models at the edges of what `diagnose` looks for: a true answer, or a clear one."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import loop
+from compare.diagnosis import by_hand, settings
+from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.needs import may_matter
+from compare.diagnosis.peel import ROUNDS, Peel
+from compare.diagnosis.prepared import preparation_of
+from compare.diagnosis.rates import rebuilt
+from compare.diagnosis.rules import BROKEN
+from compare.diagnosis.samples import Samples
+from compare.diagnosis.search import FAR, Cause, Search
+from compare.diagnosis.trained import trained_rules
+from compare.errors import CandidateError
+from compare.scenario import Scenario
+
+X = np.random.default_rng(3).normal(size=(30, 4)).astype("float32")
+Y = np.sin(X[:, :1])
+
+
+def build():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, "tanh"), layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    return model
+
+
+def data():
+    return {"x": X, "y": Y, "batch_size": 8, "epochs": 2, "shuffle": False}
+
+
+PLAIN = Scenario("plain", "arrays in order, a short last batch", build, data)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore:plain cannot be trained without last_partial_batch")
+def test_batches_that_fit_cannot_be_given_are_named_and_what_follows_is_left_open():
+    def of_unknown_size():
+        dataset = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda *_: True).batch(8)
+        return {"x": dataset, "epochs": 2}
+
+    def whole_batches_only(model, x, **more):
+        return loop.fit(model, x.filter(lambda x, _: tf.shape(x)[0] == 8), **more)
+
+    scenario = dataclasses.replace(PLAIN, data=of_unknown_size)
+    found = diagnose(scenario, whole_batches_only)
+    assert [verdict.rule for verdict in found] == ["last_partial_batch"], found
+    assert found.rest == "more"
+    assert "what follows from these batches" in str(found)
+
+
+@pytest.mark.long
+def test_a_loop_with_more_logs_and_numpy_floats_has_the_same_bits():
+    def fit(model, **arguments):
+        losses = loop.fit(model, **arguments).history["loss"]
+        return {"loss": [*map(np.float32, losses)], "lr": [0.05] * len(losses)}
+
+    found = diagnose(PLAIN, fit)
+    assert (len(found), found.rest, found.left_out) == (0, "nothing", ("lr",))
+    assert str(found).startswith("History and weights are the same, to the last bit.")
+
+
+@pytest.mark.long
+def test_a_loop_that_raises_when_it_is_watched_is_blamed_for_it():
+    calls = []
+
+    def only_once(model, **arguments):
+        calls.append(model)
+        if len(calls) > 1:
+            raise RuntimeError("called again")
+        return loop.fit(model, **{**arguments, "epochs": 1})
+
+    with pytest.raises(CandidateError, match="RuntimeError: called again"):
+        diagnose(PLAIN, only_once)
+
+
+def test_rules_may_matter_to_models_and_layers_that_people_wrote():
+    class Quiet(layers.Dense):
+        def call(self, inputs):
+            self.add_loss(tf.reduce_mean(inputs))
+            return super().call(inputs)
+
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(1)
+
+        def call(self, inputs):
+            self.add_loss(tf.reduce_mean(inputs))
+            return self.dense(inputs)
+
+    for rule in ("regularization_losses", "training_flag"):
+        assert not may_matter(BROKEN[rule], build(), {})
+        assert may_matter(BROKEN[rule], keras.Sequential([keras.Input((4,)), Quiet(1)]), {})
+        assert may_matter(BROKEN[rule], Own(), {})
+    for averages in (False, True):
+        model = build()
+        inner = keras.optimizers.SGD(0.05, use_ema=averages)
+        model.compile(keras.optimizers.LossScaleOptimizer(inner), "mse")
+        assert may_matter(BROKEN["final_averages"], model, {}) is averages
+
+
+def test_nothing_explains_a_training_that_cannot_be_made():
+    search = Search([*BROKEN.values()], lambda _: FAR, 0.0, lambda _: FAR)
+    assert search.causes() == []
+
+
+@pytest.mark.parametrize("causes", [0, 1, ROUNDS, ROUNDS + 1])
+def test_steps_are_compared_once_more_after_the_last_cause_was_found(causes):
+    peel = object.__new__(Peel)
+    peel.causes, peel.unexplained = [], None
+    places = iter([("gradients", step) for step in range(causes)])
+    peel._different_step = lambda: next(places, None)
+    peel._search_in_step = lambda layer, step: [Cause(BROKEN["shuffle"])]
+    looked_at_settings = []
+    peel._settings = lambda: looked_at_settings.append(True)
+    peel.find_in_steps()
+    assert len(peel.causes) == min(causes, ROUNDS)
+    expected = None if causes <= ROUNDS else f"the gradients of step {ROUNDS}"
+    assert peel.unexplained == expected
+    assert bool(looked_at_settings) == (causes <= ROUNDS)
+
+
+def test_settings_within_an_optimizer_that_scales_the_loss_are_set():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    scaled = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(schedule))
+    anew = rebuilt(scaled, beta_1=0.5, learning_rate=0.25)
+    assert isinstance(anew, keras.optimizers.LossScaleOptimizer)
+    assert (anew.inner_optimizer.beta_1, float(anew.inner_optimizer.learning_rate)) == (0.5, 0.25)
+    assert rebuilt(keras.optimizers.Adam(0.1), beta_1=0.5).beta_1 == 0.5
+
+
+@pytest.mark.parametrize("limit", [1.0, 1.5, 0.25, 100.0])
+def test_clipping_by_hand_is_read_off_at_any_round_limit(limit):
+    gradients = {
+        "a": np.full((3, 4), 7.5, np.float32),
+        "b": np.linspace(0, 900, 9, dtype="float32"),
+    }
+    clipped = {name: np.minimum(value, np.float32(limit)) for name, value in gradients.items()}
+    found = {rule.rule: rule for rule in by_hand._clips(gradients, clipped)}
+    assert f"clipvalue={limit:g}" in found["clipvalue_by_hand"].mistake
+
+
+def test_a_setting_is_named_with_the_values_that_it_has():
+    known = settings._setting("epsilon", 1e-7, 1e-8)
+    assert known is BROKEN["optimizer_epsilon"]
+    other = settings._setting("epsilon", 1e-3, 1e-8)
+    assert other.mistake == "sets epsilon=1e-08 in its optimizer, where fit has 0.001"
+    assert not settings._equal(np.array([0.5, 0.5]), np.array([0.5, 0.25]))
+
+
+def test_variables_that_are_trained_in_exchange_for_others_are_both_named():
+    names = {0: "dense/kernel", 1: "dense/bias", 2: "head/kernel"}
+    base = SimpleNamespace(trained=frozenset({0, 1}), names=names)
+    (rule,) = trained_rules(base, SimpleNamespace(trained=frozenset({1, 2}), names=names))
+    assert rule.mistake == "trains head/kernel, which is frozen in fit, and not dense/kernel"
+
+
+def test_inputs_that_are_no_numbers_have_no_common_preparation():
+    samples = Samples((np.array([["a"], ["b"]]), None, None), np.arange(2), in_order=True)
+    assert preparation_of(SimpleNamespace(batches=[np.array([5])]), samples) is None
