@@ -97,7 +97,7 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 bench-cold: setup  ## what the first fit of a process costs, in 6 to 13 minutes; nothing else should run
 	$(BENCH) --cold
 
-bench-quick: setup  ## what warm fits cost, in 3 to 7 minutes; nothing else should run meanwhile
+bench-quick: setup  ## what warm fits cost, in 8 to 12 minutes; nothing else should run meanwhile
 	$(BENCH) --quick
 
 bench: setup  ## the same at length: every engine, costs told apart, plots, pytest-benchmark

@@ -51,6 +51,8 @@ COLD_ROUNDS = 4
 """Even, so that every engine comes first and last equally often."""
 QUICK_SECONDS, FULL_SECONDS = 3, 6
 """Time for the rounds of one workload."""
+WARM_UP = 1000
+"""Steps before the rounds, after which `auto` has built what pays: compare.timing.measure."""
 SHORT_SECONDS = 1
 """The same for one source or method in `--quick`."""
 
@@ -165,6 +167,7 @@ def _measure(quick: bool, rounds: int, seconds: float, workload: Workload) -> Co
         rounds=rounds,
         seconds=seconds,
         take_apart=whole_fits if quick else with_epoch_and_step,
+        warm_up=WARM_UP,
     )
     return replace(found, steps=workload.batches or found.steps)
 
@@ -196,6 +199,7 @@ def _callbacks(
             rounds=rounds,
             seconds=QUICK_SECONDS,
             take_apart=with_fit_and_step(workload.batches),
+            warm_up=WARM_UP,
         )
 
     measured = _measured(console, workloads, measured_of)
@@ -227,7 +231,12 @@ def _front_page(
         scenario = replace(workload.scenario, data=data)
         with console.status(f"{workload.name} at verbose={verbose}"):
             found = measure(
-                scenario, [MODEL_FIT, AUTO], ThisProcess(), rounds=rounds, seconds=QUICK_SECONDS
+                scenario,
+                [MODEL_FIT, AUTO],
+                ThisProcess(),
+                rounds=rounds,
+                seconds=QUICK_SECONDS,
+                warm_up=WARM_UP,
             )
         measured.append((workload, str(verbose), found))
     print_front_page(console, measured)

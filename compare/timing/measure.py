@@ -17,6 +17,9 @@ from compare.timing.training import First, Training, first_fits, new_training
 
 T = TypeVar("T")
 
+MOST_WARM_UPS = 10
+"""The most fits before the rounds."""
+
 
 class Place(Protocol):
     """Where engines train: all in this process, or each in a process of its own."""
@@ -59,6 +62,7 @@ def measure(
     rounds: int,
     seconds: float,
     take_apart: TakeApart = whole_fits,
+    warm_up: int = 0,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Costs:
     """Measure a scenario under engines: the first fits, then interleaved rounds of whole fits.
@@ -70,6 +74,8 @@ def measure(
         rounds: Rounds at most.
         seconds: Time after which no further round starts.
         take_apart: What else to find out about each engine when the rounds are over.
+        warm_up: Steps that every engine trains before the rounds, in `MOST_WARM_UPS` fits at most:
+            `loop.fit` builds larger programs when enough steps have run to pay for them.
         on_progress: Called with what is being done.
 
     Raises:
@@ -84,6 +90,11 @@ def measure(
         except Exception as error:  # an engine may raise anything
             raise CandidateError(f"{scenario.name}: {name} raised {_reason(error)}") from error
 
+    fits = min(MOST_WARM_UPS, -(-warm_up // max(1, first[MODEL_FIT.name].steps)))
+    for name in first:
+        on_progress(f"{name}: warming up")
+        for _ in range(fits):
+            call(name, Training.seconds)
     on_progress("whole fits in turn")
     timed = {name: partial(call, name, Training.seconds) for name in first}
     taken = interleaved(timed, rounds, seconds)

@@ -24,7 +24,7 @@ class BatchHistory(Callback):
 
     The graph writes the logs of all steps of a call, an epoch or 1,024 steps. With
     `steps_per_execution` above 1 only the last step of an execution is recorded. Each step costs
-    a few operations in the graph and a dict in Python.
+    a few operations in the graph and a dict in Python, about 40 us (docs/research.md).
 
     Attributes:
         history: A list of floats for each log, as long as `epoch`.
@@ -56,7 +56,8 @@ class Throughput(Callback):
 
     The log `compiling` is 1.0 in the first epoch, whose seconds contain tracing and compiling, and
     0.0 in others; in a long fit a later one may build a larger program. Validation counts as well.
-    Callbacks that read its logs come after it. A call runs an epoch, and no step takes longer.
+    Callbacks that read its logs come after it. A call runs an epoch, and no step takes longer
+    than the noise of a clock shows (docs/research.md).
 
     Args:
         samples: Samples per epoch.
@@ -103,7 +104,7 @@ class EvaluateEvery(Callback):
         evaluations.history  # {"step": [500, 1000, ...], "val_loss": [...]}
 
     The running metrics of the training are kept. A call runs all steps up to the next evaluation,
-    which takes as long as `loop.evaluate`.
+    which takes as long as `loop.evaluate`; steps take no longer (docs/research.md).
 
     Args:
         x: Inputs `[samples, ...]`, or a dataset.

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -60,7 +61,8 @@ def explain(model: keras.Model, *data: Any, step: bool = False, **arguments: Any
     fit_arguments = FitArguments(**given.arguments)
     check_arguments(fit_arguments)
     # Python code that is traced, or a PyDataset asked for its shapes, may draw random numbers.
-    with same_random_numbers(), contextlib.ExitStack() as restored:
+    with same_random_numbers(), warnings.catch_warnings(), contextlib.ExitStack() as restored:
+        warnings.simplefilter("ignore")  # fit shows its own
         if fit_arguments.plan != "fastest":  # what that plan measured is for the fit that follows
             restored.enter_context(same_functions(model))
         return _explained(fit_arguments, step)

@@ -178,6 +178,19 @@ def test_engines_are_measured_side_by_side_and_a_failure_of_one_spares_the_other
     assert found.engines[AUTO.name].traces <= 3
 
 
+@pytest.mark.parametrize(("steps", "fits"), [(0, 0), (30, 3), (10**6, 10)])
+def test_every_engine_trains_so_many_steps_before_the_rounds_in_ten_fits_at_most(steps, fits):
+    calls = []
+
+    def fit(model, **_):
+        calls.append(model)
+        model.optimizer.iterations.assign_add(12)
+
+    engine = dataclasses.replace(MODEL_FIT, fit=fit)
+    measure(SMALL, [engine], ThisProcess(), rounds=1, seconds=1.0, warm_up=steps)
+    assert len(calls) == 2 + fits + 1
+
+
 def test_without_the_reference_there_is_nothing_to_measure():
     broken = dataclasses.replace(SMALL, data=lambda: data() | {"y": np.ones(3)})
     with pytest.raises(ScenarioError, match=r"small: model\.fit raised ValueError"):
