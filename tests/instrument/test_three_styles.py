@@ -384,6 +384,11 @@ CASES = {
         data,
         in_batches(of_sizes(8, 8, 3, 3), lambda data, size: data.batch(size).rebatch([8, 8, 3, 3])),
     ),
+    "other_cuts": Case(
+        dense,
+        data,
+        in_batches(of_sizes(6, 8, 8), lambda data, size: data.batch(size).rebatch([6, 8, 8])),
+    ),
     "last_partial_batch": Case(
         dense,
         data,
