@@ -197,7 +197,7 @@ def _callbacks(
             engines_for(workload, quick=True),
             ThisProcess(),
             rounds=rounds,
-            seconds=QUICK_SECONDS,
+            seconds=FULL_SECONDS,
             take_apart=with_fit_and_step(workload.batches),
             warm_up=WARM_UP,
         )

@@ -1,4 +1,4 @@
-"""What each of `loop.callbacks` adds to a step and to a fit: `loop.fit` without it and with it."""
+"""What each of `loop.callbacks` adds to a step and to a fit, on the small MLP."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,8 +7,7 @@ from typing import Any
 import keras
 
 import loop
-from bench.workloads import BATCH, Arguments, Workload, mlp, mlp_data, mnist_mlp, random_arrays
-from bench.workloads import workload as new_workload
+from bench.workloads import BATCH, Workload, mlp, mlp_data, workload
 from compare.scenario import Fit
 from loop.callbacks import (
     BatchHistory,
@@ -46,17 +45,13 @@ CALLBACKS: dict[str, NewCallback] = {
     "EvaluateEvery": _evaluating,
 }
 
-_MODELS: tuple[tuple[str, Callable[[], keras.Model], Arguments, int], ...] = (
-    ("mlp", mlp, mlp_data, 4000),
-    ("mnist_mlp", mnist_mlp, random_arrays((784,), 10), 1000),
-)
+STEPS = 4000
+"""Steps of a fit; so many that a step's time stands out beside that of tracing it."""
 
 
-def _workload(
-    callback: str, model: str, build: Callable[[], keras.Model], arguments: Arguments, steps: int
-) -> Workload:
-    made = new_workload(f"{callback}/{model}", model, build, arguments, steps, 1, {})
-    return replace(made, methods=(loop.fit, _with(CALLBACKS[callback])), batches=steps)
+def _workload(name: str, new: NewCallback) -> Workload:
+    made = workload(name, "on the small MLP", mlp, mlp_data, STEPS, 1, {})
+    return replace(made, methods=(loop.fit, _with(new)), batches=STEPS)
 
 
-WITH_CALLBACKS = tuple(_workload(callback, *model) for callback in CALLBACKS for model in _MODELS)
+WITH_CALLBACKS = tuple(_workload(name, new) for name, new in CALLBACKS.items())

@@ -1,7 +1,7 @@
 """`make bench-page`: write the tables of figures in README.md and docs from `build/bench/*.json`.
 
 A table stands between `<!-- NAME -->` and `<!-- end of NAME -->`, with `on GPU` behind the name for
-figures of a GPU. Where the JSON of a table is missing, the table stays as it is.
+figures of a GPU. Where the JSON of a table is missing, or older than the table, the table stays.
 """
 
 from compare.execution.quiet import import_tensorflow_quietly
@@ -42,8 +42,17 @@ def main(
             continue
         results = json.loads(path.read_text())
         place = f"{marker} on GPU" if results["device"] == "gpu" else marker
+        if is_older(results["date"], page.read_text(), place):
+            print(f"{path} is of {results['date']}: {page} keeps its {place}, which is newer")
+            continue
         page.write_text(filled(page.read_text(), place, table(results)))
         print(f"{page}: {place} written from {path}")
+
+
+def is_older(date: str, page: str, marker: str) -> bool:
+    """Return whether a date, as YYYY-MM-DD, is before that of the table at a marker of a page."""
+    table = page.partition(f"<!-- {marker} -->")[2].partition("<!-- end of")[0]
+    return any(date < of_table for of_table in re.findall(r"\b\d{4}-\d\d-\d\d\b", table))
 
 
 def filled(page: str, marker: str, text: str) -> str:
@@ -121,15 +130,14 @@ def kernels(results: Mapping[str, Any]) -> str:
 
 def callbacks(results: Mapping[str, Any]) -> str:
     """Return what each of `loop.callbacks` adds to a step and to a fit, from callbacks.json."""
-    heads = ("callback", "model", "us/step", "+us/step", "+ms/fit", "slower (95%)", "bits")
+    heads = ("callback", "us/step", "+us/step", "+ms/fit", "slower (95%)", "bits")
     rows = []
     for workload, found in _found(WITH_CALLBACKS, _measured(results)):
         *figures, slower, interval, bits = callback_cells(found)
-        callback = f"`{workload.name.partition('/')[0]}`"
-        rows.append([callback, workload.scenario.shows, *figures, f"{slower} ({interval})", bits])
+        rows.append([f"`{workload.name}`", *figures, f"{slower} ({interval})", bits])
     about = "`loop.fit` without and with a callback"
     origin = _origin("python -m bench --callbacks", results, about)
-    return "\n".join([origin, "", _table(heads, "llrrrrl", rows)])
+    return "\n".join([origin, "", _table(heads, "lrrrrl", rows)])
 
 
 def front_page(results: Mapping[str, Any]) -> str:

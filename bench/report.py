@@ -114,7 +114,7 @@ def front_page_cells(name: str, verbose: str, found: Costs) -> list[str]:
 def print_callbacks(console: Console, measured: Measured) -> None:
     """Print what a callback adds to a step, and to a fit beside its steps."""
     figures = ["us/step", "+us/step", "+ms/fit", "slower", "95%"]
-    table = new_table("loop.fit without and with a callback", "callback/model", figures=figures)
+    table = new_table("loop.fit without and with a callback", "callback", figures=figures)
     table.add_column("bits")
     for workload, found in measured:
         table.add_row(workload.name, *callback_cells(found))

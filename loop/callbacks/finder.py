@@ -26,8 +26,8 @@ class LearningRateFinder(Watching):
         model.optimizer.learning_rate = finder.suggestion
 
     At the end weights, optimizer and seeds are as before. If fit has fewer steps, so has the test.
-    Steps share calls, an epoch each. They take about 80 us longer with a small MLP, and the step is
-    traced anew, which takes 0.4 to 0.6 s (docs/research.md).
+    Steps share calls, an epoch each. They take less than 0.1 ms longer with a small MLP, and the
+    step is traced anew, which takes about 0.5 s (docs/research.md).
 
     Args:
         start: The first rate.

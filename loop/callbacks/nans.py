@@ -39,8 +39,8 @@ class NanHunter(Watching):
     Calls run for a second or an epoch; fit raises after the call, when the weights may be NaN. The
     step of every such fit is traced anew. Its bits are those without the callback, unless
     TensorFlow had fused a layer with the activation layer after it, and rounds otherwise. Every
-    step reads all outputs, gradients and weights once more, about 80 us with a small MLP; tracing
-    takes 0.5 to 0.9 s (docs/research.md).
+    step reads all outputs, gradients and weights once more, less than 0.1 ms with a small MLP;
+    tracing takes about 0.5 s (docs/research.md).
 
     Raises:
         FloatingPointError: From fit.

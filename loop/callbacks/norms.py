@@ -75,8 +75,8 @@ class GradientNorms(LayerMeans):
     The gradient is that which the optimizer gets, unscaled in mixed precision and before clipping.
     Updates that a loss scale leaves out do not count. Callbacks that read its logs come after it.
 
-    A call runs an epoch. Every step reads all gradients once more, about 60 us with a small MLP.
-    The step of every such fit is traced anew, which takes 0.6 to 0.9 s (docs/research.md).
+    A call runs an epoch. Every step reads all gradients once more, less than 0.1 ms with a small
+    MLP. The step of every such fit is traced anew, which takes 0.5 to 0.8 s (docs/research.md).
     """
 
     def __init__(self) -> None:
@@ -92,9 +92,9 @@ class UpdateRatios(LayerMeans):
     The mean over the updates of an epoch of `|after - before| / |before|`; 0 where weights are 0.
     Callbacks that read its logs come after it.
 
-    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, about
-    170 us with 100,000 weights, and the step of every such fit is traced anew, which takes 0.6 to
-    0.7 s (docs/research.md).
+    A call runs an epoch. Every step keeps a copy of the weights and reads them twice more, less
+    than 0.1 ms with a small MLP. The step of every such fit is traced anew, which takes 0.5 to
+    0.8 s (docs/research.md).
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class BatchHistory(Callback):
 
     The graph writes the logs of all steps of a call, an epoch or 1,024 steps. With
     `steps_per_execution` above 1 only the last step of an execution is recorded. Each step costs
-    a few operations in the graph and a dict in Python, about 40 us (docs/research.md).
+    a few operations in the graph and a dict in Python, under 50 us (docs/research.md).
 
     Attributes:
         history: A list of floats for each log, as long as `epoch`.
