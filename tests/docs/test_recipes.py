@@ -27,7 +27,7 @@ def test_a_recipe_is_short_and_says_in_a_line_what_one_changes(name):
     assert not nothing
     assert 2 <= len(when) <= 8, "says in a few lines when to use it"
     assert not re.search(r"^(import|from) (compare|bench|examples)", text, re.M)
-    assert "claim(*sys.argv[1:])" in text
+    assert "print(CLAIM.format(**claim(*sys.argv[1:])))" in text
 
 
 @of_each

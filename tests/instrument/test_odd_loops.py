@@ -10,8 +10,9 @@ import tensorflow as tf
 from keras import layers
 
 import loop
-from compare.diagnosis import by_hand, settings
+from compare.diagnosis import by_hand, settings, stops
 from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.mistakes import validation_first
 from compare.diagnosis.needs import may_matter
 from compare.diagnosis.peel import ROUNDS, Peel
 from compare.diagnosis.prepared import preparation_of
@@ -21,6 +22,7 @@ from compare.diagnosis.samples import Samples
 from compare.diagnosis.search import FAR, Cause, Search
 from compare.diagnosis.trained import trained_rules
 from compare.errors import CandidateError
+from compare.location.tapped import run_tapped
 from compare.scenario import Scenario
 
 X = np.random.default_rng(3).normal(size=(30, 4)).astype("float32")
@@ -167,3 +169,76 @@ def test_variables_that_are_trained_in_exchange_for_others_are_both_named():
 def test_inputs_that_are_no_numbers_have_no_common_preparation():
     samples = Samples((np.array([["a"], ["b"]]), None, None), np.arange(2), in_order=True)
     assert preparation_of(SimpleNamespace(batches=[np.array([5])]), samples) is None
+
+
+def test_what_makes_weights_larger_is_no_penalty_and_no_decay():
+    weights = {0: np.arange(1, 5, dtype="float32")}
+    for factor, is_read_off in ((0.25, True), (-0.25, False)):
+        found = [*by_hand._multiples({0: factor * weights[0]}, weights, 1e-9)]
+        assert found == ([(pytest.approx(factor), [0])] if is_read_off else [])
+
+
+def test_a_decay_by_hand_is_read_off_in_a_step_whose_rate_is_0():
+    before, after = ({"begun/weights/0/w": np.full(4, value, np.float32)} for value in (2.0, 1.8))
+    names, captured = {0: "w"}, SimpleNamespace(steps=[0, 1])
+    base = SimpleNamespace(weights=lambda step: before, names=names, captured=captured)
+    loop_of = SimpleNamespace(weights=lambda step: after if step else before, rates=[0.0, 0.1])
+    mistakes = [rule.mistake for rule in by_hand.decay_rules(base, loop_of, 1)]
+    assert all(mistake.startswith("subtracts 0.1 times all weights") for mistake in mistakes)
+    assert mistakes
+
+
+@pytest.mark.parametrize(
+    ("factor", "parts", "size", "rule"),
+    [
+        (4.0, 4, 4, "accumulated_sum"),  # parts of one sample
+        (2.0, 2, 4, "accumulated_sum"),
+        (4.0, 2, 4, None),  # a sum over samples, which is a rule of its own
+        (4.0, 1, 4, None),
+        (3.0, 1, 4, "gradient_factor"),
+    ],
+)
+def test_a_factor_of_all_gradients_has_its_cause(factor, parts, size, rule):
+    gradients = {"begun/weights/0/w": np.arange(1, 5, dtype="float32")}
+    base = SimpleNamespace(gradients=lambda step: gradients)
+    loop_of = SimpleNamespace(
+        gradients=lambda step: {name: factor * value for name, value in gradients.items()},
+        accumulates=parts,
+        batches=[np.arange(size)],
+    )
+    found = [found.rule for found in settings.scale_rule(base, loop_of, 0, replicas=1)]
+    assert found == ([rule] if rule else [])
+
+
+def test_validation_in_another_order_is_not_called_a_part():
+    samples, unused = np.arange(5), SimpleNamespace(tests=[])
+    same = stops._validates_on([samples], [samples[::-1]], unused, None)
+    assert same.mistake.startswith("validates on the validation samples in another order")
+    part = stops._validates_on([samples], [samples[:2]], unused, None)
+    assert part.mistake == "validates on 2 of the 5 validation samples"
+
+
+def test_all_inputs_of_a_model_are_held_out_from_their_first_samples():
+    x = {"a": np.arange(10), "b": np.arange(10, 20)}
+    call = SimpleNamespace(arguments={"x": x, "y": np.arange(10), "validation_split": 0.2})
+    validation_first(call)
+    assert [*call.arguments["x"]["a"]] == [*call.arguments["y"]] == [*range(2, 10), 0, 1]
+    assert [*call.arguments["x"]["b"]] == [*range(12, 20), 10, 11]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_loop_runs_eagerly_if_its_gradients_are_computed_so(eagerly):
+    def fit(model, x, y, **_):
+        def step(x, y):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean((model(x, training=True) - y) ** 2)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            model.optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            return loss
+
+        loss = (step if eagerly else tf.function(step))(x, y)
+        model(x, training=False)  # as loops validate, outside of any graph
+        return {"loss": [float(loss)]}
+
+    assert run_tapped(PLAIN, fit).taps.runs_eagerly is eagerly

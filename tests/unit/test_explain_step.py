@@ -280,11 +280,14 @@ def state(model):
     return variables, random.getstate(), np.random.get_state()[1].tobytes()
 
 
-UNTOUCHED = ("dict_losses", "mixed_float16", "batch_normalization", "own_train_step", "pydataset")
+UNTOUCHED = (
+    "dict_losses", "mixed_float16", "batch_normalization", "own_train_step", "pydataset",
+    "spare_layer",
+)  # fmt: skip
 MORE = (
     "random_labels", "masked_sequences", "added_losses", "add_loss_only", "custom_functions",
     "own_loss_and_metrics", "stateful_rnn", "run_eagerly", "nested_outputs", "one_target_is_none",
-    "metrics_of_all_kinds", "spare_layer",
+    "metrics_of_all_kinds",
 )  # fmt: skip
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MORE]
 
@@ -306,11 +309,10 @@ def test_a_fit_whose_first_step_was_taken_apart_has_the_same_bits(name):
         steps.append(found)
         return loop.fit(model, **arguments)
 
-    # Keras warns of missing gradients once a trace, and traces once where explain made variables.
-    reference, ours = (
-        dataclasses.replace(record(scenario, fit, "epochs")[0], warnings=[])
-        for fit in (loop.fit, explained)
-    )
+    reference, ours = (record(scenario, fit, "epochs")[0] for fit in (loop.fit, explained))
+    # Where explain has made the variables, Keras traces once, not twice, and warns as often.
+    assert set(ours.warnings) == set(reference.warnings)
+    ours.warnings = reference.warnings
     compared, found = differences(reference, ours)
     assert not found, found[0]
     assert compared > 20
