@@ -34,7 +34,7 @@ compare: setup  ## prove that loop.fit is model.fit on every scenario, and time 
 test: setup  ## each scenario under plan "auto", and a sample of everything else, in under 5 minutes
 	$(BIN)/python -m pytest $(WORKERS)
 
-test-long: setup  ## the tests marked long: each scenario under each exact plan, every recipe and example
+test-long: setup  ## the tests marked long: each scenario under plans "step" and "auto", every recipe
 	$(BIN)/python -m pytest -m "long and not slow and not docs" $(WORKERS)
 
 test-processors: setup  ## all bit-sensitive tests where kernels round as on other processors
