@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from compare.diagnosis.answer import Diagnosis, answer
 from compare.diagnosis.diagnose import beyond_rounding, diagnose_in
+from compare.diagnosis.observed import capture_of
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
@@ -99,13 +100,13 @@ def show_divergence(
 ) -> NoReturn:
     """Print and write where two trainings diverge, and why; exit with their status."""
     trainings = Trainings(scenario, candidate, reference)
-    tapped = TappedTrainings(trainings)
+    tapped = TappedTrainings(trainings, capture_of if reasons else None)
     terminal = console()
     with Console(stderr=True).status("training with both engines"):
         place = locate_in(tapped)
     outcome = place.outcome if place else Outcome.IDENTICAL
     words = str(place) if place else f"{scenario.name}: nothing differs"
-    found, lines = _explained(trainings, place, words, reasons)
+    found, lines = _explained(tapped, place, words, reasons)
     terminal.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
     if found:
         print_effects(terminal, found)
@@ -129,7 +130,7 @@ def show_divergence(
 
 
 def _explained(
-    trainings: Trainings, place: Divergence | None, words: str, reasons: bool
+    tapped: TappedTrainings, place: Divergence | None, words: str, reasons: bool
 ) -> tuple[Diagnosis, list[str]]:
     """Return the causes of a difference, if they are asked for, and the lines to print."""
     if place is None:
@@ -137,12 +138,12 @@ def _explained(
     progress = Console(stderr=True)
     if reasons:
         with progress.status("breaking one rule after the other") as status:
-            found = diagnose_in(trainings, on_progress=status.update)
+            found = diagnose_in(tapped, on_progress=status.update)
         return found, [*answer(found, words)]
     if not place.ulps or place.ulps > FEW_ULPS:
         return Diagnosis(), [words]
     with progress.status("measuring what rounding does"):
-        return Diagnosis(), [words, beyond_rounding(trainings)]
+        return Diagnosis(), [words, beyond_rounding(tapped.trainings)]
 
 
 def compare_script_calls(

@@ -27,10 +27,12 @@ from compare.diagnosis.layers import (
     tensor_distance,
 )
 from compare.diagnosis.logs import log_distance
+from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import RULES
 from compare.diagnosis.search import Cause
+from compare.location.tapped import TappedTrainings
 from compare.recording.bits import differences, same
 from compare.recording.trace import Trace, on_equal_terms
 from compare.recording.trials import Trainings
@@ -64,19 +66,26 @@ def diagnose(
         CannotCompareError: One of the two trainings is missing, or the reference does not repeat
             its own bits.
     """
-    return diagnose_in(Trainings(scenario, candidate, reference), rules)
+    trainings = Trainings(scenario, candidate, reference)
+    return diagnose_in(TappedTrainings(trainings, capture_of), rules)
 
 
 def diagnose_in(
-    trainings: Trainings,
+    tapped: TappedTrainings,
     rules: Sequence[BrokenRule] = RULES,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Diagnosis:
-    """Do what `diagnose` does, with recorded trainings; report what is trained meanwhile."""
-    compared = trainings.compared()
+    """Do what `diagnose` does, with recorded trainings; report what is trained meanwhile.
+
+    Args:
+        tapped: The trainings, with `capture_of` as what they capture.
+        rules: The rules to break in turn.
+        on_progress: Called with a few words before each training.
+    """
+    compared = tapped.compared()
     if not compared.found:
         return Diagnosis()
-    peel = Peel(trainings, rules, on_progress)
+    peel = Peel(tapped, rules, on_progress)
     peel.run()
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
     view = _view(theirs, ours, peel.renamed)
@@ -87,8 +96,8 @@ def diagnose_in(
 
 def beyond_rounding(trainings: Trainings) -> str:
     """Say where gradients or weights of two trainings first differ by more than rounding."""
-    again = Retraining(trainings.scenario, trainings.reference)
-    candidate = again.observe(trainings.candidate)
+    again = Retraining(TappedTrainings(trainings, capture_of))
+    candidate = again.candidate()
     place = first_different_step(again.floor(()), candidate)
     if place is None:
         steps = len(common_steps(again.observed(()), candidate))

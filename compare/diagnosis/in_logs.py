@@ -24,6 +24,8 @@ def find_in_logs(peel: Peel) -> None:
 
 def find_in_validation(peel: Peel) -> None:
     """Find why logs of validation differ although the weights are the same."""
+    if not _only(peel.retraining.trace(()).history, _is_of_validation):
+        return
     base = peel.retraining.observed(peel.broken)
     histories = base.trace.history, peel.candidate.trace.history
     has_logs = [bool(_only(history, _is_of_validation)) for history in histories]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -173,22 +173,45 @@ def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
     Args:
         scenario: What to train.
         fit: Called as `fit(model, **arguments)`.
-        model: A model of the scenario, for the names and shapes of its weights.
+        model: A trained model of the scenario, for the names and shapes of its weights.
     """
-    weights = {
-        name: value for name, value in variables_of(model).items() if name.startswith("weights/")
-    }
-    trainable = _trainable(model, weights)
+
+    def run(ends: str) -> TappedRun:
+        return run_tapped(scenario, fit, keep=capture_of(model), ends=ends, prints_wanted=False)
+
+    return observed_in(run, model)
+
+
+def observed_in(run: Callable[[str], TappedRun], model: keras.Model) -> Observed:
+    """Return what a training did.
+
+    Args:
+        run: Returns the training, with what `capture_of` makes, for one of the `ENDS` of its steps.
+        model: A trained model of the scenario.
+    """
+    for ends in ENDS:
+        found = run(ends)
+        if found.taps.steps:
+            break
+    assert isinstance(found.taps.keep, CapturedTraining)
+    weights = _weights_of(model)
+    names = {place_of(name): name.split("/", 2)[2] for name in weights}
+    return Observed(found, found.taps.keep, _trainable(model, weights), names)
+
+
+def capture_of(model: keras.Model) -> CapturedTraining:
+    """Return what captures the batches, gradients and weights of a training of a model."""
+    weights = _weights_of(model)
     shapes = {
         place_of(name): value.shape for name, value in weights.items() if value.dtype.kind == "f"
     }
-    for ends in ENDS[1:]:  # whose optimizer it is that ends a step does not matter here
-        captured = CapturedTraining(weights, shapes)
-        run = run_tapped(scenario, fit, keep=captured, ends=ends, prints_wanted=False)
-        if run.taps.steps:
-            break
-    names = {place_of(name): name.split("/", 2)[2] for name in weights}
-    return Observed(run, captured, trainable, names)
+    return CapturedTraining(weights, shapes)
+
+
+def _weights_of(model: keras.Model) -> Tensors:
+    return {
+        name: value for name, value in variables_of(model).items() if name.startswith("weights/")
+    }
 
 
 def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:

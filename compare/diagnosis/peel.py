@@ -1,6 +1,6 @@
 """Peel the causes of a difference off, layer by layer, until what is left is rounding.
 
-    peel = Peel(trainings)
+    peel = Peel(tapped)
     peel.run()
     print([rule.rule for rule in peel.causes], peel.unexplained)
 
@@ -12,6 +12,7 @@ before it agree, so no rule is blamed for what an earlier cause does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -42,8 +43,9 @@ from compare.diagnosis.stops import (
     weights_of_epochs,
 )
 from compare.diagnosis.trained import trained_rules
+from compare.location.tapped import TappedTrainings
 from compare.recording.trace import Trace
-from compare.recording.trials import Trainings, blamed_on
+from compare.recording.trials import blamed_on
 
 ROUNDS = 4
 """How many times the cause of another step is searched for, each time with those found before."""
@@ -72,7 +74,7 @@ class Peel:
 
     def __init__(
         self,
-        trainings: Trainings,
+        tapped: TappedTrainings,
         rules: Sequence[BrokenRule] = RULES,
         on_progress: Callable[[str], None] = lambda _: None,
     ):
@@ -83,10 +85,10 @@ class Peel:
         self.samples: Samples | None = None
         self.say = on_progress
         self.aligned: Rules = ()
-        self.retraining = Retraining(trainings.scenario, trainings.reference)
+        self.retraining = Retraining(tapped)
         on_progress("watching the loop")
-        with blamed_on(trainings.scenario, "candidate"):
-            self.candidate = self.retraining.observe(trainings.candidate)
+        with blamed_on(self.retraining.scenario, "candidate"):
+            self.candidate = self.retraining.candidate()
         on_progress("watching fit")
         self.candidate.like = self.retraining.observed(())
 
@@ -152,13 +154,11 @@ class Peel:
 
         level = floor.weights(step) if layer == "update" else floor.gradients(step)
         rules = self._rules_of_step(layer, step)
-        found = self.search(rules, score, level)
-        if found or layer == "update" or step:  # later, gradients of step 0 have agreed
-            return found
-        # A factor read off these very gradients comes close too easily: only if nothing else does.
-        base = self.retraining.observed(self.broken)
-        factor = scale_rule(base, self.candidate, step, self.retraining.replicas)
-        return self.search([*factor, *rules], score, level) if factor else []
+        factor: list[BrokenRule] = []
+        if layer == "gradients" and not step:  # later, gradients of step 0 have agreed
+            base = self.retraining.observed(self.broken)
+            factor = scale_rule(base, self.candidate, step, self.retraining.replicas)
+        return self.search(rules, score, level, factor)
 
     def _rules_of_step(self, layer: str, step: int) -> list[BrokenRule]:
         """Return the rules that may explain other gradients, or another update, in a step."""
@@ -180,9 +180,16 @@ class Peel:
         """Return the causes found so far, rules after them, and the alignment of the batches."""
         return self.with_batches((*(cause.rule for cause in self.causes), *rules))
 
-    def search(self, rules: Sequence[BrokenRule], score: Score, level: float) -> list[Cause]:
+    def search(
+        self,
+        rules: Sequence[BrokenRule],
+        score: Score,
+        level: float,
+        read_off: Sequence[BrokenRule] = (),
+    ) -> list[Cause]:
         """Search for the rules that explain a distance, and say what is broken meanwhile."""
 
+        @functools.cache
         def said(broken: Rules) -> float:
             if broken:
                 self.say(f"breaking {' and '.join(rule.rule for rule in broken)}")
@@ -191,7 +198,7 @@ class Peel:
         named = {rule.rule for rule in self.rules}  # a factor read off gradients is no other cause
         return [
             replace(cause, ties=tuple(name for name in cause.ties if name in named))
-            for cause in Search(rules, said, level, self._whole).causes()
+            for cause in Search(rules, said, level, self._whole, read_off).causes()
         ]
 
     def _whole(self, rules: Rules) -> float:

@@ -13,10 +13,11 @@ import loop
 from compare.diagnosis.broken import BrokenRule, FitCall, fit_with
 from compare.diagnosis.layers import Floor, least_difference, nudge
 from compare.diagnosis.needs import may_matter
-from compare.diagnosis.observed import Observed, observe
+from compare.diagnosis.observed import Observed, observe, observed_in
+from compare.location.tapped import TappedTrainings
 from compare.recording.recorder import prepare, record
 from compare.recording.trace import Trace
-from compare.scenario import Fit, Scenario
+from compare.scenario import Scenario
 
 EAGER = 64
 """Up to so many steps, shortened trainings run eagerly: tracing would take longer."""
@@ -28,18 +29,17 @@ class Retraining:
     """A scenario trained again and again, each time with other rules broken; whole ones are kept.
 
     Attributes:
+        tapped: The trainings by the reference, which is right by definition, and by the candidate.
         scenario: What is trained.
-        reference: The fit that is right by definition.
-        model: A model of the scenario, built; one that is built late has been trained.
+        model: The model that the reference has trained.
         arguments: The arguments of fit.
     """
 
-    def __init__(self, scenario: Scenario, reference: Fit):
-        self.scenario = scenario
-        self.reference = reference
-        self.model, self.arguments = prepare(scenario)
-        if not all(layer.built for layer in (self.model, *self.model.layers)):
-            self.model = record(scenario, reference, "nothing")[1]
+    def __init__(self, tapped: TappedTrainings):
+        self.tapped = tapped
+        self.scenario = tapped.trainings.scenario
+        self.model = tapped.trainings.by_reference("epochs").model
+        self.arguments = prepare(self.scenario)[1]
         self._observed: dict[Rules, Observed] = {}
         self._traces: dict[Rules, Trace] = {}
 
@@ -58,22 +58,26 @@ class Retraining:
         """Return whether breaking a rule may change this training."""
         return may_matter(rule, self.model, self.arguments)
 
-    def observe(self, fit: Fit) -> Observed:
-        """Return what a fit does."""
-        return observe(self.scenario, fit, self.model)
+    def candidate(self) -> Observed:
+        """Return what the candidate does."""
+        return observed_in(self.tapped.by_candidate, self.model)
 
     def observed(self, rules: Rules) -> Observed:
         """Return what our engine does with rules broken; the reference without any."""
         if rules not in self._observed:
-            fit = partial(fit_with, rules) if rules else self.reference
-            self._observed[rules] = self.observe(fit)
+            self._observed[rules] = (
+                observe(self.scenario, partial(fit_with, rules), self.model)
+                if rules
+                else observed_in(self.tapped.by_reference, self.model)
+            )
         return self._observed[rules]
 
     def trace(self, rules: Rules) -> Trace:
         """Return what our engine leaves behind with rules broken; the reference without any."""
+        if not rules:
+            return self.tapped.trainings.by_reference("epochs").trace
         if rules not in self._traces:
-            fit = partial(fit_with, rules) if rules else self.reference
-            self._traces[rules] = record(self.scenario, fit, "epochs")[0]
+            self._traces[rules] = record(self.scenario, partial(fit_with, rules), "epochs")[0]
         return self._traces[rules]
 
     def with_nothing_broken(self) -> Trace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compare.diagnosis.broken import BrokenRule
 from compare.diagnosis.retrain import Rules
@@ -53,12 +53,15 @@ class Search:
         score: The distance that they are to remove.
         level: How much of it is rounding.
         whole: The distance of whole trainings, which tells apart rules that score the same.
+        read_off: Rules read off the very difference, which come close too easily: tried where no
+            rule alone comes closer, and taken before pairs only if they explain all of it.
     """
 
     rules: Sequence[BrokenRule]
     score: Score
     level: float
     whole: Score
+    read_off: Sequence[BrokenRule] = ()
 
     def causes(self) -> list[Cause]:
         """Return the rules that explain the difference, in the order in which they were added.
@@ -79,7 +82,8 @@ class Search:
             added, now = (*added, *best), scores[best]
         explains = 1.0 if now <= self.level else 1 - now / before if before else 0.0
         if now > self.level and explains < CONVINCING:
-            return []
+            more = replace(self, rules=[*self.read_off, *self.rules], read_off=())
+            return more.causes() if self.read_off else []
         return [Cause(rule, explains, ties if rule is added[-1] else ()) for rule in added]
 
     def _closer(self, added: Rules, now: float) -> dict[Rules, float]:
@@ -89,6 +93,11 @@ class Search:
         }
         if scores and min(scores.values()) <= max(self.level, (1 - CLOSER) * now):
             return scores
+        read_off: dict[Rules, float] = {
+            (rule,): self.score((*added, rule)) for rule in self.read_off if rule not in added
+        }
+        if read_off and min(read_off.values()) <= self.level:
+            return read_off
         near = sorted(scores, key=lambda group: scores[group])[:NEAREST]
         pairs = [first + second for first, second in itertools.combinations(near, 2)]
         scores = {pair: self.score((*added, *pair)) for pair in pairs}

@@ -72,7 +72,10 @@ class Divergence:
 def first_difference(theirs: TappedRun, ours: TappedRun) -> tuple[int, str, str] | None:
     """Return the first step, stage and tap whose fingerprints differ, or None."""
     reference, candidate = theirs.taps.prints(), ours.taps.prints()
-    ordered = _in_causal_order([name for name in reference if name in candidate])
+    names = [name for name in reference if name in candidate]
+    if not (theirs.taps.uses_own and ours.taps.uses_own):  # a loop may have an optimizer of its own
+        names = [name for name in names if "optimizer" not in name.split("/")[:2]]
+    ordered = _in_causal_order(names)
     steps = theirs.taps.steps, ours.taps.steps
     epoch_ends = {*theirs.ends, *ours.ends}  # loops reset metrics here
     plain = theirs.trace.is_plain or ours.trace.is_plain  # a loop may have metrics of its own

@@ -1,7 +1,10 @@
 """Train a scenario with taps in its model: every step of any loop, recorded from inside."""
 
+from __future__ import annotations
+
 import bisect
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +16,7 @@ from compare.location.capture import Capture
 from compare.location.taps import ENDS, Taps
 from compare.recording.recorder import record
 from compare.recording.trace import Trace
-from compare.recording.trials import Trainings
+from compare.recording.trials import Compared, Trainings
 from compare.scenario import Fit, Scenario
 from loop.engine.reuse import make_variables
 
@@ -98,36 +101,71 @@ def _build_metrics(model: keras.Model, arguments: dict[str, Any]) -> None:
 
 
 class TappedTrainings:
-    """The trainings of a scenario by a reference and a candidate, with taps.
+    """The trainings of a scenario by a reference and a candidate, with taps; each is run once.
 
-    The runs that record from the first step on are kept: `locate` and `heat_of` share them.
+    `locate`, `heat_of` and `diagnose` share the runs that record from the first step on.
+
+    Attributes:
+        trainings: The same trainings without taps.
+        capture: What these runs are to capture besides, for a trained model; None for nothing.
     """
 
-    def __init__(self, trainings: Trainings):
+    def __init__(
+        self,
+        trainings: Trainings,
+        capture: Callable[[keras.Model], Capture] | None = None,
+        by_reference: dict[str, TappedRun] | None = None,
+    ):
         self.trainings = trainings
-        self._first_runs: tuple[TappedRun, TappedRun] | None = None
+        self.capture = capture
+        self._by_reference = {} if by_reference is None else by_reference
+        self._by_candidate: dict[str, TappedRun] = {}
+
+    def by_another(self, candidate: Fit) -> TappedTrainings:
+        """Return the trainings of another candidate; those of the reference are shared."""
+        trainings = self.trainings.by_another(candidate)
+        return TappedTrainings(trainings, self.capture, self._by_reference)
+
+    def compared(self) -> Compared:
+        """Do what `Trainings.compared` does; the run with taps shows that the reference repeats."""
+        return self.trainings.compared(lambda: self.by_reference().trace)
+
+    def by_reference(self, ends: str = ENDS[0]) -> TappedRun:
+        """Return the run of the reference with steps that end so."""
+        if ends not in self._by_reference:
+            self._by_reference[ends] = self._run(self.trainings.reference, ends)
+        return self._by_reference[ends]
+
+    def by_candidate(self, ends: str = ENDS[0]) -> TappedRun:
+        """Return the run of the candidate with steps that end so."""
+        if ends not in self._by_candidate:
+            self._by_candidate[ends] = self._run(self.trainings.candidate, ends)
+        return self._by_candidate[ends]
 
     def both(self, first: int = 0) -> tuple[TappedRun, TappedRun]:
         """Return the runs of reference and candidate, recorded from step `first` on."""
-        if first:
-            return self._run(first)
-        if self._first_runs is None:
-            self._first_runs = self._run(0)
-        return self._first_runs
-
-    def both_again(self, keep: tuple[Capture, Capture], ends: str) -> tuple[TappedRun, TappedRun]:
-        """Train both again and capture tensors."""
-        reference, candidate = self.trainings.reference, self.trainings.candidate
+        for ends in ENDS:  # until both trainings have steps that end in this way
+            if self.by_candidate(ends).taps.steps and self.by_reference(ends).taps.steps:
+                break
+        if not first:
+            return self.by_reference(ends), self.by_candidate(ends)
+        scenario, trainings = self.trainings.scenario, self.trainings
         return (
-            run_tapped(self.trainings.scenario, reference, keep=keep[0], ends=ends),
-            run_tapped(self.trainings.scenario, candidate, keep=keep[1], ends=ends),
+            run_tapped(scenario, trainings.reference, first, ends=ends),
+            run_tapped(scenario, trainings.candidate, first, ends=ends),
         )
 
-    def _run(self, first: int) -> tuple[TappedRun, TappedRun]:
-        scenario = self.trainings.scenario
-        for ends in ENDS:  # until both trainings have steps that end in this way
-            theirs = run_tapped(scenario, self.trainings.reference, first, ends=ends)
-            ours = run_tapped(scenario, self.trainings.candidate, first, ends=ends)
-            if theirs.taps.steps and ours.taps.steps:
-                break
+    def both_again(
+        self, keep: tuple[Capture, Capture], ends: str, prints_wanted: bool = False
+    ) -> tuple[TappedRun, TappedRun]:
+        """Train both again and capture tensors."""
+        fits = self.trainings.reference, self.trainings.candidate
+        theirs, ours = (
+            run_tapped(self.trainings.scenario, fit, 0, keep_of, ends, prints_wanted)
+            for fit, keep_of in zip(fits, keep, strict=True)
+        )
         return theirs, ours
+
+    def _run(self, fit: Fit, ends: str) -> TappedRun:
+        keep = self.capture(self.trainings.by_reference("epochs").model) if self.capture else None
+        return run_tapped(self.trainings.scenario, fit, keep=keep, ends=ends)

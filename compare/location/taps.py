@@ -32,9 +32,9 @@ from loop.callbacks.watch import apart
 ROWS, COLUMNS = 1024, 8192
 """How many steps are recorded in one run, and at most how many tensors in each."""
 
-ENDS = ("own optimizer", "any optimizer", "gradient")
-"""What ends a step: the model's own optimizer applies gradients, any optimizer does, or (for loops
-that update weights by hand) a tape computes gradients."""
+ENDS = ("optimizer", "gradient")
+"""What ends a step: an optimizer applies gradients or, in loops that update weights by hand, a tape
+computes them."""
 
 
 class Taps:
@@ -51,6 +51,7 @@ class Taps:
         prints_wanted: Whether to take fingerprints; without, only `keep` sees the tensors.
         optimizers: The optimizers that end steps, in the order of their first use. A later one that
             is applied without another forward pass belongs to the step that has just ended.
+        uses_own: Whether the model's own optimizer, that of `compile`, is one of them.
         trained: The places of the weights that each of them updates, among the model's variables.
         losses: The loss objects that were called, in the order of their first use.
         runs_eagerly: Whether gradients were computed outside of any graph.
@@ -71,6 +72,7 @@ class Taps:
         self.ends = ends
         self.prints_wanted = prints_wanted
         self.optimizers: list[keras.optimizers.Optimizer] = []
+        self.uses_own = False
         self.trained: list[set[int]] = []
         self.losses: list[keras.losses.Loss] = []
         self.runs_eagerly = False
@@ -127,14 +129,17 @@ class Taps:
             self._prints.assign(tf.zeros([0, 0], tf.int64))
 
     def see_state(self, model: keras.Model, when: str = "") -> None:
-        """Record weights and, if it ends the steps, the optimizer, as far as they are built.
+        """Record weights and the model's own optimizer, as far as they are built.
 
         Metrics are left out: loops reset them at different places between epochs.
         """
         state = variables_by_name(model) if model.built else {}
-        kinds = ("weights", "update") if self.ends == "own optimizer" else ("weights",)
         self.see_all(
-            {when + name: variable for name, variable in state.items() if stage_of(name) in kinds}
+            {
+                when + name: variable
+                for name, variable in state.items()
+                if stage_of(name) in ("weights", "update")
+            }
         )
 
     def see(self, name: str, value: Any) -> None:
@@ -144,6 +149,8 @@ class Taps:
 
     def see_all(self, values: dict[str, Any], first: bool = False) -> None:
         """Record tensors or variables: their last value in a step, or (`first`) their first."""
+        if not self.prints_wanted:
+            values = {name: value for name, value in values.items() if self._keeps(name)}
         if not values:
             return
         tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
@@ -151,8 +158,12 @@ class Taps:
             self._write_prints(values, tensors, first)
         for name, tensor in zip(values, tensors, strict=True):
             self.dtypes[name] = tensor.dtype
-            if self.keep is not None and self.keep.wants(name):
-                self.keep.see(name, tensor, self._steps - self._back, first)
+            if self._keeps(name):
+                self.keep.see(name, tensor, self._steps - self._back, first)  # type: ignore[union-attr]
+
+    def _keeps(self, name: str) -> bool:
+        """Return whether the tensor of this tap is captured."""
+        return self.keep is not None and self.keep.wants(name)
 
     def _write_prints(self, names: Iterable[str], tensors: list[tf.Tensor], first: bool) -> None:
         """Write the fingerprints of tensors into the row of the step."""
@@ -251,9 +262,9 @@ class Taps:
         trained = [places.get(_storage(variable)) for variable in given]
         for gradient, place in zip(gradients, trained, strict=False):
             name = f"gradient_of/{place}"
-            if gradient is not None and self.keep is not None and self.keep.wants(name):
+            if gradient is not None and self._keeps(name):
                 tensor = tf.stop_gradient(tf.convert_to_tensor(apart(gradient)))
-                self.keep.see(name, tensor, self._steps - self._back, False)
+                self.keep.see(name, tensor, self._steps - self._back, False)  # type: ignore[union-attr]
         return {place for place in trained if place is not None}
 
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:
@@ -276,10 +287,7 @@ class Taps:
     def _around_apply(self, model: keras.Model, apply: Any) -> Any:
         @functools.wraps(apply)
         def tapped(optimizer: Any, grads: Any, trainable_variables: Any = None) -> Any:
-            counts = self.ends == "any optimizer" or (
-                self.ends == "own optimizer" and optimizer is getattr(model, "optimizer", None)
-            )
-            if self._depth or not counts:
+            if self._depth or self.ends != "optimizer":
                 return apply(optimizer, grads, trainable_variables)
             self._begin_update(model, optimizer, grads, trainable_variables)
             self._depth += 1
@@ -301,6 +309,7 @@ class Taps:
         if not any(seen):
             self.optimizers.append(optimizer)
             self.trained.append(set())
+        self.uses_own |= optimizer is getattr(model, "optimizer", None)
         place = seen.index(True) if any(seen) else len(seen)
         if place:
             self._back = 1 - tf.cast(self._has_begun, tf.int64)

@@ -13,6 +13,7 @@ from keras import layers
 import loop
 from compare import SCENARIOS
 from compare.diagnosis.diagnose import diagnose_in
+from compare.diagnosis.observed import capture_of
 from compare.diagnosis.rules import BROKEN
 from compare.location.divergence import first_difference
 from compare.location.locate import locate_in
@@ -170,7 +171,7 @@ def eagerly(scenario):
 @functools.cache
 def by_keras(scenario):
     """Return the trainings of a scenario, in which Keras's are recorded once for all rules."""
-    return Trainings(scenario, keras.Model.fit)
+    return TappedTrainings(Trainings(scenario, keras.Model.fit), capture_of)
 
 
 def broken(rule, scenario):
@@ -185,7 +186,7 @@ def test_every_rule_is_broken_here():
 @pytest.mark.parametrize("rule", PLACES)
 def test_a_broken_rule_is_located(rule):
     scenario, *place = PLACES[rule]
-    found = locate_in(TappedTrainings(broken(rule, scenario)))
+    found = locate_in(broken(rule, scenario))
     assert [found.epoch, found.step, found.stage] == place, found
     assert not found.disturbed
 

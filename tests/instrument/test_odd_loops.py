@@ -11,9 +11,10 @@ from keras import layers
 
 import loop
 from compare.diagnosis import by_hand, settings, stops
-from compare.diagnosis.diagnose import diagnose
+from compare.diagnosis.diagnose import diagnose, diagnose_in
 from compare.diagnosis.mistakes import validation_first
 from compare.diagnosis.needs import may_matter
+from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import ROUNDS, Peel
 from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.rates import rebuilt
@@ -22,7 +23,9 @@ from compare.diagnosis.samples import Samples
 from compare.diagnosis.search import FAR, Cause, Search
 from compare.diagnosis.trained import trained_rules
 from compare.errors import CandidateError
-from compare.location.tapped import run_tapped
+from compare.location.locate import locate_in
+from compare.location.tapped import TappedTrainings, run_tapped
+from compare.recording.trials import Trainings
 from compare.scenario import Scenario
 
 X = np.random.default_rng(3).normal(size=(30, 4)).astype("float32")
@@ -113,6 +116,32 @@ def test_rules_may_matter_to_models_and_layers_that_people_wrote():
 def test_nothing_explains_a_training_that_cannot_be_made():
     search = Search([*BROKEN.values()], lambda _: FAR, 0.0, lambda _: FAR)
     assert search.causes() == []
+
+
+@pytest.mark.parametrize(
+    ("of_factor", "of_pair", "found"),
+    [
+        (0.0, 0.0, ["factor"]),
+        (0.1, 0.0, ["shuffle", "masks"]),
+        (0.1, 1.0, ["factor"]),
+        (0.6, 1.0, []),
+    ],
+)
+def test_a_factor_read_off_is_taken_before_pairs_only_if_it_explains_all(of_factor, of_pair, found):
+    asked = []
+
+    def score(rules):
+        names = [rule.rule for rule in rules]
+        asked.append(names)
+        if "factor" in names:
+            return of_factor
+        return of_pair if names == ["shuffle", "masks"] else 1.0
+
+    rules = [BROKEN[name] for name in ("shuffle", "masks", "epoch_mean")]
+    factor = dataclasses.replace(rules[0], rule="factor")
+    search = Search(rules, score, 0.0, lambda _: 0.0, [factor])
+    assert [cause.rule.rule for cause in search.causes()] == found
+    assert (["shuffle", "masks"] in asked) == (of_factor > 0)
 
 
 @pytest.mark.parametrize("causes", [0, 1, ROUNDS, ROUNDS + 1])
@@ -242,3 +271,19 @@ def test_a_loop_runs_eagerly_if_its_gradients_are_computed_so(eagerly):
         return {"loss": [float(loss)]}
 
     assert run_tapped(PLAIN, fit).taps.runs_eagerly is eagerly
+
+
+@pytest.mark.long
+def test_keras_trains_three_times_for_a_place_and_its_causes():
+    trained = []
+
+    def reference(model, **arguments):
+        trained.append(model)
+        return model.fit(**arguments)
+
+    trainings = Trainings(PLAIN, BROKEN["batch_size_weights"].fit, reference)
+    tapped = TappedTrainings(trainings, capture_of)
+    assert locate_in(tapped).stage == "metrics"
+    assert [cause.rule for cause in diagnose_in(tapped)] == ["batch_size_weights"]
+    # Without taps, with taps, and to capture the tensor; `diagnose` looks at the same trainings.
+    assert len(trained) == 3
