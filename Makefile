@@ -14,6 +14,7 @@ BENCH := $(BIN)/python -m bench --device $(DEVICE)
 PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
 
 # A process more than processors: some tests wait for processes of their own.
+FAULTS = tests/instrument/test_broken_rules.py
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
 .PHONY: setup compare test test-long test-slow test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
@@ -49,10 +50,10 @@ fuzz: setup  ## 500 random trainings, and 50 random sequences of what users do, 
 	$(BIN)/python -m pytest tests/engine/test_fuzz.py tests/engine/test_interleaved.py --hypothesis-profile=fuzz --numprocesses auto
 
 faults: setup  ## each rule that diagnose knows, broken in turn: located, named; no false alarm
-	$(BIN)/python -m pytest -m slow $(WORKERS) tests/instrument
+	$(BIN)/python -m pytest -m slow $(WORKERS) $(FAULTS)
 
-test-slow: setup  ## larger programs built after 1, 3 and 12 steps of every scenario; each rung of the tour
-	$(BIN)/python -m pytest -m slow $(WORKERS) --ignore tests/instrument
+test-slow: setup  ## mistakes in loops of three styles; larger programs built early; each rung of the tour
+	$(BIN)/python -m pytest -m slow $(WORKERS) --ignore $(FAULTS)
 
 test-keras: setup  ## Keras's own tests, on its engine and on ours
 	$(BIN)/python tests/support/keras_suite.py

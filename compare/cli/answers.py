@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from compare.diagnosis.answer import Diagnosis, answer
 from compare.diagnosis.diagnose import beyond_rounding, diagnose_in
 from compare.diagnosis.observed import capture_of
+from compare.diagnosis.retrain import Retraining
 from compare.errors import Outcome
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
@@ -138,7 +139,7 @@ def _explained(
     progress = Console(stderr=True)
     if reasons:
         with progress.status("breaking one rule after the other") as status:
-            found = diagnose_in(tapped, on_progress=status.update)
+            found = diagnose_in(Retraining(tapped), on_progress=status.update)
         return found, [*answer(found, words)]
     if not place.ulps or place.ulps > FEW_ULPS:
         return Diagnosis(), [words]

@@ -67,25 +67,25 @@ def diagnose(
             its own bits.
     """
     trainings = Trainings(scenario, candidate, reference)
-    return diagnose_in(TappedTrainings(trainings, capture_of), rules)
+    return diagnose_in(Retraining(TappedTrainings(trainings, capture_of)), rules)
 
 
 def diagnose_in(
-    tapped: TappedTrainings,
+    retraining: Retraining,
     rules: Sequence[BrokenRule] = RULES,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Diagnosis:
     """Do what `diagnose` does, with recorded trainings; report what is trained meanwhile.
 
     Args:
-        tapped: The trainings, with `capture_of` as what they capture.
+        retraining: The trainings, with taps that capture what `capture_of` does.
         rules: The rules to break in turn.
         on_progress: Called with a few words before each training.
     """
-    compared = tapped.compared()
+    compared = retraining.tapped.compared()
     if not compared.found:
         return Diagnosis()
-    peel = Peel(tapped, rules, on_progress)
+    peel = Peel(retraining, rules, on_progress)
     peel.run()
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
     view = _view(theirs, ours, peel.renamed)

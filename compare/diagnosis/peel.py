@@ -1,6 +1,6 @@
 """Peel the causes of a difference off, layer by layer, until what is left is rounding.
 
-    peel = Peel(tapped)
+    peel = Peel(Retraining(tapped))
     peel.run()
     print([rule.rule for rule in peel.causes], peel.unexplained)
 
@@ -43,7 +43,6 @@ from compare.diagnosis.stops import (
     weights_of_epochs,
 )
 from compare.diagnosis.trained import trained_rules
-from compare.location.tapped import TappedTrainings
 from compare.recording.trace import Trace
 from compare.recording.trials import blamed_on
 
@@ -74,7 +73,7 @@ class Peel:
 
     def __init__(
         self,
-        tapped: TappedTrainings,
+        retraining: Retraining,
         rules: Sequence[BrokenRule] = RULES,
         on_progress: Callable[[str], None] = lambda _: None,
     ):
@@ -85,7 +84,7 @@ class Peel:
         self.samples: Samples | None = None
         self.say = on_progress
         self.aligned: Rules = ()
-        self.retraining = Retraining(tapped)
+        self.retraining = retraining
         on_progress("watching the loop")
         with blamed_on(self.retraining.scenario, "candidate"):
             self.candidate = self.retraining.candidate()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import keras
 
@@ -17,7 +17,7 @@ from compare.diagnosis.observed import Observed, observe, observed_in
 from compare.location.tapped import TappedTrainings
 from compare.recording.recorder import prepare, record
 from compare.recording.trace import Trace
-from compare.scenario import Scenario
+from compare.scenario import Fit, FitArguments, Scenario
 
 EAGER = 64
 """Up to so many steps, shortened trainings run eagerly: tracing would take longer."""
@@ -31,17 +31,29 @@ class Retraining:
     Attributes:
         tapped: The trainings by the reference, which is right by definition, and by the candidate.
         scenario: What is trained.
-        model: The model that the reference has trained.
-        arguments: The arguments of fit.
     """
 
     def __init__(self, tapped: TappedTrainings):
         self.tapped = tapped
         self.scenario = tapped.trainings.scenario
-        self.model = tapped.trainings.by_reference("epochs").model
-        self.arguments = prepare(self.scenario)[1]
         self._observed: dict[Rules, Observed] = {}
         self._traces: dict[Rules, Trace] = {}
+
+    def by_another(self, candidate: Fit) -> Retraining:
+        """Return the same for another candidate; what was trained without a candidate is shared."""
+        retraining = Retraining(self.tapped.by_another(candidate))
+        retraining._observed, retraining._traces = self._observed, self._traces
+        return retraining
+
+    @cached_property
+    def model(self) -> keras.Model:
+        """The model that the reference has trained."""
+        return self.tapped.trainings.by_reference("epochs").model
+
+    @cached_property
+    def arguments(self) -> FitArguments:
+        """The arguments of fit."""
+        return prepare(self.scenario)[1]
 
     @property
     def is_under_xla(self) -> bool:

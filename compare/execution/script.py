@@ -35,6 +35,9 @@ from compare.execution.places import parsed
 from compare.recording.bits import Difference, differences
 from compare.recording.trace import Trace
 
+OF_TENSORFLOW = r"WARNING: All log messages before absl::|[IWEF]\d{4} |To enable the following "
+"""How lines begin that TensorFlow's native code writes to standard error."""
+
 
 @dataclass(frozen=True)
 class ScriptCall:
@@ -264,7 +267,7 @@ def _recorded(engine: str, path: Path, arguments: Sequence[str], limit: float | 
         calls, outside = pickle.loads(out.read_bytes()) if out.exists() else ([], {})
     lines = done.stderr.decode(errors="replace").strip().split("\n")
     lines = [line.rstrip() for line in lines if "\r" not in line.rstrip()]  # no progress bars
-    last = "\n".join(lines[-8:])
+    last = "\n".join([line for line in lines if not re.match(OF_TENSORFLOW, line)][-8:])
     failed = (last or f"exit status {done.returncode}") if done.returncode else None
     return ScriptRun(calls, outside, failed)
 

@@ -20,7 +20,7 @@ from compare.location.divergence import Divergence, first_difference
 from compare.location.tapped import TappedRun, TappedTrainings
 from compare.location.taps import ROWS
 from compare.proof import outcome_of, parity, prove
-from compare.recording.bits import Difference, differences, same
+from compare.recording.bits import Difference, differences
 from compare.recording.recorder import as_array
 from compare.recording.trace import Trace
 from compare.recording.trials import Trainings
@@ -62,8 +62,7 @@ def locate_in(tapped: TappedTrainings) -> Divergence | None:
     first = 0
     while True:
         theirs, ours = tapped.both(first)
-        traces = (compared.reference, theirs.trace), (compared.candidate, ours.trace)
-        disturbed = not all(same(untapped, with_taps) for untapped, with_taps in traces)
+        disturbed = theirs.disturbed(compared.reference) or ours.disturbed(compared.candidate)
         if place := first_difference(theirs, ours):
             found = _in_detail(tapped, (theirs, ours), place)
             return replace(found, disturbed=disturbed, outcome=outcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from compare.location.capture import Capture
 from compare.location.taps import ENDS, Taps
+from compare.recording.bits import same
 from compare.recording.recorder import record
 from compare.recording.trace import Trace
 from compare.recording.trials import Compared, Trainings
@@ -36,6 +37,14 @@ class TappedRun:
     taps: Taps
     ends: list[int] = field(default_factory=list)
     epochs: list[int] = field(default_factory=list)
+
+    def disturbed(self, untapped: Trace) -> bool:
+        """Return whether the taps changed what the training leaves behind.
+
+        How often a warning is given does not count: taps make metrics before anything is traced.
+        """
+        alike = [replace(it, warnings=sorted({*it.warnings})) for it in (untapped, self.trace)]
+        return not same(*alike)
 
     def place(self, step: int) -> tuple[int | None, int]:
         """Return the epoch of a step, and the number of the step in that epoch."""

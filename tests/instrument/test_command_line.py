@@ -351,7 +351,9 @@ def test_a_page_of_a_diagnosis_trains_each_engine_once_for_each_set_of_hooks(mon
 
     monkeypatch.setattr("compare.recording.trials.record", counted)
     monkeypatch.setattr("compare.location.tapped.run_tapped", counted_tapped)
-    monkeypatch.setattr("compare.cli.answers.diagnose_in", lambda tapped, on_progress: Diagnosis())
+    monkeypatch.setattr(
+        "compare.cli.answers.diagnose_in", lambda retraining, on_progress: Diagnosis()
+    )
     command = ["diagnose", "test_command_line:SMALL", "--html", str(tmp_path / "page.html")]
     command += ["--candidate", "test_command_line:off_by_an_ulp"]
     assert CliRunner().invoke(commands.app, command).exit_code == Outcome.DIFFERENT

@@ -18,6 +18,7 @@ from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import ROUNDS, Peel
 from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.rates import rebuilt
+from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN
 from compare.diagnosis.samples import Samples
 from compare.diagnosis.search import FAR, Cause, Search
@@ -284,6 +285,6 @@ def test_keras_trains_three_times_for_a_place_and_its_causes():
     trainings = Trainings(PLAIN, BROKEN["batch_size_weights"].fit, reference)
     tapped = TappedTrainings(trainings, capture_of)
     assert locate_in(tapped).stage == "metrics"
-    assert [cause.rule for cause in diagnose_in(tapped)] == ["batch_size_weights"]
+    assert [cause.rule for cause in diagnose_in(Retraining(tapped))] == ["batch_size_weights"]
     # Without taps, with taps, and to capture the tensor; `diagnose` looks at the same trainings.
     assert len(trained) == 3

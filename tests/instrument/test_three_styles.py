@@ -1,4 +1,4 @@
-"""Rules of fit broken in plain loops of three styles: `diagnose` names each. See `make faults`.
+"""Rules of fit broken in plain loops of three styles: `diagnose` names each. See `make test-slow`.
 
 The loops stand in `tests/support/styles.py`; `CASES` says which mistake is planted in which.
 """
