@@ -13,8 +13,10 @@ BENCH := $(BIN)/python -m bench --device $(DEVICE)
 # Kernels that round as on other processors; TensorFlow reads these variables as it is loaded.
 PROCESSORS := TF_ENABLE_ONEDNN_OPTS=0 ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2
 
+# Which slow tests `make faults` runs; `make test-slow` runs the others.
+FAULTS := tests/instrument/test_broken_rules.py
+
 # A process more than processors: some tests wait for processes of their own.
-FAULTS = tests/instrument/test_broken_rules.py
 WORKERS = --numprocesses $(shell $(PYTHON) -c 'import os; print(min(8, os.cpu_count() + 1))') --dist worksteal
 
 .PHONY: setup compare test test-long test-slow test-processors fuzz faults test-keras leaks drift map examples check format docs docs-test bench bench-cold bench-quick bench-page bench-peers clean
