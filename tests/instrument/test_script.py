@@ -1,5 +1,6 @@
 """Whole scripts under Keras and under `loop.install()`, in processes of their own."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from compare.errors import (
     TrainedOutsideError,
     UnreadableScriptError,
 )
-from compare.execution.script import compare_script
+from compare.execution.script import OF_TENSORFLOW, compare_script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -31,6 +32,21 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
 model.compile("sgd", "mse")
 x = np.random.normal(size=(64, 4))
 """
+
+
+LOGGED = """\
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1795897365.398956    5482 cudart_stub.cc:31] Could not find cuda drivers here.
+W0000 00:00:1795897366.122217    5482 gpu_device.cc:2342] Cannot dlopen some GPU libraries.
+To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow
+Traceback (most recent call last):
+WARNING: All of it is wrong
+Error0000 is no number of ours"""
+
+
+def test_what_tensorflow_logs_is_told_from_what_a_script_says():
+    kept = [line for line in LOGGED.split("\n") if not re.match(OF_TENSORFLOW, line)]
+    assert kept == LOGGED.split("\n")[4:]
 
 
 def script(tmp_path, text):
