@@ -33,17 +33,20 @@ class Retraining:
         scenario: What is trained.
     """
 
-    def __init__(self, tapped: TappedTrainings):
+    def __init__(
+        self,
+        tapped: TappedTrainings,
+        observed: dict[Rules, Observed] | None = None,
+        traces: dict[Rules, Trace] | None = None,
+    ):
         self.tapped = tapped
         self.scenario = tapped.trainings.scenario
-        self._observed: dict[Rules, Observed] = {}
-        self._traces: dict[Rules, Trace] = {}
+        self._observed = {} if observed is None else observed
+        self._traces = {} if traces is None else traces
 
     def by_another(self, candidate: Fit) -> Retraining:
         """Return the same for another candidate; what was trained without a candidate is shared."""
-        retraining = Retraining(self.tapped.by_another(candidate))
-        retraining._observed, retraining._traces = self._observed, self._traces
-        return retraining
+        return Retraining(self.tapped.by_another(candidate), self._observed, self._traces)
 
     @cached_property
     def model(self) -> keras.Model:
