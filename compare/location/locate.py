@@ -27,7 +27,7 @@ from compare.recording.trials import Trainings
 from compare.recording.ulps import ulps_between
 from compare.scenario import Fit, Scenario
 
-SAME = ("not the same every time",) * 2
+UNREPEATED = ("not the same every time",) * 2
 """What is said of tensors that differed in the first run, by their fingerprints, and not again."""
 
 
@@ -126,7 +126,7 @@ def _in_detail(
         captured = (_capture(theirs, name, at), _capture(ours, name, at))
         tapped.both_again(captured, theirs.taps.ends, prints_wanted)
         index, values, ulps = _first_element(*(as_array(tensor.value) for tensor in captured))
-        if values != SAME:
+        if values != UNREPEATED:
             break
     if stage in ("validation", "between epochs"):
         where: tuple[int | None, int | None] = theirs.place(step - 1)[0], None
@@ -147,7 +147,7 @@ def _first_element(theirs: np.ndarray, ours: np.ndarray) -> tuple[int | None, tu
     flat = theirs.ravel(), ours.ravel()
     _, found = differences(Trace(variables={"": flat[0]}), Trace(variables={"": flat[1]}))
     if not found:  # the fingerprints of the first run differed, these tensors do not
-        return None, SAME, None
+        return None, UNREPEATED, None
     index = int(re.split(r"[/\[]", found[0].where)[-1].rstrip("]"))
     values = flat[0][index], flat[1][index]
     return index, values, ulps_between(*values)

@@ -110,9 +110,10 @@ def _build_metrics(model: keras.Model, arguments: dict[str, Any]) -> None:
 
 
 class TappedTrainings:
-    """The trainings of a scenario by a reference and a candidate, with taps; each is run once.
+    """The trainings of a scenario by a reference and a candidate, with taps.
 
-    `locate`, `heat_of` and `diagnose` share the runs that record from the first step on.
+    The runs that record from the first step on are kept: `locate`, `heat_of` and `diagnose` share
+    them.
 
     Attributes:
         trainings: The same trainings without taps.

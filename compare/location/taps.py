@@ -158,12 +158,16 @@ class Taps:
             self._write_prints(values, tensors, first)
         for name, tensor in zip(values, tensors, strict=True):
             self.dtypes[name] = tensor.dtype
-            if self._keeps(name):
-                self.keep.see(name, tensor, self._steps - self._back, first)  # type: ignore[union-attr]
+            self._capture(name, tensor, first)
 
     def _keeps(self, name: str) -> bool:
         """Return whether the tensor of this tap is captured."""
         return self.keep is not None and self.keep.wants(name)
+
+    def _capture(self, name: str, tensor: tf.Tensor, first: bool = False) -> None:
+        """Show a tensor to `keep`, if it wants the tensors of this tap."""
+        if self.keep is not None and self.keep.wants(name):
+            self.keep.see(name, tensor, self._steps - self._back, first)
 
     def _write_prints(self, names: Iterable[str], tensors: list[tf.Tensor], first: bool) -> None:
         """Write the fingerprints of tensors into the row of the step."""
@@ -263,8 +267,7 @@ class Taps:
         for gradient, place in zip(gradients, trained, strict=False):
             name = f"gradient_of/{place}"
             if gradient is not None and self._keeps(name):
-                tensor = tf.stop_gradient(tf.convert_to_tensor(apart(gradient)))
-                self.keep.see(name, tensor, self._steps - self._back, False)  # type: ignore[union-attr]
+                self._capture(name, tf.stop_gradient(tf.convert_to_tensor(apart(gradient))))
         return {place for place in trained if place is not None}
 
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:
