@@ -19,6 +19,7 @@ import keras
 import tensorflow as tf
 
 import loop
+from loop.engine.reuse import make_optimizer
 from loop.metrics import track_loss, update_metrics
 from loop.objective import added_losses, data_loss, objective
 from loop.step import forward
@@ -147,6 +148,7 @@ class FitCall:
         steps: dict[str, StepFunction] = {}
         if self.train != StepParts() and _inherits(self.model, "train_step"):
             steps["train_step"] = self.train.train_step
+            make_optimizer(self.model)  # the step is traced once then, not twice
         if self.test != StepParts() and _inherits(self.model, "test_step"):
             steps["test_step"] = self.test.test_step
         return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})

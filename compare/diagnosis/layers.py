@@ -7,6 +7,7 @@ What differs no more than `ROUNDING` times as much as these two trainings is cal
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,33 +24,41 @@ FAINT = 1e-4
 """Tensors smaller than this part of the largest one weigh less: their digits are rounding."""
 
 
+Pair = Callable[[int], tuple[Any, Any]]
+"""Gives a training, and the same from weights that are one ulp off, of at least so many steps or
+epochs."""
+
+
 @dataclass(frozen=True)
 class Floor:
     """What rounding alone does to a training.
 
+    It is measured where it is asked for: what differs by no more than `least` is rounding anyway.
+
     Attributes:
         base: The training.
-        nudged: The same from weights that are one ulp off.
         least: The smallest relative difference that can be more than rounding.
+        steps: What the first steps do, twice, as `Observed`.
+        epochs: What the first epochs leave behind, twice, as `Trace`.
     """
 
     base: Observed
-    nudged: Observed
     least: float
+    steps: Pair
+    epochs: Pair
 
     def gradients(self, step: int) -> float:
         """Return the largest relative distance of gradients that is rounding."""
-        return self.rounding_of(
-            tensor_distance(self.base.gradients(step), self.nudged.gradients(step))
-        )
+        first, nudged = self.steps(step + 1)
+        return self.rounding_of(tensor_distance(first.gradients(step), nudged.gradients(step)))
 
     def weights(self, step: int) -> float:
         """Return the largest relative distance of weights that is rounding."""
-        return self.rounding_of(weight_distance(self.base, self.nudged, step))
+        return self.rounding_of(weight_distance(*self.steps(step + 1), step))
 
     def log(self, name: str, epoch: int) -> float:
         """Return the largest relative difference of a log that is rounding."""
-        logs = [run.trace.history.get(name, []) for run in (self.base, self.nudged)]
+        logs = [trace.history.get(name, []) for trace in self.epochs(epoch + 1)]
         values = [log[epoch] for log in logs if epoch < len(log)]
         return self.rounding_of(relative(*values) if len(values) == 2 else 0.0)
 
@@ -89,9 +98,11 @@ def first_different_step(floor: Floor, candidate: Observed) -> tuple[str, int] |
     """
     base = floor.base
     for step in common_steps(base, candidate):
-        if weight_distance(base, candidate, step) > floor.weights(step):
+        apart = weight_distance(base, candidate, step)
+        if apart > floor.least and apart > floor.weights(step):
             return "update", step
-        if tensor_distance(base.gradients(step), candidate.gradients(step)) > floor.gradients(step):
+        apart = tensor_distance(base.gradients(step), candidate.gradients(step))
+        if apart > floor.least and apart > floor.gradients(step):
             return "gradients", step
     return None
 

@@ -81,6 +81,8 @@ def _difference(first: list[Any], second: list[Any]) -> float:
 def _is_same(theirs: Logs, name: str, log: list[Any], floor: Floor) -> bool:
     """Return whether a log is that of fit, as far as more than rounding tells."""
     pairs = list(zip(theirs[name], log, strict=False))
+    apart = [relative(*pair) for pair in pairs]
     return bool(pairs) and all(
-        relative(*pair) <= floor.log(name, epoch) for epoch, pair in enumerate(pairs)
+        distance <= floor.least or distance <= floor.log(name, epoch)
+        for epoch, distance in enumerate(apart)
     )

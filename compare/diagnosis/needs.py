@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -42,9 +43,11 @@ def _validates(model: keras.Model, arguments: FitArguments) -> bool:
 
 
 def _differs_in_training(model: keras.Model, arguments: FitArguments) -> bool:
-    """Whether a layer draws random numbers or keeps averages, as far as layers say so."""
-    plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Flatten, keras.layers.ReLU)
-    return _has_own_call(model) or any(type(layer) not in plain for layer in model.layers)
+    """Whether a layer may draw random numbers or keep averages: it is told whether it trains."""
+    return _has_own_call(model) or any(
+        not _is_simple(layer) or "training" in inspect.signature(layer.call).parameters
+        for layer in model.layers
+    )
 
 
 def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
@@ -52,12 +55,26 @@ def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
 
 
 def _may_add_losses(model: keras.Model, arguments: FitArguments) -> bool:
-    plain = (keras.layers.Dense, keras.layers.InputLayer, keras.layers.Conv2D)
-    regularizers = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
     return _has_own_call(model) or any(
-        type(layer) not in plain or any(getattr(layer, name, None) for name in regularizers)
+        not _is_simple(layer)
+        or any(value for name, value in vars(layer).items() if name.endswith("regularizer"))
         for layer in model.layers
     )
+
+
+def _may_mask(model: keras.Model, arguments: FitArguments) -> bool:
+    return _has_own_call(model) or any(
+        not _is_simple(layer)
+        or isinstance(layer, keras.layers.Masking)
+        or getattr(layer, "mask_zero", False)
+        for layer in model.layers
+    )
+
+
+def _is_simple(layer: keras.Layer) -> bool:
+    """Whether a layer is Keras's own, and made of no other layers."""
+    parts = [part for part in vars(layer).values() if isinstance(part, keras.Layer)]
+    return type(layer).__module__.startswith("keras.") and not parts
 
 
 def _has_own_call(model: keras.Model) -> bool:
@@ -81,6 +98,7 @@ NEEDS: dict[str, Need] = {
     "training_flag": _differs_in_training,
     "one_forward_pass": _differs_in_training,
     "validation_training_flag": lambda *of: _differs_in_training(*of) and _validates(*of),
+    "masks": _may_mask,
     "metrics_before_update": _has_metrics,
     "metrics_of_a_second_pass": lambda *of: _differs_in_training(*of) and _has_metrics(*of),
     "metrics_of_the_epoch": _has_metrics,
@@ -101,6 +119,35 @@ NEEDS: dict[str, Need] = {
     "validation": _validates,
 }
 """What a training must have for a rule to matter; a rule that is not here matters always."""
+
+
+OF_THE_LOSS = (
+    "regularization",
+    "logged_regularization",
+    "batch_size_weights",
+    "epoch_mean",
+    "epoch_sum",
+    "loss_after_the_epoch",
+    "log_factor",
+)
+"""Rules of logs that change no log but the loss."""
+
+OF_METRICS = (
+    "metrics_before_update",
+    "plain_metrics",
+    "weighted_metrics",
+    "metrics_of_the_epoch",
+    "metrics_of_batches",
+    "same_rank_in_metrics",
+    "output_metric_reset",
+)
+"""Rules of logs that do not change the loss."""
+
+
+def may_change(rule: BrokenRule, log: str) -> bool:
+    """Return whether breaking a rule of logs may change a log, by its name in fit."""
+    others = OF_METRICS if log in ("loss", "val_loss") else OF_THE_LOSS
+    return rule.rule.removeprefix("validation_") not in others
 
 
 def may_matter(rule: BrokenRule, model: keras.Model, arguments: FitArguments) -> bool:

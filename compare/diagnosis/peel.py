@@ -111,8 +111,9 @@ class Peel:
             find(self)
             if self.unexplained:
                 return
-        find_in_logs(self)
-        find_in_validation(self)
+        floor = self.retraining.floor(self.broken)  # causes in logs leave the weights as they are
+        find_in_logs(self, floor)
+        find_in_validation(self, floor)
 
     def may_matter(self, rule: BrokenRule) -> bool:
         """Return whether a rule is not among the causes yet, and may change this training."""
@@ -232,8 +233,11 @@ class Peel:
             trace = self.retraining.tried(self.with_known(rules))
             return FAR if trace is None else distance(trace, self.candidate.trace)
 
-        level = floor.rounding_of(distance(floor.base.trace, floor.nudged.trace))
-        if distance(floor.base.trace, self.candidate.trace) <= level:
+        apart = distance(floor.base.trace, self.candidate.trace)
+        if apart <= floor.least:
+            return
+        level = floor.rounding_of(distance(*floor.epochs(floor.base.num_epochs)))
+        if apart <= level:
             return
         rules = [it for it in self.rules if it.layer in ("rest", "update") or it.rule in AT_END]
         rules += self._former_weights(level)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import warnings
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
+from typing import TypeVar
 
 import keras
 
 import loop
-from compare.diagnosis.broken import BrokenRule, FitCall, fit_with
+from compare.diagnosis.broken import BrokenRule, fit_with
 from compare.diagnosis.layers import Floor, least_difference, nudge
 from compare.diagnosis.needs import may_matter
 from compare.diagnosis.observed import Observed, observe, observed_in
+from compare.diagnosis.shorten import EAGER, after_epochs, after_steps, eager
 from compare.location.tapped import TappedTrainings
 from compare.recording.recorder import prepare, record
 from compare.recording.trace import Trace
 from compare.scenario import Fit, FitArguments, Scenario
 
-EAGER = 64
-"""Up to so many steps, shortened trainings run eagerly: tracing would take longer."""
+FIRST = 2
+"""What rounding does to so many first steps is measured in these alone."""
+
+FEW = 16
+"""So many steps of whole epochs, with their validation, take as long eagerly as tracing does."""
+
+NUDGE = BrokenRule("one_ulp", "", "", "", nudge, "update")
 
 Rules = tuple[BrokenRule, ...]
+
+T = TypeVar("T")
 
 
 class Retraining:
@@ -33,20 +43,18 @@ class Retraining:
         scenario: What is trained.
     """
 
-    def __init__(
-        self,
-        tapped: TappedTrainings,
-        observed: dict[Rules, Observed] | None = None,
-        traces: dict[Rules, Trace] | None = None,
-    ):
+    def __init__(self, tapped: TappedTrainings):
         self.tapped = tapped
         self.scenario = tapped.trainings.scenario
-        self._observed = {} if observed is None else observed
-        self._traces = {} if traces is None else traces
+        self._observed: dict[Rules, Observed] = {}
+        self._traces: dict[Rules, Trace] = {}
+        self._floors: dict[Rules, Floor] = {}
 
     def by_another(self, candidate: Fit) -> Retraining:
         """Return the same for another candidate; what was trained without a candidate is shared."""
-        return Retraining(self.tapped.by_another(candidate), self._observed, self._traces)
+        other = copy.copy(self)
+        other.tapped = self.tapped.by_another(candidate)
+        return other
 
     @cached_property
     def model(self) -> keras.Model:
@@ -109,22 +117,62 @@ class Retraining:
 
     def shortened(self, rules: Rules, steps: int) -> Observed | None:
         """Return what the first steps do with rules broken; None, with a warning, if they raise."""
-        is_short = steps <= EAGER and self.replicas == 1
-        scenario = _eager(self.scenario) if is_short else self.scenario
         validates = steps > min(run.ends[0] for run in self._observed.values() if run.ends)
-        stop = BrokenRule("stop", "", "", "", partial(_stop_after, steps, validates), "epochs")
+        fit = partial(fit_with, (*rules, after_steps(steps, validates)))
+        return self._begin(rules, lambda: observe(self._in_short(steps), fit, self.model))
+
+    def begun(self, rules: Rules, epochs: int) -> Trace | None:
+        """Return what the first epochs leave behind with rules broken; see `tried`.
+
+        A whole training that is known holds them, too: then it may be longer.
+        """
+        total = max(run.num_epochs for run in self._observed.values())
+        if not rules or rules in self._traces or epochs >= total or self.replicas > 1:
+            return self.tried(rules)
+        ends = [run.ends[epochs - 1] for run in self._observed.values() if len(run.ends) >= epochs]
+        scenario = eager(self.scenario) if ends and max(ends) <= FEW else self.scenario
+        fit = partial(fit_with, (*rules, after_epochs(epochs)))
+        return self._begin(rules, lambda: record(scenario, fit, "epochs")[0])
+
+    def _begin(self, rules: Rules, train: Callable[[], T]) -> T | None:
+        """Return what a training returns; None, with a warning, if it raises."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return observe(scenario, partial(fit_with, (*rules, stop)), self.model)
+                return train()
         except Exception as error:  # as in `tried`
             self.warn(rules, error)
             return None
 
+    def _in_short(self, steps: int) -> Scenario:
+        return eager(self.scenario) if steps <= EAGER and self.replicas == 1 else self.scenario
+
     def floor(self, rules: Rules) -> Floor:
         """Return what rounding does to the training with rules broken."""
-        nudged = (*rules, BrokenRule("one_ulp", "", "", "", nudge, "update"))
-        return Floor(self.observed(rules), self.observed(nudged), least_difference(self.model))
+        if rules not in self._floors:
+            first = functools.cache(partial(self._first_steps_nudged, rules))
+            self._floors[rules] = Floor(
+                base=self.observed(rules),
+                least=least_difference(self.model),
+                steps=lambda steps: first() if steps <= FIRST else self._steps_nudged(rules),
+                epochs=functools.cache(partial(self._epochs_nudged, rules)),
+            )
+        return self._floors[rules]
+
+    def _first_steps_nudged(self, rules: Rules) -> tuple[Observed, Observed]:
+        plain, nudged = (self.shortened((*rules, *more), FIRST) for more in ((), (NUDGE,)))
+        return (plain, nudged) if plain and nudged else self._steps_nudged(rules)
+
+    def _steps_nudged(self, rules: Rules) -> tuple[Observed, Observed]:
+        return self.observed(rules), self.observed((*rules, NUDGE))
+
+    def _epochs_nudged(self, rules: Rules, epochs: int) -> tuple[Trace, Trace]:
+        if (*rules, NUDGE) not in self._observed:
+            plain, nudged = (self.begun((*rules, *more), epochs) for more in ((), (NUDGE,)))
+            if plain and nudged:
+                return plain, nudged
+        plain, nudged = (run.trace for run in self._steps_nudged(rules))
+        return plain, nudged
 
     def warn(self, rules: Iterable[BrokenRule], error: Exception) -> None:
         """Warn that the scenario needs rules to train."""
@@ -132,31 +180,3 @@ class Retraining:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         message = f"{self.scenario.name} cannot be trained without {names}: {what}"
         warnings.warn(message, stacklevel=2)
-
-
-def _eager(scenario: Scenario) -> Scenario:
-    """Return a scenario whose model runs eagerly: nothing is traced."""
-
-    def build() -> keras.Model:
-        model = scenario.build()
-        model.run_eagerly = True
-        return model
-
-    return replace(scenario, build=build, xla=False)
-
-
-def _stop_after(steps: int, validates: bool, call: FitCall) -> None:
-    """End a fit after some steps; leave out validation unless it `validates`."""
-
-    class Stop(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.left = steps
-
-        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
-            self.left -= 1
-            self.model.stop_training = self.left <= 0
-
-    if not validates:
-        call.arguments["validation_freq"] = 2**31  # a split stays a split, so batches are the same
-    call.add_callback(Stop())

@@ -59,15 +59,15 @@ class CapturedTensor:
     def see_rate(self, rate: tf.Tensor, step: tf.Tensor) -> None:
         """No-op: no learning rates are captured."""
 
-    def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
+    def see(self, tensors: dict[str, tf.Tensor], step: tf.Tensor, first: bool) -> None:
         """Capture the tensor if this is the step.
 
         Args:
-            name: The name of the tap.
-            tensor: The tensor, of any shape of at most `size` elements.
+            tensors: By the name of their tap, the tensor, of any shape of at most `size` elements.
             step: The step that runs, int64 scalar.
             first: Whether the first value in the step counts, and not the last.
         """
+        tensor = tensors[self.name]
         wanted = tf.equal(step, self.step)
         if first:
             wanted &= tf.logical_not(self._seen)
@@ -115,15 +115,17 @@ class CapturedSteps:
     def see_rate(self, rate: tf.Tensor, step: tf.Tensor) -> None:
         """No-op: no learning rates are captured."""
 
-    def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
-        """Capture the tensor if this is a step to capture and the tap has no value in it yet."""
-        row, seen = step // self.stride, self._seen[name]
+    def see(self, tensors: dict[str, tf.Tensor], step: tf.Tensor, first: bool) -> None:
+        """Capture tensors if this is a step to capture, and those that have no value in it yet."""
+        row = step // self.stride
         due = (step % self.stride == 0) & (row < self._rows)
         row = tf.minimum(row, self._rows - 1)
-        wanted = due & tf.logical_not(seen[row])
-        value = tf.where(wanted, tensor, self.values[name][row])
-        self.values[name].scatter_nd_update([[row]], value[tf.newaxis])
-        seen.scatter_nd_update([[row]], [seen[row] | wanted])
+        for name, tensor in tensors.items():
+            seen = self._seen[name]
+            wanted = due & tf.logical_not(seen[row])
+            value = tf.where(wanted, tensor, self.values[name][row])
+            self.values[name].scatter_nd_update([[row]], value[tf.newaxis])
+            seen.scatter_nd_update([[row]], [seen[row] | wanted])
 
 
 STEPS = (
@@ -178,6 +180,8 @@ class CapturedTraining:
             f"gradient_of/{place}": np.zeros(shape, np.float32)
             for place, shape in gradients.items()
         }
+        # A function: eagerly, every op would take as long as all of them do in one call.
+        self._note_eagerly = tf.function(self._note, autograph=False, reduce_retracing=True)
         size = sum(value.size for value in like.values())
         self.steps = STEPS[: max(2, ELEMENTS // max(1, size))]  # two, of however large a model
         self._rows = {step: row for row, step in enumerate(self.steps)}
@@ -234,6 +238,10 @@ class CapturedTraining:
             inputs: The tensors of the inputs, `[samples, ...]`.
             step: The step that runs, int64 scalar.
         """
+        note = self._note_eagerly if tf.executing_eagerly() else self._note
+        note(inputs, step)
+
+    def _note(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
         rows = fingerprint_rows(inputs)
         calls, samples = self._counts[0], self._counts[1]
         size = tf.size(rows, tf.int64)
@@ -252,8 +260,8 @@ class CapturedTraining:
         """Note the learning rate of a step."""
         self._rates.scatter_nd_update([[tf.minimum(step, RATES)]], [tf.cast(rate, tf.float32)])
 
-    def see(self, name: str, tensor: tf.Tensor, step: tf.Tensor, first: bool) -> None:
-        """Capture the tensor if this is a step to capture; the last value in a step counts."""
+    def see(self, tensors: dict[str, tf.Tensor], step: tf.Tensor, first: bool) -> None:
+        """Capture tensors if this is a step to capture; the last value in a step counts."""
         if tf.executing_eagerly():  # no op for a step that is not captured
             if (row := self._rows.get(int(step))) is None:
                 return
@@ -261,8 +269,9 @@ class CapturedTraining:
             row = tf.reduce_sum(tf.cast(tf.constant(self.steps, tf.int64) < step, tf.int64))
             due = tf.reduce_any(tf.constant(self.steps, tf.int64) == step)
             row = tf.where(due, row, len(self.steps))
-        kept = self.values[name]
-        kept.scatter_nd_update([[row]], tf.cast(tensor, kept.dtype)[tf.newaxis])
+        for name, tensor in tensors.items():
+            kept = self.values[name]
+            kept.scatter_nd_update([[row]], tf.cast(tensor, kept.dtype)[tf.newaxis])
 
 
 Capture = CapturedTensor | CapturedSteps | CapturedTraining

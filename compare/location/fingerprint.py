@@ -1,5 +1,6 @@
 """What taps compute inside a graph: hashes of tensors, and of the samples of a batch."""
 
+import numpy as np
 import tensorflow as tf
 
 _INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
@@ -8,9 +9,31 @@ WHOLE = 2**24
 """Up to here float32 holds every integer."""
 
 
-def fingerprint(tensor: tf.Tensor) -> tf.Tensor:
-    """Return a hash of the bits of a tensor, their order and their count: int64 scalar, never 0."""
-    return _of_bits(tf.reshape(_bits(tensor), [-1]))
+def fingerprints(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Return a hash of each tensor, of its bits, their order and their count: int64, never 0.
+
+    All are hashed in one: every op takes a while to trace.
+    """
+    kinds = sorted({tensor.dtype.name for tensor in tensors})
+    order = sorted(range(len(tensors)), key=lambda place: tensors[place].dtype.name)
+    flat = [tf.reshape(tensors[place], [-1]) for place in order]
+    alike = [tf.concat([it for it in flat if it.dtype.name == kind], 0) for kind in kinds]
+    bits = tf.concat([_bits(tf.stop_gradient(it)) for it in alike], 0)
+    sizes = sizes_of(flat)
+    ends = tf.cumsum(sizes)
+    places = tf.range(ends[-1])
+    owners = tf.searchsorted(ends, places, side="right")
+    mixed = _mixed(bits, places - tf.gather(ends - sizes, owners))
+    sums = tf.math.unsorted_segment_sum(mixed, owners, len(tensors))
+    return tf.bitwise.bitwise_or(tf.gather(sums, np.argsort(order)), 1)
+
+
+def sizes_of(tensors: list[tf.Tensor]) -> tf.Tensor:
+    """Return how many elements each tensor has, int64."""
+    known = [tensor.shape.num_elements() for tensor in tensors]
+    if None in known:
+        return tf.stack([tf.size(tensor, tf.int64) for tensor in tensors])
+    return tf.constant(known, tf.int64)
 
 
 def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
@@ -31,7 +54,9 @@ def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
             whole = tf.cast(tensor, tf.int64)
             bits = tf.where(tf.abs(whole) <= WHOLE, _bits(tf.cast(whole, tf.float32)), whole)
         rows.append(tf.reshape(bits, [tf.shape(bits)[0], tf.reduce_prod(tf.shape(bits)[1:])]))
-    return _of_rows(tf.concat(rows, axis=1))
+    bits = tf.concat(rows, axis=1)
+    mixed = _mixed(bits, tf.range(tf.shape(bits, tf.int64)[-1]))
+    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
 
 
 def _bits(tensor: tf.Tensor) -> tf.Tensor:
@@ -43,20 +68,12 @@ def _bits(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitcast(tensor, _INTEGERS[tensor.dtype.size]), tf.int64)
 
 
-def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
-    places = tf.range(tf.shape(bits, tf.int64)[-1])
-    # Mix bits and place as splitmix64 does: a sum of their products would not change if two
-    # elements exchanged their signs.
+def _mixed(bits: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Mix the bits of elements with their places, as splitmix64 does.
+
+    A sum of their products would not change if two elements exchanged their signs.
+    """
     mixed = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
     for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
         mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
-    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
-
-
-# A function of its own is traced once and called for every tensor.
-_of_bits = tf.function(
-    _sum_of_bits, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False
-)
-_of_rows = tf.function(
-    _sum_of_bits, input_signature=[tf.TensorSpec([None, None], tf.int64)], autograph=False
-)
+    return mixed

@@ -19,7 +19,7 @@ from compare.recording.recorder import record
 from compare.recording.trace import Trace
 from compare.recording.trials import Compared, Trainings
 from compare.scenario import Fit, Scenario
-from loop.engine.reuse import make_variables
+from loop.engine.reuse import make_optimizer, make_variables
 
 
 @dataclass
@@ -83,6 +83,8 @@ def run_tapped(
         # First in the list: the other callbacks have not changed the model yet.
         arguments["callbacks"] = [EpochEnds(), *arguments["callbacks"]]
         _build_metrics(model, arguments)
+        if fit is keras.Model.fit:  # it traces its step once then, not twice
+            make_optimizer(model)
         with run.taps.on(model):
             return fit(model, **arguments)
 

@@ -15,7 +15,7 @@ of them. Then the first of these calls begins the forward pass.
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from compare.errors import CannotCompareError
 from compare.location.capture import Capture
-from compare.location.fingerprint import fingerprint
+from compare.location.fingerprint import fingerprints, sizes_of
 from compare.recording.recorder import variables_by_name
 from loop.callbacks.watch import apart
 
@@ -85,6 +85,8 @@ class Taps:
             self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
             # Whether a forward pass, if any is seen at all, began after the last step ended.
             self._has_begun = tf.Variable(True)
+        # A function: eagerly, every op would take as long as all of them do in one call.
+        self._write_eagerly = tf.function(self._write, autograph=False, reduce_retracing=True)
         self._read = np.zeros([0, 0], np.int64)
         self.sizes: dict[str, int] = {}
         self._losses = 0
@@ -149,45 +151,42 @@ class Taps:
 
     def see_all(self, values: dict[str, Any], first: bool = False) -> None:
         """Record tensors or variables: their last value in a step, or (`first`) their first."""
-        if not self.prints_wanted:
-            values = {name: value for name, value in values.items() if self._keeps(name)}
-        if not values:
-            return
-        tensors = [tf.stop_gradient(tf.convert_to_tensor(value)) for value in values.values()]
-        if self.prints_wanted:
-            self._write_prints(values, tensors, first)
-        for name, tensor in zip(values, tensors, strict=True):
-            self.dtypes[name] = tensor.dtype
-            self._capture(name, tensor, first)
+        kept = {name for name in values if self.keep is not None and self.keep.wants(name)}
+        names = [name for name in values if self.prints_wanted or name in kept]
+        tensors = {name: tf.convert_to_tensor(values[name]) for name in names}
+        self.dtypes |= {name: tensor.dtype for name, tensor in tensors.items()}
+        if self.prints_wanted and tensors:
+            self._write_prints(tensors, first)
+        self._capture({name: tensors[name] for name in names if name in kept}, first)
 
-    def _keeps(self, name: str) -> bool:
-        """Return whether the tensor of this tap is captured."""
-        return self.keep is not None and self.keep.wants(name)
+    def _capture(self, tensors: dict[str, tf.Tensor], first: bool = False) -> None:
+        """Show tensors to `keep`, which wants them."""
+        if self.keep is not None and tensors:
+            seen = {name: tf.stop_gradient(tensor) for name, tensor in tensors.items()}
+            self.keep.see(seen, self._steps - self._back, first)
 
-    def _capture(self, name: str, tensor: tf.Tensor, first: bool = False) -> None:
-        """Show a tensor to `keep`, if it wants the tensors of this tap."""
-        if self.keep is not None and self.keep.wants(name):
-            self.keep.see(name, tensor, self._steps - self._back, first)
-
-    def _write_prints(self, names: Iterable[str], tensors: list[tf.Tensor], first: bool) -> None:
+    def _write_prints(self, tensors: dict[str, tf.Tensor], first: bool) -> None:
         """Write the fingerprints of tensors into the row of the step."""
-        columns = [self.columns.setdefault(name, len(self.columns)) for name in names]
+        columns = [self.columns.setdefault(name, len(self.columns)) for name in tensors]
         if len(self.columns) > COLUMNS:
             raise CannotCompareError(
                 f"a step of this model has more than {COLUMNS:,} tensors, too many to record: use "
                 "`glassfit parity`, which compares what training leaves behind"
             )
-        row = self._steps - self._back - self.first
+        write = self._write_eagerly if tf.executing_eagerly() else self._write
+        write(tf.constant(columns, tf.int64), [*tensors.values()], self._back, first)
+
+    def _write(self, columns: tf.Tensor, tensors: list[tf.Tensor], back: Any, first: bool) -> None:
+        row = self._steps - back - self.first
         row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # steps not recorded share a last row
-        places = tf.stack([tf.fill([len(columns)], row), tf.constant(columns, tf.int64)], axis=1)
-        prints = tf.stack([fingerprint(tensor) for tensor in tensors])
+        places = tf.stack([tf.fill(tf.shape(columns), row), columns], axis=1)
+        prints = fingerprints(tensors)
         if first:
             seen = tf.gather(tf.gather(self._prints, row), columns)  # XLA cannot gather_nd here
             prints = tf.where(seen == 0, prints, seen)
         self._prints.scatter_nd_update(places, prints)
-        sizes = tf.stack([tf.size(tensor, tf.int64) for tensor in tensors])
-        sizes = tf.maximum(sizes, tf.gather(self._sizes, columns))
-        self._sizes.scatter_nd_update([[column] for column in columns], sizes)
+        sizes = tf.maximum(sizes_of(tensors), tf.gather(self._sizes, columns))
+        self._sizes.scatter_nd_update(columns[:, tf.newaxis], sizes)
 
     def _around_call(self, model: keras.Model) -> Any:
         call = model.call
@@ -264,10 +263,18 @@ class Taps:
         places = {_storage(variable): place for place, variable in enumerate(model.variables)}
         given = model.trainable_weights if variables is None else variables
         trained = [places.get(_storage(variable)) for variable in given]
-        for gradient, place in zip(gradients, trained, strict=False):
-            name = f"gradient_of/{place}"
-            if gradient is not None and self._keeps(name):
-                self._capture(name, tf.stop_gradient(tf.convert_to_tensor(apart(gradient))))
+        named = {
+            f"gradient_of/{place}": gradient
+            for gradient, place in zip(gradients, trained, strict=False)
+            if gradient is not None and self.keep is not None
+        }
+        self._capture(
+            {
+                name: tf.convert_to_tensor(apart(gradient))
+                for name, gradient in named.items()
+                if self.keep.wants(name)  # type: ignore[union-attr]
+            }
+        )
         return {place for place in trained if place is not None}
 
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:

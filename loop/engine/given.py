@@ -22,10 +22,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from loop._keras import build_optimizer
 from loop.engine.graphs import is_graph, why_alone
 from loop.engine.likeness import IncomparableError, Likeness
-from loop.engine.reuse import make_variables, may_share
+from loop.engine.reuse import make_optimizer, make_variables, may_share
 from loop.types import StepFunction, Structure
 
 READ_NAMES = frozenset(
@@ -77,7 +76,7 @@ def reads_of(step: StepFunction, model: keras.Model) -> Reads | None:
 
 def make(model: keras.Model, spec: Structure) -> None:
     """Make what tracing a step makes on a model, without tracing it."""
-    build_optimizer(model)
+    make_optimizer(model)
     make_variables(model, spec)
 
 

@@ -25,7 +25,14 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from loop._keras import is_distributed, loss_terms, needs_determinism, note_call, output_metrics
+from loop._keras import (
+    build_optimizer,
+    is_distributed,
+    loss_terms,
+    needs_determinism,
+    note_call,
+    output_metrics,
+)
 from loop.engine.graphs import bound, is_graph, unbound
 from loop.engine.likeness import IncomparableError, Likeness
 from loop.objective import match_targets
@@ -132,6 +139,11 @@ def make_variables(model: keras.Model, batch: Structure) -> None:
     y_pred = keras.tree.map_structure(lambda o: tf.TensorSpec(o.shape, o.dtype), outputs)
     resolve(model, y, y_pred)
     note_call(model)
+
+
+def make_optimizer(model: keras.Model) -> None:
+    """Make the variables of the optimizer, as tracing a training step of Keras's makes them."""
+    build_optimizer(model)
 
 
 def resolve(model: keras.Model, y: Structure, y_pred: Structure) -> None:

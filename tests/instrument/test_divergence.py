@@ -20,7 +20,7 @@ from compare.diagnosis.broken import FitCall, fit_with, in_steps
 from compare.diagnosis.diagnose import diagnose
 from compare.diagnosis.rules import BROKEN, PATCHED, RULES
 from compare.errors import ScenarioError
-from compare.location.fingerprint import fingerprint
+from compare.location.fingerprint import fingerprints
 from compare.location.heat import heat_of
 from compare.location.locate import locate
 from compare.location.tapped import run_tapped
@@ -282,21 +282,37 @@ def test_steps_that_xla_compiles_are_tapped_as_well():
     assert found.reference != found.candidate
 
 
+def prints_of(*arrays):
+    """The fingerprint of each array, hashed alone, hashed with the others, and in a graph."""
+    tensors = [tf.constant(array) for array in arrays]
+    alone = [int(fingerprints([tensor])[0]) for tensor in tensors]
+    assert fingerprints(tensors).numpy().tolist() == alone
+    in_graph = tf.function(fingerprints, autograph=False, reduce_retracing=True)
+    assert in_graph([*tensors[1:], tensors[0][:0]])[:-1].numpy().tolist() == alone[1:]
+    return alone
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32", "uint8", "bool"])
 def test_one_bit_elsewhere_is_another_fingerprint(dtype):
     values = np.random.default_rng(1).integers(0, 2, 50).astype(dtype)
     others = [np.roll(values, 1), values[:-1], np.where(np.arange(50) == 7, 1 - values, values)]
-    prints = [int(fingerprint(tf.constant(one.astype(dtype)))) for one in (values, *others)]
+    prints = prints_of(*(one.astype(dtype) for one in (values, *others, values.copy())))
     assert len(set(prints)) == 4
-    assert int(fingerprint(tf.constant(values.copy()))) == prints[0]
+    assert prints[-1] == prints[0]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_signs_are_seen_even_where_they_cancel(dtype):
     values = np.random.default_rng(2).normal(size=8).astype(dtype)
     pair = np.array([3, -3], dtype)
-    prints = [int(fingerprint(tf.constant(one))) for one in (values, -values, pair, -pair)]
-    assert len(set(prints)) == 4
+    assert len(set(prints_of(values, -values, pair, -pair))) == 4
+
+
+def test_tensors_of_several_dtypes_are_hashed_in_the_order_given():
+    mixed = [np.array([1.5, 2]), np.int32(3), np.array(["a", "b"]), np.zeros([0]), np.float32(1.5)]
+    prints = prints_of(*mixed)
+    assert len(set(prints)) == len(mixed)
+    assert 0 not in prints
 
 
 def test_the_farthest_element_counts_and_what_has_no_distance_is_infinitely_far():

@@ -24,8 +24,15 @@ def training(off=0.0, step_off=2):
     )
 
 
-def floor():
-    return Floor(training(), training(ONE_ULP), least=1e-6)
+def floor(nudged=ONE_ULP, measured=None):
+    """What rounding does; `measured` lists how many steps or epochs it was measured in."""
+    pair = training(), training(nudged)
+
+    def steps(count):
+        (measured if measured is not None else []).append(count)
+        return pair
+
+    return Floor(pair[0], 1e-6, steps, lambda epochs: tuple(run.trace for run in steps(epochs)))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +43,18 @@ def test_a_step_differs_where_it_is_farther_off_than_ulps_take_it(off, place):
 
 
 def test_without_an_effect_of_ulps_the_dtype_decides():
-    exact = Floor(training(), training(), least=1e-6)
+    exact = floor(nudged=0.0)
     assert first_different_step(exact, training(1e-7)) is None
     assert first_different_step(exact, training(1e-4, step_off=1)) == ("gradients", 1)
+
+
+def test_rounding_is_measured_only_where_a_dtype_does_not_decide():
+    measured = []
+    assert first_different_step(floor(measured=measured), training(1e-8)) is None
+    assert unexplained({"loss": [1.0]}, {"loss": [1.0 + 1e-8]}, ["loss"], floor()) == 0
+    assert not measured
+    assert first_different_step(floor(measured=measured), training(0.1, 1)) == ("gradients", 1)
+    assert measured == [2]
 
 
 def test_a_tensor_that_is_not_finite_differs():
