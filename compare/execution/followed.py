@@ -73,6 +73,7 @@ class Follower:
         self._training = training
         self._models: list[keras.Model] = []
         self._in_fit = False
+        self._own_fit: Place | None = None  # of a model with a step of its own, while it runs
         self._in_model = False
         self._in_apply = False
 
@@ -99,16 +100,21 @@ class Follower:
     def _around_fit(self, fit: Call) -> Call:
         @functools.wraps(fit)
         def followed(model: keras.Model, *args: Any, **arguments: Any) -> Any:
-            if self._in_fit:
+            if self._in_fit or self._own_fit:
                 return fit(model, *args, **arguments)
             if self.following:  # the loop is over
                 raise Stopped
             self.fits.append(self._lines.call(inspect.currentframe()))
-            self._in_fit = True
+            # A step that a model overrides is a loop of the script's.
+            has_own_step = type(model).train_step is not keras.Model.train_step
+            self._in_fit, self._own_fit = not has_own_step, self.fits[-1] if has_own_step else None
             try:
-                return fit(model, *args, **arguments)
+                done = fit(model, *args, **arguments)
             finally:
-                self._in_fit = False
+                self._in_fit, self._own_fit = False, None
+            if self.following:
+                raise Stopped
+            return done
 
         return followed
 
@@ -135,10 +141,13 @@ class Follower:
         self._models.append(model)
         return len(self._models) - 1
 
+    def _loop_place(self) -> Place:
+        return self._own_fit or self._lines.loop(inspect.currentframe())
+
     def _begin_if_wanted(self, number: int, model: keras.Model, inputs: Any) -> None:
         if self.following or not (self._wanted and self._training):
             return
-        if self._wanted == Loop(self._lines.loop(inspect.currentframe()), number):
+        if self._wanted == Loop(self._loop_place(), number):
             self.following = True
             self._training.begin(model, inputs)
 
@@ -155,7 +164,7 @@ class Follower:
 
     def _trained(self, target: Any, sources: Any) -> None:
         """Note a step of a loop."""
-        place = self._lines.loop(inspect.currentframe())
+        place = self._loop_place()
         model = self._owner(keras.tree.flatten(sources))
         if model is None:
             self.unowned.append(place)

@@ -82,10 +82,10 @@ class LoopTraining:
 
     def _count_samples(self, inputs: Any) -> None:
         """Record how many samples a forward pass has."""
-        leaves = keras.tree.flatten(inputs)
-        tensors = [leaf for leaf in leaves if tf.is_tensor(leaf) and leaf.shape.rank]
-        if tensors:
-            self._samples.assign(tf.shape(tensors[0], tf.int64)[0])
+        for leaf in keras.tree.flatten(inputs):
+            if (tf.is_tensor(leaf) or isinstance(leaf, np.ndarray)) and len(leaf.shape):
+                self._samples.assign(tf.shape(leaf, tf.int64)[0])
+                return
 
     def _require_same_shapes(self, model: keras.Model) -> None:
         theirs, ours = _shapes(self._passed.weights), _shapes(model.weights)

@@ -294,7 +294,10 @@ def _no_loop(
         )
     if follower.fits:
         where = _listed([place.line for place in follower.fits])
-        return NeverTrainedError(f"{script.name} {words}: its fit at line {where} is none")
+        return NeverTrainedError(
+            f"{script.name} {words}: its fit at line {where} has Keras's own step. --loop names a "
+            "loop with a tape, or the fit of a model that overrides train_step"
+        )
     return _nothing(script, words, exited)
 
 

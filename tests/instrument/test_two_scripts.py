@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compare import diagnose, locate, parity, two_scripts
@@ -116,6 +117,48 @@ def test_a_loop_that_is_fit_has_its_bits_from_other_weights_and_seeds_of_its_own
     assert found.compared > 20
 
 
+OWN_STEP = """
+class Own(keras.Sequential):
+    def train_step(self, batch):
+        a, b = batch
+        with tf.GradientTape() as tape:
+            loss = SCALE * self.compute_loss(a, b, self(a, training=True))
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables))
+        return {"loss": loss}
+own = Own(make().layers)
+own.compile("sgd", "mse")
+own.fit(x[:18], y[:18], batch_size=8, epochs=2, shuffle=False, verbose=0)
+own.predict(x)
+"""
+BY_SGD = FIT.replace('"adam"', '"sgd"')
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("scale", "rules"), [(1, []), (3, ["loss_factor"])])
+def test_the_fit_of_a_model_that_overrides_its_step_is_a_loop(script, scale, rules):
+    file = script(BY_SGD + OWN_STEP.replace("SCALE", str(scale)))
+    at = [line_of(words, BY_SGD + OWN_STEP) for words in ("model.fit", "own.fit")]
+    found = diagnose(*two_scripts(f"{file}:{at[0]}", f"{file}:{at[1]}"))
+    assert [verdict.rule for verdict in found] == rules, found
+    assert found.rest in ("nothing", "rounding"), found
+
+
+@pytest.mark.long
+def test_samples_are_counted_where_a_functional_model_is_given_arrays(script):
+    functional = (
+        BEGIN
+        + """
+def make():
+    inputs = keras.Input((2,))
+    return keras.Model(inputs, keras.layers.Dense(1)(inputs))
+"""
+    )
+    in_arrays = WRONG_RANK.replace("[at : at + 8, 0]", "[at : at + 8]").replace("16", "18")
+    found = parity(*two_scripts(script(FIT, functional), script(in_arrays, functional, "loop.py")))
+    assert np.allclose(*(of["loss"] for of in found.histories), rtol=1e-5)
+
+
 @pytest.mark.long
 def test_a_model_without_an_input_is_built_before_its_loop_begins(script):
     begin = BEGIN.replace("keras.Input((2,)), ", "")
@@ -195,7 +238,7 @@ def test_a_script_whose_fit_cannot_be_taken_says_why(script, text, error, words)
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
-        (FIT, NeverTrainedError, "in no loop of its own: its fit at line .. is none"),
+        (FIT, NeverTrainedError, "in no loop of its own: its fit at line .. has Keras's own step"),
         ("model = make()", NeverTrainedError, "trains in no loop of its own"),
         ("sys.exit()", ExitedError, "before it trains"),
         (LOOP + WRONG_RANK, SeveralTrainingsError, "2 times, at line .., ..: .* --loop loop.py:.."),
