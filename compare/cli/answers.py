@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -104,7 +105,7 @@ def show_divergence(
     tapped = TappedTrainings(trainings, capture_of if reasons else None)
     terminal = console()
     with Console(stderr=True).status("training with both engines"):
-        place = locate_in(tapped)
+        place = locate_in(tapped, captures_inputs=not reasons)
     outcome = place.outcome if place else Outcome.IDENTICAL
     words = str(place) if place else f"{scenario.name}: nothing differs"
     found, lines = _explained(tapped, place, words, reasons)
@@ -138,7 +139,12 @@ def _explained(
         return Diagnosis(), [words]
     progress = Console(stderr=True)
     if reasons:
-        with progress.status("breaking one rule after the other") as status:
+        with (
+            progress.status("breaking one rule after the other") as status,
+            warnings.catch_warnings(),
+        ):
+            # A rule that cannot be broken here is no cause: nobody has to read why not.
+            warnings.filterwarnings("ignore", ".* cannot be trained without .*")
             found = diagnose_in(Retraining(tapped), on_progress=status.update)
         return found, [*answer(found, words)]
     if not place.ulps or place.ulps > FEW_ULPS:

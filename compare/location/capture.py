@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from compare.location.fingerprint import fingerprint_rows
+from compare.location.ingraph import InGraph
 
 RANK = 16
 """The highest rank of a tensor that can be captured."""
@@ -51,6 +52,9 @@ class CapturedTensor:
         return name == self.name
 
     def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
+        """No-op: no batches are captured."""
+
+    def see_targets(self, targets: list[tf.Tensor]) -> None:
         """No-op: no batches are captured."""
 
     def see_differentiated(self) -> None:
@@ -109,6 +113,9 @@ class CapturedSteps:
     def see_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
         """No-op: no batches are captured."""
 
+    def see_targets(self, targets: list[tf.Tensor]) -> None:
+        """No-op: no batches are captured."""
+
     def see_differentiated(self) -> None:
         """No-op: no batches are captured."""
 
@@ -151,11 +158,14 @@ class Forward(NamedTuple):
         step: The step that runs, counted from 0 over all epochs.
         rows: The fingerprints of its samples, int64 `[samples]`.
         is_differentiated: Whether a tape computed gradients of weights right after it.
+        targets: The fingerprints of what its first loss was given as targets, int64 `[samples]`;
+            0 where no loss was seen, or one of another number of targets.
     """
 
     step: int
     rows: np.ndarray
     is_differentiated: bool
+    targets: np.ndarray
 
 
 class CapturedTraining:
@@ -180,8 +190,7 @@ class CapturedTraining:
             f"gradient_of/{place}": np.zeros(shape, np.float32)
             for place, shape in gradients.items()
         }
-        # A function: eagerly, every op would take as long as all of them do in one call.
-        self._note_eagerly = tf.function(self._note, autograph=False, reduce_retracing=True)
+        self._note, self._note_targets = InGraph(self._add_forward), InGraph(self._add_targets)
         size = sum(value.size for value in like.values())
         self.steps = STEPS[: max(2, ELEMENTS // max(1, size))]  # two, of however large a model
         self._rows = {step: row for row, step in enumerate(self.steps)}
@@ -194,6 +203,7 @@ class CapturedTraining:
             self._forwards = tf.Variable(tf.zeros([FORWARDS + 1, 3], tf.int64))
             self._rates = tf.Variable(tf.zeros([RATES + 1]))
             self._samples = tf.Variable(tf.zeros([SAMPLES + 1], tf.int64))
+            self._targets = tf.Variable(tf.zeros([SAMPLES + 1], tf.int64))
             self._counts = tf.Variable([0, 0], dtype=tf.int64)  # forward passes, samples
 
     @property
@@ -208,9 +218,14 @@ class CapturedTraining:
             return []
         calls = int(self._counts.numpy()[0])
         table, rows = self._forwards.numpy()[:calls], self._samples.numpy()
-        ends = np.cumsum(table[:, 1])
+        targets, ends = self._targets.numpy(), np.cumsum(table[:, 1])
         return [
-            Forward(int(step), rows[end - size : end], bool(is_differentiated))
+            Forward(
+                int(step),
+                rows[end - size : end],
+                bool(is_differentiated),
+                targets[end - size : end],
+            )
             for (step, size, is_differentiated), end in zip(table, ends, strict=True)
         ]
 
@@ -238,10 +253,9 @@ class CapturedTraining:
             inputs: The tensors of the inputs, `[samples, ...]`.
             step: The step that runs, int64 scalar.
         """
-        note = self._note_eagerly if tf.executing_eagerly() else self._note
-        note(inputs, step)
+        self._note(inputs, tf.convert_to_tensor(step))
 
-    def _note(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
+    def _add_forward(self, inputs: list[tf.Tensor], step: tf.Tensor) -> None:
         rows = fingerprint_rows(inputs)
         calls, samples = self._counts[0], self._counts[1]
         size = tf.size(rows, tf.int64)
@@ -249,6 +263,19 @@ class CapturedTraining:
         self._samples.scatter_nd_update(places[:, tf.newaxis], rows)
         self._forwards.scatter_nd_update([[tf.minimum(calls, FORWARDS)]], [[step, size, 0]])
         self._counts.assign_add(tf.stack([tf.constant(1, tf.int64), size]))
+
+    def see_targets(self, targets: list[tf.Tensor]) -> None:
+        """Note which targets the last forward pass is compared with, `[samples, ...]`."""
+        self._note_targets(targets)
+
+    def _add_targets(self, targets: list[tf.Tensor]) -> None:
+        rows = fingerprint_rows(targets)
+        calls, samples = self._counts[0], self._counts[1]
+        size = tf.size(rows, tf.int64)
+        last = self._forwards[tf.maximum(tf.minimum(calls, FORWARDS) - 1, 0)][1]
+        places = tf.minimum(samples - size + tf.range(size), SAMPLES)
+        places = tf.where((calls > 0) & (size == last), places, SAMPLES)
+        self._targets.scatter_nd_update(places[:, tf.newaxis], rows)
 
     def see_differentiated(self) -> None:
         """Note that a tape computes gradients of weights after the last forward pass."""

@@ -1,5 +1,6 @@
 """The first place where two trainings diverge, and how it is found in two tapped runs."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ STAGES = (
 before the forward pass, `update` the state of the optimizer after the step."""
 
 
+TARGETS = ("batch/y/", "batch/sample_weight/")
+"""How the names of taps begin that see what losses are given, in the order of their calls."""
+
+
 @dataclass(frozen=True)
 class Divergence:
     """The first place where a candidate diverges from the reference; prints as a sentence.
@@ -39,7 +44,7 @@ class Divergence:
             part of the trace that differs if all of these agree.
         name: The tensor, like `gradients/0`, or the log.
         index: The element of the flattened tensor; None if there are no elements to compare.
-        reference: The value of the reference there.
+        reference: The value of the reference there; None with `candidate` if it was not captured.
         candidate: The value of the candidate there.
         ulps: The distance of the two values in ulps; None if they are not finite floats.
         disturbed: Whether the taps changed the bits of a run: then the place may be wrong.
@@ -63,6 +68,8 @@ class Divergence:
         element = self.name if self.index is None else f"{self.name}[{self.index}]"
         apart = f" ({self.ulps:,} ulp{'s' * (self.ulps > 1)} apart)" if self.ulps else ""
         doubt = "; the taps disturbed a run, so it may have begun elsewhere" * self.disturbed
+        if self.reference is None and self.candidate is None:
+            return f"{place}{self.stage}: {element} differs{doubt}"
         return (
             f"{place}{self.stage}: {element} is {self.reference} in the reference and "
             f"{self.candidate} in the candidate{apart}{doubt}"
@@ -75,6 +82,8 @@ def first_difference(theirs: TappedRun, ours: TappedRun) -> tuple[int, str, str]
     names = [name for name in reference if name in candidate]
     if not (theirs.taps.uses_own and ours.taps.uses_own):  # a loop may have an optimizer of its own
         names = [name for name in names if "optimizer" not in name.split("/")[:2]]
+    if _targets(reference) != _targets(candidate):  # one of them has losses that taps do not see
+        names = [name for name in names if not name.startswith(TARGETS)]
     ordered = _in_causal_order(names)
     steps = theirs.taps.steps, ours.taps.steps
     epoch_ends = {*theirs.ends, *ours.ends}  # loops reset metrics here
@@ -98,6 +107,11 @@ def first_difference(theirs: TappedRun, ours: TappedRun) -> tuple[int, str, str]
             if stage in ("validation", "begun") and differs(name, last):
                 return steps[0], "validation", name
     return None
+
+
+def _targets(names: Iterable[str]) -> set[str]:
+    """Return the names of the targets of losses among those of taps."""
+    return {name for name in names if name.startswith(TARGETS[0])}
 
 
 def _in_causal_order(names: list[str]) -> list[tuple[str, str]]:

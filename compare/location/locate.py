@@ -53,8 +53,14 @@ def locate(
     return locate_in(TappedTrainings(Trainings(scenario, candidate, reference)))
 
 
-def locate_in(tapped: TappedTrainings) -> Divergence | None:
-    """Do what `locate` does, with recorded trainings."""
+def locate_in(tapped: TappedTrainings, captures_inputs: bool = True) -> Divergence | None:
+    """Do what `locate` does, with recorded trainings.
+
+    Args:
+        tapped: The trainings.
+        captures_inputs: Whether to train both once more for the values of inputs that differ: those
+            of other samples say little.
+    """
     compared = tapped.compared()
     if not compared.found:
         return _outside_of_epochs(tapped.trainings)
@@ -64,7 +70,10 @@ def locate_in(tapped: TappedTrainings) -> Divergence | None:
         theirs, ours = tapped.both(first)
         disturbed = theirs.disturbed(compared.reference) or ours.disturbed(compared.candidate)
         if place := first_difference(theirs, ours):
-            found = _in_detail(tapped, (theirs, ours), place)
+            if place[2].startswith("batch/x") and not captures_inputs:
+                found = Divergence(*theirs.place(place[0]), *place[1:])
+            else:
+                found = _in_detail(tapped, (theirs, ours), place)
             return replace(found, disturbed=disturbed, outcome=outcome)
         first += ROWS - 1  # the state after the last row's step is recorded in the next window
         if first > max(theirs.taps.steps, ours.taps.steps):

@@ -26,6 +26,7 @@ import tensorflow as tf
 from compare.errors import CannotCompareError
 from compare.location.capture import Capture
 from compare.location.fingerprint import fingerprints, sizes_of
+from compare.location.ingraph import InGraph
 from compare.recording.recorder import variables_by_name
 from loop.callbacks.watch import apart
 
@@ -85,8 +86,9 @@ class Taps:
             self._sizes = tf.Variable(tf.zeros([COLUMNS], tf.int64))
             # Whether a forward pass, if any is seen at all, began after the last step ended.
             self._has_begun = tf.Variable(True)
-        # A function: eagerly, every op would take as long as all of them do in one call.
-        self._write_eagerly = tf.function(self._write, autograph=False, reduce_retracing=True)
+        self._writes = {
+            first: InGraph(functools.partial(self._write, first)) for first in (False, True)
+        }
         self._read = np.zeros([0, 0], np.int64)
         self.sizes: dict[str, int] = {}
         self._losses = 0
@@ -173,11 +175,13 @@ class Taps:
                 f"a step of this model has more than {COLUMNS:,} tensors, too many to record: use "
                 "`glassfit parity`, which compares what training leaves behind"
             )
-        write = self._write_eagerly if tf.executing_eagerly() else self._write
-        write(tf.constant(columns, tf.int64), [*tensors.values()], self._back, first)
+        step = self._steps - self._back
+        self._writes[first](tf.constant(columns, tf.int64), step, [*tensors.values()])
 
-    def _write(self, columns: tf.Tensor, tensors: list[tf.Tensor], back: Any, first: bool) -> None:
-        row = self._steps - back - self.first
+    def _write(
+        self, first: bool, columns: tf.Tensor, step: tf.Tensor, tensors: list[tf.Tensor]
+    ) -> None:
+        row = step - self.first
         row = tf.where((row >= 0) & (row < ROWS), row, ROWS)  # steps not recorded share a last row
         places = tf.stack([tf.fill(tf.shape(columns), row), columns], axis=1)
         prints = fingerprints(tensors)
@@ -211,7 +215,7 @@ class Taps:
                 if layer is self._entry:
                     self._begin_forward(model, _autocast(inputs))
                 outputs = call(layer, *inputs, **more)
-            if isinstance(layer, keras.Model) or layer is model.layers[-1]:
+            if _shares_layers(layer, model) or layer is model.layers[-1]:
                 self.see("prediction", outputs)
             return outputs
 
@@ -250,7 +254,10 @@ class Taps:
             if not any(loss is seen for seen in self.losses):
                 self.losses.append(loss)
             # Cast as the loss does first: float64 targets of the same values are no difference.
-            self.see(f"batch/y/{number}", _cast(y_true, loss.dtype))
+            cast = _cast(y_true, loss.dtype)
+            self.see(f"batch/y/{number}", cast)
+            if self.keep is not None and not number and (targets := _dense(cast)):
+                self.keep.see_targets(targets)
             self.see(f"batch/sample_weight/{number}", sample_weight)
             value = call(loss, y_true, y_pred, sample_weight)
             self.see(f"loss/{number}/{loss.name}", value)
@@ -360,10 +367,15 @@ def stage_of(name: str) -> str:
 def _is_part(layer: keras.Layer, model: keras.Model) -> bool:
     """Return whether a layer is one of a model's, or another model made of some of them."""
     own = {id(part) for part in model.layers}
-    if isinstance(layer, keras.Model):
-        parts = {id(part) for part in layer.layers}
-        return layer is not model and id(model) not in parts and bool(own & parts)
-    return id(layer) in own
+    return id(layer) in own or _shares_layers(layer, model)
+
+
+def _shares_layers(layer: keras.Layer, model: keras.Model) -> bool:
+    """Return whether a layer is a model made of some layers of another one."""
+    if layer is model or not isinstance(layer, keras.Model):
+        return False
+    parts = {id(part) for part in layer.layers}
+    return id(model) not in parts and not parts.isdisjoint(map(id, model.layers))
 
 
 def is_symbolic(inputs: Any) -> bool:

@@ -22,9 +22,10 @@ from compare.diagnosis.rules import BROKEN, PATCHED, RULES
 from compare.errors import ScenarioError
 from compare.location.fingerprint import fingerprints
 from compare.location.heat import heat_of
-from compare.location.locate import locate
-from compare.location.tapped import run_tapped
+from compare.location.locate import locate, locate_in
+from compare.location.tapped import TappedTrainings, run_tapped
 from compare.recording.bits import same
+from compare.recording.trials import Trainings
 from compare.recording.ulps import farthest, ulps_between
 from compare.scenario import Scenario
 
@@ -280,6 +281,17 @@ def test_steps_that_xla_compiles_are_tapped_as_well():
     assert (found.epoch, found.step, found.stage) == (0, 0, "weights")
     assert found.index is not None
     assert found.reference != found.candidate
+
+
+def test_inputs_that_differ_are_named_without_their_values_where_nobody_asks():
+    def fit(model, **arguments):
+        return loop.fit(model, **{**arguments, "shuffle": True})
+
+    (scenario,) = find(["no_shuffle"])
+    tapped = TappedTrainings(Trainings(scenario, fit))
+    found = locate_in(tapped, captures_inputs=False)
+    assert str(found) == "epoch 0, step 0, batch: batch/x/0 differs"
+    assert str(locate_in(tapped)).startswith("epoch 0, step 0, batch: batch/x/0[0] is ")
 
 
 def prints_of(*arrays):

@@ -147,7 +147,8 @@ def observed(steps, *forwards, like=None):
     """Return what is observed of forward passes, each a step, its samples, and its gradients."""
     captured = SimpleNamespace(
         forwards=lambda: [
-            Forward(step, np.array(rows), bool(gradients)) for step, rows, gradients in forwards
+            Forward(step, np.array(rows), bool(gradients), np.zeros(len(rows)))
+            for step, rows, gradients in forwards
         ]
     )
     run = SimpleNamespace(taps=SimpleNamespace(steps=steps), ends=[steps])
