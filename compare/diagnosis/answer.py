@@ -28,6 +28,7 @@ class Verdict:
         logs: The last value of each log with this cause mended and all others as they are, but for
             causes in the batches, which are mended together; empty if that cannot be trained.
         effect: How far the weights at the end are from those with this cause mended, 0 to 1.
+        shift: How far the last logs are from those with this cause mended, 0 to 1.
         ties: Rules that explain the same in this scenario.
     """
 
@@ -39,6 +40,7 @@ class Verdict:
     closeness: float
     logs: dict[str, float] = field(default_factory=dict)
     effect: float = 0.0
+    shift: float = 0.0
     ties: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -94,9 +96,11 @@ class Diagnosis(Sequence[Verdict]):
 
     @property
     def main(self) -> Verdict | None:
-        """The cause with the largest effect on the weights; of logs, the first one."""
+        """The cause that changes the logs most of those that change weights, or of all."""
         mistakes = [cause for cause in self.causes if cause.rule not in HARMLESS]
-        return max(mistakes or self.causes, key=lambda cause: cause.effect, default=None)
+        in_weights = [cause for cause in mistakes if cause.effect]
+        of = in_weights or mistakes or self.causes
+        return max(of, key=lambda cause: (cause.shift, cause.effect), default=None)
 
     def __str__(self) -> str:
         return "\n".join(answer(self))
@@ -129,7 +133,7 @@ def answer(found: Diagnosis, where: str | None = None) -> Iterator[str]:
         yield _nothing_found(found)
     else:
         yield f"The loop {main.mistake}."
-    if where:
+    if where and (main is not None or found.rest != "nothing"):
         yield f"The first difference: {where}"
     if main is not None:
         yield from _to_change(main)

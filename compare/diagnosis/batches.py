@@ -20,6 +20,10 @@ FOUND: dict[str, tuple[str, str]] = {
         "feeds the model samples that are not those of fit: scaled, cast or made otherwise",
         "x = x.astype('float32')  # prepare the data once, before fit and before the loop",
     ),
+    "targets_of_others": (
+        "trains samples on the targets of other samples: x and y come in different orders",
+        "order = rng.permutation(len(x)); x, y = x[order], y[order]  # one order for both",
+    ),
     "batch_size": (
         "trains on batches of {of_loop} samples, where fit takes {of_fit}",
         "batch_size = {of_fit}",
@@ -202,14 +206,19 @@ def _in_order(
     if all(_begins(a, b) for a, b in zip(theirs, ours, strict=False)):
         return
     if samples and samples.in_order:
-        if all(_begins(samples.prints, order) for order in ours):
+        in_place = [
+            all(_is_in_place(order, samples) for order in epochs) for epochs in (theirs, ours)
+        ]
+        if all(in_place):  # each leaves out other samples
+            return
+        if in_place[1]:
             yield "shuffle"
             return
         of_fit, of_loop = {*theirs[0].tolist()}, {*ours[0].tolist()}
         if samples.has_split and of_loop - of_fit and of_fit - of_loop:
             yield "validation_tail"
             return
-        if all(_begins(samples.prints, order) for order in theirs):
+        if in_place[0]:
             yield "shuffles"
             return
     if len(theirs) > 1 and len(ours) > 2 and _begins(theirs[1], ours[2]):
@@ -250,6 +259,14 @@ def _is_repeated(ours: list[np.ndarray], of_fit: np.ndarray) -> bool:
 def _flat(epochs: list[list[Batch]]) -> list[np.ndarray]:
     """Return the samples of each epoch, in their order."""
     return [np.concatenate(batches) if batches else np.zeros(0, np.int64) for batches in epochs]
+
+
+def _is_in_place(order: np.ndarray, samples: Samples) -> bool:
+    """Return whether samples come in the order of the data, some of them left out perhaps."""
+    places = samples.places_of(order)
+    return _begins(samples.prints, order) or (
+        places is not None and bool(np.all(np.diff(places) > 0))
+    )
 
 
 def _begins(longer: np.ndarray, order: np.ndarray) -> bool:

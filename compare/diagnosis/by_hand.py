@@ -189,7 +189,7 @@ def _multiples(
 ) -> Iterator[tuple[float, list[int]]]:
     """Yield the factor by which differences are multiples of weights, and of which weights.
 
-    Weights that are 0 do not tell: they are counted as those that do, and then left out.
+    Weights that are 0, or too small to tell, are counted as those that do, and then left out.
 
     Args:
         differences: What is to be explained, by place of the weight.
@@ -197,7 +197,8 @@ def _multiples(
         noise: The norm of a difference that is rounding.
     """
     found: dict[int, float] = {}
-    unknown = []
+    unknown: list[int] = []
+    faint: dict[int, float] = {}
     for place, difference in differences.items():
         weight = np.asarray(weights.get(place, 0.0), np.float64)
         if weight.shape != difference.shape or weight.dtype.kind != "f":
@@ -213,12 +214,15 @@ def _multiples(
             return
         if float(np.linalg.norm(difference)) > 2 * noise:
             found[place] = factor
+        else:
+            faint[place] = float(np.linalg.norm(weight))
     if not found or max(found.values()) - min(found.values()) > 0.02 * abs(max(found.values())):
         return
     if min(found.values()) < 0:  # what makes weights larger is no penalty and no decay
         return
     sizes = {place: float(np.linalg.norm(weights[place])) for place in found}
     factor = float(np.average([*found.values()], weights=[sizes[place] for place in found]))
+    unknown += [place for place, size in faint.items() if abs(factor) * size < 4 * noise]
     yield factor, sorted([*found, *unknown])
     if unknown:
         yield factor, sorted(found)

@@ -24,6 +24,7 @@ from compare.diagnosis.layers import (
     first_different_step,
     floats_of,
     in_words,
+    relative,
     tensor_distance,
 )
 from compare.diagnosis.logs import log_distance
@@ -86,10 +87,12 @@ def diagnose_in(
     if not compared.found:
         return Diagnosis()
     peel = Peel(retraining, rules, on_progress)
-    peel.run()
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
+    trains_alike = same(_history_and_weights(theirs), _history_and_weights(ours))
+    if not trains_alike:
+        peel.run()
     view = _view(theirs, ours, peel.renamed)
-    if not peel.causes and same(_history_and_weights(theirs), _history_and_weights(ours)):
+    if trains_alike:
         _search_in_the_rest(peel, view, theirs, ours)
     return _diagnosis(peel, view, ours, on_progress)
 
@@ -181,6 +184,7 @@ def _verdict(cause: Cause, exact: bool, mended: Trace | None, whole: Trace) -> V
         closeness=cause.explains,
         logs=_last(mended) if mended else {},
         effect=tensor_distance(*weights),
+        shift=_shift(_last(mended or whole), _last(whole)),
         ties=cause.ties,
     )
 
@@ -200,6 +204,12 @@ def _search_in_the_rest(
             return
     (first, *_) = differences(view(theirs), view(ours))[1]
     peel.unexplained = f"{first.where}, which differs although history and weights do not"
+
+
+def _shift(mended: dict[str, float], whole: dict[str, float]) -> float:
+    """Return the mean relative difference of the last values of logs, 0 to 1."""
+    pairs = [(mended[name], whole[name]) for name in whole if name in mended]
+    return float(np.mean([min(1.0, relative(*pair)) for pair in pairs])) if pairs else 0.0
 
 
 def _last(trace: Trace) -> dict[str, float]:

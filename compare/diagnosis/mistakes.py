@@ -140,6 +140,36 @@ def always_training(original: Original, model: keras.Model, x: Any, training: bo
     return original(model, x, training=True)
 
 
+def stale_statistics(call: FitCall) -> None:
+    """Run BatchNormalization with training=False, whatever other layers are told."""
+    original = keras.layers.BatchNormalization.call
+
+    def call_of_layer(
+        layer: keras.Layer, inputs: Any, training: Any = None, mask: Any = None
+    ) -> Any:
+        return original(layer, inputs, training=False, mask=mask)
+
+    call.patch(keras.layers.BatchNormalization, "call", call_of_layer)
+
+
+def states_reset(call: FitCall) -> None:
+    """Reset the states of stateful layers before each epoch."""
+
+    class Reset(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            for layer in every_layer(self.model):
+                if getattr(layer, "stateful", False):
+                    layer.reset_state()
+
+    call.add_callback(Reset())
+
+
+def every_layer(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers of a model, and those of the models inside it."""
+    inside = [every_layer(it) if isinstance(it, keras.Model) else [it] for it in model.layers]
+    return [layer for of in inside for layer in of]
+
+
 def forward_twice(original: Original, model: keras.Model, x: Any, training: bool) -> Any:
     """Run two forward passes in a training step."""
     if training:
@@ -162,6 +192,27 @@ def mean_by_weights(
     if value is None or sample_weight is None or keras.tree.is_nested(sample_weight):
         return value
     return value / tf.cast(tf.reduce_mean(sample_weight), value.dtype)
+
+
+def loss_times(factor: float) -> Callable[..., Any]:
+    """Return a mistake that computes `factor` times the loss."""
+
+    def loss(original: Original, *of: Any) -> Any:
+        value = original(*of)
+        return None if value is None else value * tf.cast(factor, value.dtype)
+
+    return loss
+
+
+def with_loss_weights(weights: Sequence[float]) -> Callable[..., Any]:
+    """Return a mistake that weighs the losses of outputs otherwise."""
+
+    def terms_of(original: Original, *of: Any) -> Any:
+        terms, y, y_pred = original(*of)
+        pairs = zip(terms, weights, strict=True)
+        return [LossTerm(it.path, it.loss, weight, it.tracker) for it, weight in pairs], y, y_pred
+
+    return terms_of
 
 
 def without_loss_weights(original: Original, *of: Any) -> Any:

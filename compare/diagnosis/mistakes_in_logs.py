@@ -4,7 +4,9 @@ A replacement is passed the function that it replaces (`original`) before its ot
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
+from unittest import mock
 
 import keras
 import numpy as np
@@ -16,6 +18,44 @@ from compare.diagnosis.samples import resolve_split
 from loop.metrics import loss_tracker
 from loop.step import forward
 from loop.types import OutputMetrics
+
+objective = import_module("loop.objective")  # `loop.objective` is its function
+
+
+class _OfBatches:
+    """The mean that logs the loss of an output, with a mistake; made while a step is traced."""
+
+    def __init__(self, tracker: keras.metrics.Mean, last_only: bool):
+        self.tracker = tracker
+        self.last_only = last_only
+
+    def reset_state(self) -> None:
+        """Forget all batches."""
+        self.tracker.reset_state()
+
+    def update_state(self, value: Any, sample_weight: Any = None) -> None:
+        """Count the batch as one, whatever its size, or as the only one."""
+        if self.last_only:
+            self.tracker.reset_state()
+        self.tracker.update_state(value)
+
+
+def losses_of_outputs(last_only: bool) -> Callable[..., Any]:
+    """Return a mistake: the means of the losses of outputs are those of batches, or of the last."""
+
+    def computed(original: Original, *of: Any) -> Any:
+        find = objective.loss_terms
+
+        def terms_of(*what: Any) -> Any:
+            terms, y, y_pred = find(*what)
+            kept = [it.tracker and _OfBatches(it.tracker, last_only) for it in terms]
+            pairs = zip(terms, kept, strict=True)
+            return [it._replace(tracker=kept) for it, kept in pairs], y, y_pred
+
+        with mock.patch.object(objective, "loss_terms", terms_of):
+            return original(*of)
+
+    return computed
 
 
 def unweighted_mean(_: Original, model: keras.Model, loss: tf.Tensor, __: Any) -> None:

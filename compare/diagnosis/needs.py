@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from compare.diagnosis.broken import BrokenRule
+from compare.diagnosis.mistakes import every_layer
 from compare.scenario import FitArguments
 
 Need = Callable[[keras.Model, FitArguments], Any]
@@ -45,13 +46,26 @@ def _validates(model: keras.Model, arguments: FitArguments) -> bool:
 def _differs_in_training(model: keras.Model, arguments: FitArguments) -> bool:
     """Whether a layer may draw random numbers or keep averages: it is told whether it trains."""
     return _has_own_call(model) or any(
-        not _is_simple(layer) or "training" in inspect.signature(layer.call).parameters
+        not _is_simple(layer)
+        or (
+            not isinstance(layer, keras.layers.Dense)  # which is told, and does the same
+            and "training" in inspect.signature(layer.call).parameters
+        )
         for layer in model.layers
     )
 
 
 def _has_outputs(model: keras.Model, arguments: FitArguments) -> bool:
     return not model.built or len(getattr(model, "outputs", None) or [0, 0]) > 1
+
+
+def _normalizes(model: keras.Model, arguments: FitArguments) -> bool:
+    normalizing = keras.layers.BatchNormalization
+    return _has_own_call(model) or any(isinstance(it, normalizing) for it in every_layer(model))
+
+
+def _keeps_states(model: keras.Model, arguments: FitArguments) -> bool:
+    return any(getattr(layer, "stateful", False) for layer in every_layer(model))
 
 
 def _may_add_losses(model: keras.Model, arguments: FitArguments) -> bool:
@@ -96,6 +110,8 @@ NEEDS: dict[str, Need] = {
     "validation_regularization": lambda *of: _may_add_losses(*of) and _validates(*of),
     "logged_regularization": _may_add_losses,
     "training_flag": _differs_in_training,
+    "batch_statistics": _normalizes,
+    "states_reset": _keeps_states,
     "one_forward_pass": _differs_in_training,
     "validation_training_flag": lambda *of: _differs_in_training(*of) and _validates(*of),
     "masks": _may_mask,
@@ -130,7 +146,10 @@ OF_THE_LOSS = (
     "loss_after_the_epoch",
     "log_factor",
 )
-"""Rules of logs that change no log but the loss."""
+"""Rules of logs that change no log but the loss, and some of them those of outputs."""
+
+OF_LOSSES = ("batch_size_weights", "epoch_mean")
+"""Those that change the losses of outputs, too."""
 
 OF_METRICS = (
     "metrics_before_update",
@@ -146,8 +165,10 @@ OF_METRICS = (
 
 def may_change(rule: BrokenRule, log: str) -> bool:
     """Return whether breaking a rule of logs may change a log, by its name in fit."""
-    others = OF_METRICS if log in ("loss", "val_loss") else OF_THE_LOSS
-    return rule.rule.removeprefix("validation_") not in others
+    name = rule.rule.removeprefix("validation_")
+    if log in ("loss", "val_loss"):
+        return name not in OF_METRICS
+    return name not in OF_THE_LOSS or (name in OF_LOSSES and log.endswith("_loss"))
 
 
 def may_matter(rule: BrokenRule, model: keras.Model, arguments: FitArguments) -> bool:

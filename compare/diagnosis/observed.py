@@ -100,7 +100,7 @@ class Observed:
         """The batches whose gradients each step adds up; most loops take one in a step."""
         found: list[list[Batch]] = [[] for _ in range(self.steps)]
         last: dict[int, Batch] = {}
-        for step, rows, is_differentiated in self.captured.forwards():
+        for step, rows, is_differentiated, _ in self.captured.forwards():
             if step < self.steps:
                 last[step] = rows
                 found[step] += [rows] * is_differentiated
@@ -121,6 +121,17 @@ class Observed:
         return [np.concatenate(batches) for batches in self.micro_batches]
 
     @cached_property
+    def targets(self) -> list[Batch]:
+        """The fingerprints of the targets of the same steps; 0 where they were not seen.
+
+        Empty where a step adds up the gradients of several batches.
+        """
+        last = {it.step: it.targets for it in self.captured.forwards() if it.step < self.steps}
+        found = [last[step] for step in sorted(last)]
+        sizes = [*map(len, self.batches)]
+        return found if [*map(len, found)] == sizes else []
+
+    @cached_property
     def epochs(self) -> list[list[Batch]]:
         """The same, divided into epochs."""
         starts = [0, *self.ends[:-1]]
@@ -132,7 +143,7 @@ class Observed:
         forwards = self.captured.forwards()
         last = {forward.step: place for place, forward in enumerate(forwards)}
         found: list[list[Batch]] = [[] for _ in self.ends]
-        for place, (step, rows, is_differentiated) in enumerate(forwards):
+        for place, (step, rows, is_differentiated, _) in enumerate(forwards):
             if not is_differentiated and (step >= self.steps or place != last[step]):
                 epoch = int(np.searchsorted(self.ends, step))
                 found[min(epoch, len(found) - 1)].append(rows)

@@ -29,6 +29,7 @@ from compare.diagnosis.layers import (
 )
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.observed import Observed
+from compare.diagnosis.outputs import output_rules
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import BROKEN, RULES
 from compare.diagnosis.samples import Samples
@@ -158,6 +159,13 @@ class Peel:
         if layer == "gradients" and not step:  # later, gradients of step 0 have agreed
             base = self.retraining.observed(self.broken)
             factor = scale_rule(base, self.candidate, step, self.retraining.replicas)
+            if not factor:
+                factor = output_rules(
+                    self.candidate,
+                    step,
+                    len(base.run.taps.losses),
+                    lambda rule: self.retraining.shortened(self.with_known((rule,)), step + 1),
+                )
         return self.search(rules, score, level, factor)
 
     def _rules_of_step(self, layer: str, step: int) -> list[BrokenRule]:
@@ -222,7 +230,10 @@ class Peel:
     def find_at_end(self) -> None:
         """Find why the weights at the end differ although all steps agree."""
         floor = self.retraining.floor(self.broken)
-        names = [name for name in floor.base.trace.variables if name.startswith("weights/")]
+        # Floats: what is drawn after the last step moves seeds, and is no part of the training.
+        names = [
+            name for name in floats_of(floor.base.trace.variables) if name.startswith("weights/")
+        ]
         names = [name for name in names if name in self.candidate.trace.variables]
 
         def distance(first: Trace, second: Trace) -> float:

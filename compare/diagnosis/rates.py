@@ -32,13 +32,15 @@ def rate_rules(base: Observed, candidate: Observed) -> list[BrokenRule]:
         return [_rule_of_rates("optimizer_learning_rate", mistake, f"= {brief(theirs[0])}", breaks)]
     if len({*ours}) == 1:
         mistake = f"keeps the learning rate at {of_loop}, where fit changes it {of_fit}"
-        line = "= schedule(optimizer.iterations)  # or the rate that the callback of fit sets"
+        line = f"= {_of_fit(theirs, base.ends)}"
     elif len({*theirs}) == 1:
         mistake = f"changes the learning rate {of_loop}, where fit keeps {of_fit}"
         line = f"= {brief(theirs[0])}  # or fit(..., callbacks=[LearningRateScheduler(...)])"
     else:
         mistake = f"changes the learning rate {of_loop}, where fit changes it {of_fit}"
-        line = "= schedule(optimizer.iterations)  # the one that fit has"
+        line = f"= {_of_fit(theirs, base.ends)}"
+        if _is_late(theirs, ours, base.ends):
+            mistake += ": it sets the rate of an epoch once that epoch is over"
     return [_rule_of_rates("learning_rates", mistake, line, breaks)]
 
 
@@ -79,14 +81,32 @@ def _course(rates: list[float], ends: list[int]) -> str:
     """Return in words how learning rates go on."""
     if len({*rates}) == 1:
         return brief(rates[0])
-    starts = [0, *ends[:-1]]
-    by_epoch = [rates[start] for start in starts if start < len(rates)]
-    is_by_epoch = all(
-        len({*rates[start:end]}) <= 1 for start, end in zip(starts, ends, strict=True)
-    )
-    course = by_epoch if is_by_epoch else rates
+    by_epoch = _by_epoch(rates, ends)
+    course = by_epoch or rates
     some = ", ".join([*map(brief, course[:4]), *["..."] * (len(course) > 4)])
-    return f"from {'epoch to epoch' if is_by_epoch else 'step to step'} ({some})"
+    return f"from {'epoch to epoch' if by_epoch else 'step to step'} ({some})"
+
+
+def _by_epoch(rates: list[float], ends: list[int]) -> list[float]:
+    """Return the learning rate of each epoch; [] if it changes within one."""
+    starts = [0, *ends[:-1]]
+    if any(len({*rates[start:end]}) > 1 for start, end in zip(starts, ends, strict=True)):
+        return []
+    return [rates[start] for start in starts if start < len(rates)]
+
+
+def _of_fit(rates: list[float], ends: list[int]) -> str:
+    """Return where fit takes its learning rates from, as the right side of a line."""
+    if _by_epoch(rates, ends):
+        return "rate_of(epoch)  # the one that fit has, before the first step of each epoch"
+    return "schedule(optimizer.iterations)  # the one that fit has"
+
+
+def _is_late(theirs: list[float], ours: list[float], ends: list[int]) -> bool:
+    """Return whether each epoch of a loop has the learning rate of the epoch of fit before it."""
+    of_fit, of_loop = (_by_epoch(rates, ends) for rates in (theirs, ours))
+    pairs = [*zip(of_fit, of_loop[1:], strict=False)]
+    return bool(pairs) and all(math.isclose(*pair, rel_tol=1e-6) for pair in pairs)
 
 
 def _with_rates(rates: list[float]) -> Break:

@@ -11,6 +11,7 @@ from compare.diagnosis.broken import (
     in_steps,
     in_test_step,
     in_train_step,
+    in_turn,
     patched,
     with_arguments,
     without_arguments,
@@ -42,7 +43,10 @@ RULES: tuple[BrokenRule, ...] = (
         "averages the losses of batches without their sizes",
         "loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("track_loss", mistakes_in_logs.unweighted_mean),
+        in_turn(
+            in_train_step("track_loss", mistakes_in_logs.unweighted_mean),
+            in_train_step("data_loss", mistakes_in_logs.losses_of_outputs(last_only=False)),
+        ),
         "logs",
     ),
     BrokenRule(
@@ -50,7 +54,10 @@ RULES: tuple[BrokenRule, ...] = (
         "logs the loss of the last batch as that of the epoch",
         "loss_mean = keras.metrics.Mean(); loss_mean.update_state(loss, sample_weight=len(x))",
         "keras.Model.train_step",
-        in_train_step("track_loss", mistakes_in_logs.last_loss_only),
+        in_turn(
+            in_train_step("track_loss", mistakes_in_logs.last_loss_only),
+            in_train_step("data_loss", mistakes_in_logs.losses_of_outputs(last_only=True)),
+        ),
         "logs",
     ),
     BrokenRule(
@@ -67,6 +74,15 @@ RULES: tuple[BrokenRule, ...] = (
         "y_pred = model(x, training=True)",
         "keras.Model.train_step",
         in_steps("forward", mistakes.never_training),
+        "gradients",
+    ),
+    BrokenRule(
+        "batch_statistics",
+        "runs BatchNormalization with training=False: it normalizes by moving averages, which stay "
+        "as they are, where fit takes the statistics of each batch",
+        "y_pred = model(x, training=True)  # fit tells every layer so, those inside of layers, too",
+        "keras.Model.train_step",
+        mistakes.stale_statistics,
         "gradients",
     ),
     BrokenRule(
@@ -176,6 +192,15 @@ RULES: tuple[BrokenRule, ...] = (
         "gradients",
     ),
     BrokenRule(
+        "states_reset",
+        "resets the states of stateful layers before each epoch, which fit never does",
+        "for layer in model.layers: layer.reset_state()  # in neither of them, or in a callback of "
+        "fit, too",
+        "keras.layers.RNN.reset_state",
+        mistakes.states_reset,
+        "gradients",
+    ),
+    BrokenRule(
         "from_logits",
         "takes logits for probabilities, or probabilities for logits",
         "loss_fn = BinaryCrossentropy(from_logits=...)  # as in compile",
@@ -201,7 +226,7 @@ RULES: tuple[BrokenRule, ...] = (
     ),
     BrokenRule(
         "permutation",
-        "shuffles in another order than fit, with NumPy for example",
+        "shuffles in another order than fit: it may train as well, but to other numbers",
         "order = tf.random.shuffle(tf.range(n))  # in a map, under the global seed",
         "keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter.get_tf_dataset",
         patched(arrays, "orders", mistakes.numpy_order),
@@ -374,6 +399,11 @@ PATCHED: tuple[tuple[Any, str, str], ...] = (
     ),
     (objective, "loss_terms", "compile resolves the loss weights; no argument of fit changes them"),
     (arrays, "orders", "no argument of fit is a permutation of the samples"),
+    (
+        keras.layers.BatchNormalization,
+        "call",
+        "the step tells all layers of a model alike whether they train",
+    ),
     (keras.Model, "reset_metrics", "fit calls it before each epoch, not in a step"),
     (
         keras.optimizers.Optimizer,

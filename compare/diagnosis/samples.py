@@ -45,6 +45,29 @@ class Samples:
         """The place of each sample by its fingerprint."""
         return places(self.prints)
 
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """The fingerprint of the first target of each sample, int64; empty without targets."""
+        leaves = [leaf for leaf in keras.tree.flatten(self.arrays[1]) if leaf is not None]
+        return prints_of(leaves[0]) if leaves else np.zeros(0, np.int64)
+
+    def targets_of_others(self, candidate: Observed) -> list[np.ndarray]:
+        """Return whose targets each sample of each step is given, if not its own: their places.
+
+        Returns:
+            For each step the places of samples with these targets; empty if each has its own, or
+            if the targets are not, all in all, those of the samples.
+        """
+        own = [self.places_of(batch) for batch in candidate.batches]
+        if not candidate.targets or not len(self.targets) or any(it is None for it in own):
+            return []
+        wanted = self.targets[np.concatenate(own)]  # type: ignore[arg-type]
+        given = np.concatenate(candidate.targets)
+        if np.array_equal(wanted, given) or not np.array_equal(np.sort(wanted), np.sort(given)):
+            return []
+        rows = places(self.targets)
+        return [np.array([rows[int(row)] for row in batch]) for batch in candidate.targets]
+
     @property
     def are_ambiguous(self) -> bool:
         """Whether samples with equal inputs have other targets or weights."""
@@ -129,6 +152,9 @@ def on_batches_of(candidate: Observed, samples: Samples) -> Break | None:
     epochs = [[places for places in epoch if places is not None] for epoch in found]
     if samples.are_ambiguous or not epochs[0] or [*map(len, epochs)] != [*map(len, found)]:
         return None
+    if others := samples.targets_of_others(candidate):
+        left = iter(others)
+        epochs = [[np.stack([own, next(left)], 1) for own in epoch] for epoch in epochs]
     return partial(_train_on, None if samples.in_order else samples.arrays, epochs)
 
 
@@ -174,7 +200,15 @@ def resolve_split(arguments: dict[str, Any]) -> None:
 
 
 def taken(arrays: Any, order: np.ndarray) -> Any:
-    """Return the samples of arrays in an order."""
+    """Return the samples of arrays in an order.
+
+    Args:
+        arrays: Leaves `[samples, ...]`; the first is x.
+        order: The places of the samples, `[samples]`; `[samples, 2]` if all but x has another one.
+    """
+    if order.ndim == 2:
+        x, *rest = arrays
+        return taken(x, order[:, 0]), *(taken(leaf, order[:, 1]) for leaf in rest)
     return keras.tree.map_structure(lambda leaf: None if leaf is None else leaf[order], arrays)
 
 

@@ -186,6 +186,7 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
         return []  # `mean_over_samples` is a rule of its own
     what = f"has gradients that are {factor:.4g} times those of fit in every weight"
     name, line = "gradient_factor", "loss = loss_fn(y, y_pred)  # differentiated as it is"
+    found = [_loss_factor(factor)] if parts == replicas == 1 else []
     if replicas > 1 and math.isclose(factor, replicas, rel_tol=EXACT):
         what = (
             f"takes the mean loss of each of {replicas} replicas, whose gradients are summed: they "
@@ -200,7 +201,20 @@ def scale_rule(base: Observed, candidate: Observed, step: int, replicas: int) ->
         name = "accumulated_sum"
         line = f"loss = loss_fn(y, y_pred) / {parts}  # so that {parts} gradients add up to a mean"
     breaks = in_train_step("minimized", mistakes.scaled_by(factor))
-    return [BrokenRule(name, what, line, "keras.Model.train_step", breaks, "gradients")]
+    return [BrokenRule(name, what, line, "keras.Model.train_step", breaks, "gradients"), *found]
+
+
+def _loss_factor(factor: float) -> BrokenRule:
+    """Return the rule that a loss is that of fit times a factor, in its gradients and its logs."""
+    return BrokenRule(
+        "loss_factor",
+        f"computes a loss that is {factor:.4g} times that of fit: it may take a sum where the loss "
+        "of compile takes a mean, or leave out a factor",
+        "loss = model.compute_loss(x, y, y_pred, sample_weight)  # the loss of compile",
+        "keras.losses.Loss.__call__",
+        in_steps("data_loss", mistakes.loss_times(factor)),
+        "gradients",
+    )
 
 
 def factor_rules(

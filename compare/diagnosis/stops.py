@@ -164,9 +164,11 @@ def _validates_on(
     candidate: Observed,
     samples: Samples | None,
 ) -> BrokenRule:
-    counts = len(ours[0]), len(theirs[0])
+    counts = [len({*epochs[0].tolist()}) for epochs in (ours, theirs)]
     part = f"validates on {counts[0]} of the {counts[1]} validation samples"
-    if counts[0] >= counts[1]:
+    if counts[0] < len(ours[0]):
+        part += ", and on some of these more than once"
+    elif counts[0] >= counts[1]:
         part = "validates on the validation samples in another order, or on some of them twice"
     is_known = {*ours[0].tolist()} <= {*theirs[0].tolist()}
     trained_on = samples if samples and samples.places_of(ours[0]) is not None else None

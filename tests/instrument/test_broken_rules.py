@@ -107,11 +107,29 @@ def data_of_outputs():
 
 OUTPUTS = Scenario("outputs", "two of them, one with a mask", build_outputs, data_of_outputs)
 
+
+def build_stateful():
+    model = keras.Sequential(
+        [keras.Input(batch_shape=(4, 3, 2)), layers.LSTM(3, stateful=True), layers.Dense(1)]
+    )
+    model.compile("sgd", "mse", metrics=["mae"])
+    return model
+
+
+def data_of_sequences():
+    x = np.random.default_rng(5).normal(size=(12, 3, 2)).astype("float32")
+    return {"x": x, "y": x[:, 0, :1], "batch_size": 4, "epochs": 2, "shuffle": False}
+
+
+STATEFUL = Scenario("stateful", "states outlast an epoch", build_stateful, data_of_sequences)
+
 PLACES = {
     "permutation": (BUSY, 1, 0, "batch"),
     "plain_metrics": (BUSY, 1, 0, "metrics"),
     "regularization_losses": (BUSY, 1, 0, "loss"),
     "training_flag": (BUSY, 1, 0, "prediction"),
+    "batch_statistics": (BUSY, 1, 0, "prediction"),
+    "states_reset": (STATEFUL, 1, 0, "prediction"),
     "batch_size_weights": (BUSY, 1, 0, "metrics"),
     "epoch_mean": (BUSY, 1, 1, "metrics"),
     "final_averages": (BUSY, 2, None, "end"),

@@ -10,14 +10,15 @@ import tensorflow as tf
 from keras import layers
 
 import loop
-from compare.diagnosis import by_hand, settings, stops
+from compare.diagnosis import batches, by_hand, settings, stops
+from compare.diagnosis.answer import Diagnosis, Verdict, answer
 from compare.diagnosis.diagnose import diagnose, diagnose_in
 from compare.diagnosis.mistakes import validation_first
-from compare.diagnosis.needs import may_matter
+from compare.diagnosis.needs import may_change, may_matter
 from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import ROUNDS, Peel
 from compare.diagnosis.prepared import preparation_of
-from compare.diagnosis.rates import rebuilt
+from compare.diagnosis.rates import rate_rules, rebuilt
 from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN
 from compare.diagnosis.samples import Samples
@@ -72,6 +73,59 @@ def test_a_loop_with_more_logs_and_numpy_floats_has_the_same_bits():
     found = diagnose(PLAIN, fit)
     assert (len(found), found.rest, found.left_out) == (0, "nothing", ("lr",))
     assert str(found).startswith("History and weights are the same, to the last bit.")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("trains", [True, False])
+def test_a_model_inside_of_a_model_is_called_as_one_of_its_layers(trains):
+    def build_nested():
+        base = keras.Sequential(
+            [keras.Input((4,)), layers.Dense(3, "tanh"), layers.BatchNormalization()], name="base"
+        )
+        inputs = keras.Input((4,))
+        outputs = layers.Dense(1)(layers.Dropout(0.3, seed=1)(base(inputs)))
+        model = keras.Model(inputs, outputs)
+        model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+        return model
+
+    def fit(model, x, y, batch_size, epochs, **_):
+        _, base, dropout, dense = model.layers
+        losses = []
+        for _ in range(epochs):
+            mean = keras.metrics.Mean()
+            for at in range(0, len(x), batch_size):
+                batch, targets = (of[at : at + batch_size] for of in (x, y))
+                with tf.GradientTape() as tape:
+                    y_pred = dense(dropout(base(batch, training=trains), training=True))
+                    loss = model.loss_of_loop(targets, y_pred)
+                gradients = tape.gradient(loss, model.trainable_variables)
+                model.optimizer.apply_gradients(
+                    zip(gradients, model.trainable_variables, strict=True)
+                )
+                mean.update_state(loss, sample_weight=len(batch))
+            losses.append(float(mean.result()))
+        return {"loss": losses}
+
+    def with_a_loss(model, **arguments):
+        model.loss_of_loop = keras.losses.MeanSquaredError()
+        return fit(model, **arguments)
+
+    found = diagnose(dataclasses.replace(PLAIN, build=build_nested), with_a_loss)
+    assert [verdict.rule for verdict in found] == ["batch_statistics"] * (not trains), found
+    assert found.rest in ("nothing", "rounding"), found
+
+
+@pytest.mark.long
+def test_history_and_weights_that_are_the_same_have_no_cause_in_what_taps_see():
+    def fit(model, **arguments):
+        doubled = keras.Model(model.inputs, model.outputs[0])  # whose call the taps see as well
+        history = loop.fit(model, **arguments).history
+        doubled(2 * X)
+        return history
+
+    found = diagnose(PLAIN, fit)
+    assert (len(found), found.rest) == (0, "nothing"), found
+    assert "The first difference" not in "\n".join(answer(found, "somewhere"))
 
 
 @pytest.mark.long
@@ -208,6 +262,14 @@ def test_what_makes_weights_larger_is_no_penalty_and_no_decay():
         assert found == ([(pytest.approx(factor), [0])] if is_read_off else [])
 
 
+def test_a_weight_too_small_to_tell_counts_as_those_that_do_and_as_none():
+    weights = {0: np.arange(1, 5, dtype="float32"), 1: np.full(2, 1e-9, "float32")}
+    less = {place: 0.25 * weight for place, weight in weights.items()}
+    assert [places for _, places in by_hand._multiples(less, weights, 1e-7)] == [[0, 1], [0]]
+    less[1] = np.full(2, 1e-5, "float32")
+    assert not [*by_hand._multiples(less, weights, 1e-7)]
+
+
 def test_a_decay_by_hand_is_read_off_in_a_step_whose_rate_is_0():
     before, after = ({"begun/weights/0/w": np.full(4, value, np.float32)} for value in (2.0, 1.8))
     names, captured = {0: "w"}, SimpleNamespace(steps=[0, 1])
@@ -221,11 +283,11 @@ def test_a_decay_by_hand_is_read_off_in_a_step_whose_rate_is_0():
 @pytest.mark.parametrize(
     ("factor", "parts", "size", "rule"),
     [
-        (4.0, 4, 4, "accumulated_sum"),  # parts of one sample
-        (2.0, 2, 4, "accumulated_sum"),
-        (4.0, 2, 4, None),  # a sum over samples, which is a rule of its own
-        (4.0, 1, 4, None),
-        (3.0, 1, 4, "gradient_factor"),
+        (4.0, 4, 4, ["accumulated_sum"]),  # parts of one sample
+        (2.0, 2, 4, ["accumulated_sum"]),
+        (4.0, 2, 4, []),  # a sum over samples, which is a rule of its own
+        (4.0, 1, 4, []),
+        (3.0, 1, 4, ["gradient_factor", "loss_factor"]),  # the logs tell which
     ],
 )
 def test_a_factor_of_all_gradients_has_its_cause(factor, parts, size, rule):
@@ -237,13 +299,104 @@ def test_a_factor_of_all_gradients_has_its_cause(factor, parts, size, rule):
         batches=[np.arange(size)],
     )
     found = [found.rule for found in settings.scale_rule(base, loop_of, 0, replicas=1)]
-    assert found == ([rule] if rule else [])
+    assert found == rule
+
+
+@pytest.mark.parametrize(
+    ("of_loop", "says"),
+    [
+        ([0.1, 0.1, 0.05, 0.025], "once that epoch is over"),
+        ([0.1, 0.02, 0.01, 0.01], "where fit changes it from epoch to epoch (0.1, 0.05, 0.025"),
+    ],
+)
+def test_rates_that_are_an_epoch_late_are_called_so(of_loop, says):
+    runs = [
+        SimpleNamespace(rates=[*np.repeat(rates, 2)], ends=[2, 4, 6, 8])
+        for rates in ([0.1, 0.05, 0.025, 0.0125], of_loop)
+    ]
+    (rule,) = rate_rules(*runs)
+    assert says in rule.mistake
+    assert rule.line.startswith("optimizer.learning_rate = rate_of(epoch)")
+
+
+def test_the_main_cause_changes_the_logs_most_of_those_that_change_weights():
+    def caused(rule, effect, shift):
+        return Verdict(rule, True, "", "", "", 1.0, effect=effect, shift=shift)
+
+    order, mistake = caused("shuffle_buffer", 0.9, 0.1), caused("regularization_losses", 0.2, 0.9)
+    log, harmless = caused("epoch_mean", 0.0, 1.0), caused("permutation", 0.9, 0.9)
+    assert Diagnosis((harmless, order, mistake, log)).main is mistake
+    assert Diagnosis((harmless, log)).main is log
+    assert Diagnosis((harmless,)).main is harmless
+
+
+def test_rules_of_logs_are_tried_on_the_logs_that_they_change():
+    for rule, loss, of_output, metric in (
+        ("epoch_mean", True, True, False),
+        ("epoch_sum", True, False, False),
+        ("validation_regularization", True, False, False),
+        ("metrics_of_batches", False, True, True),
+        ("metric_reset", True, True, True),
+    ):
+        found = [may_change(BROKEN[rule], log) for log in ("loss", "val_a_loss", "val_mae")]
+        assert found == [loss, of_output, metric], rule
+
+
+def test_a_part_of_the_samples_in_their_order_is_not_shuffled():
+    samples = Samples(([*range(9)], None, None), np.arange(10, 19), in_order=True)
+    parts = [[samples.prints[[0, 1, 4, 5]]], [samples.prints[[4, 5, 0, 1]]]]
+    whole = [samples.prints]
+    assert [[*batches._in_order(whole, part, samples)] for part in parts] == [[], ["shuffles"]]
+    assert [*batches._in_order([samples.prints[::-1]], parts[0], samples)] == ["shuffle"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ["epoch_mean", "batch_size_weights"])
+def test_logs_of_the_losses_of_outputs_have_the_mistakes_of_the_loss(rule):
+    def of_two_outputs():
+        inputs = keras.Input((4,))
+        model = keras.Model(inputs, [layers.Dense(1, name=name)(inputs) for name in "ab"])
+        model.compile(keras.optimizers.SGD(0.05), ["mse", "mae"], run_eagerly=True)
+        return model
+
+    def fit(model, x, y, batch_size, epochs, **_):
+        losses, logs = [keras.losses.MeanSquaredError(), keras.losses.MeanAbsoluteError()], []
+        for _ in range(epochs):
+            seen = []
+            for at in range(0, len(x), batch_size):
+                with tf.GradientTape() as tape:
+                    pairs = zip(y, model(x[at : at + batch_size], training=True), strict=True)
+                    each = [
+                        loss(of[at : at + batch_size], y_pred)
+                        for loss, (of, y_pred) in zip(losses, pairs, strict=True)
+                    ]
+                    total = each[0] + each[1]
+                gradients = tape.gradient(total, model.trainable_variables)
+                model.optimizer.apply_gradients(
+                    zip(gradients, model.trainable_variables, strict=True)
+                )
+                seen.append([float(value) for value in (total, *each)])
+            logs.append(seen[-1] if rule == "epoch_mean" else np.mean(seen, 0).tolist())
+        return dict(
+            zip(("loss", "a_loss", "b_loss"), map(list, zip(*logs, strict=True)), strict=True)
+        )
+
+    def of_two():
+        return {**data(), "y": [Y, -Y]}
+
+    found = diagnose(dataclasses.replace(PLAIN, build=of_two_outputs, data=of_two), fit)
+    assert [verdict.rule for verdict in found] == [rule], found
+    assert found.rest in ("nothing", "rounding"), found
 
 
 def test_validation_in_another_order_is_not_called_a_part():
     samples, unused = np.arange(5), SimpleNamespace(tests=[])
     same = stops._validates_on([samples], [samples[::-1]], unused, None)
     assert same.mistake.startswith("validates on the validation samples in another order")
+    twice = stops._validates_on([samples], [samples[[0, 1, 0, 1]]], unused, None)
+    assert twice.mistake == (
+        "validates on 2 of the 5 validation samples, and on some of these more than once"
+    )
     part = stops._validates_on([samples], [samples[:2]], unused, None)
     assert part.mistake == "validates on 2 of the 5 validation samples"
 

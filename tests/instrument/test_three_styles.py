@@ -98,6 +98,13 @@ def two_outputs():
     return compiled(model, loss=losses, loss_weights=[0.3, 2.0])
 
 
+def stateful():
+    recurrent = layers.LSTM(2, stateful=True)
+    return compiled(
+        keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), recurrent, layers.Dense(1)])
+    )
+
+
 def of_words():
     inputs = keras.Input((5,))
     values = layers.Embedding(7, 4, mask_zero=True)(inputs)
@@ -145,6 +152,11 @@ def sentences():
     return data(x=random.integers(0, 3, (22, 5)), y=y)
 
 
+def sequences():
+    x = np.random.default_rng(5).normal(size=(12, 3, 2)).astype("float32")
+    return data(x=x, y=x[:, 0, :1], batch_size=4)
+
+
 def slowing():
     slower = keras.callbacks.LearningRateScheduler(lambda epoch: 0.05 / (1 + epoch))
     return data(callbacks=[slower])
@@ -181,6 +193,23 @@ def drawn(dataset, batch_size):
     return tf.data.Dataset.from_tensor_slices((tf.gather(x, rows), tf.gather(y, rows))).batch(
         batch_size
     )
+
+
+def apart(arrays, batch_size, epoch):
+    """Return eager batches whose targets alone are permuted."""
+    x, y, weight = arrays
+    order = np.random.default_rng(epoch).permutation(len(y))
+    return slices((x, y[order], weight), batch_size, epoch)
+
+
+def part_of(place, *batch):
+    return batch[place]
+
+
+def zipped_apart(dataset, batch_size):
+    """Return a pipeline whose targets alone are shuffled."""
+    x, y = (dataset.map(partial(part_of, place)) for place in range(2))
+    return tf.data.Dataset.zip((x, y.shuffle(22, seed=3))).batch(batch_size)
 
 
 def of_sizes(*sizes):
@@ -248,6 +277,27 @@ def without_weights(model, y, y_pred, weight):
 
 def sum_of_losses(model, y, y_pred, weight):
     return sum(loss(*pair) for loss, *pair in zip(model.loss, y, y_pred, strict=True))
+
+
+def sum_of_squares(model, y, y_pred, weight):
+    return 3 * model.loss(y, y_pred)
+
+
+def uneven_sum(model, y, y_pred, weight):
+    first, second = (loss(*pair) for loss, *pair in zip(model.loss, y, y_pred, strict=True))
+    return 2 * first + 0.5 * second
+
+
+def predict_at_rest(model, x):
+    """Call layer by layer; only dropout is told that it trains."""
+    for layer in model.layers[1:]:
+        x = layer(x, training=True) if isinstance(layer, layers.Dropout) else layer(x)
+    return x
+
+
+def reset_states(model, epoch):
+    model.layers[0].reset_state()
+    return model.optimizer
 
 
 def probabilities(model, y, y_pred, weight):
@@ -401,6 +451,7 @@ CASES = {
         in_batches(halved, lambda data, size: data.map(lambda x, y: (x / 2, y)).batch(size)),
         is_explained=False,
     ),
+    "targets_of_others": Case(dense, data, in_batches(apart, zipped_apart)),
     "shuffles": Case(
         dense, data, in_batches(permuted, lambda data, size: data.shuffle(22, seed=3).batch(size))
     ),
@@ -418,10 +469,15 @@ CASES = {
     "trains_on_validation": Case(dense, SPLIT, by_hand(split=all_and_tail)),
     "mean_over_samples": Case(dense, data, everywhere(loss=loss_of_each)),
     "gradient_factor": Case(dense, data, everywhere(scaled=lambda optimizer, loss: loss / 4)),
+    "loss_factor": Case(dense, data, everywhere(loss=sum_of_squares)),
+    "other_loss_weights": Case(two_outputs, two_targets, everywhere(loss=uneven_sum)),
     "regularization_losses": Case(regularized, data, everywhere(added=lambda model: 0.0)),
     "training_flag": Case(
         regularized, data, everywhere(forward=lambda model, x: model(x, training=False))
     ),
+    "batch_statistics": Case(regularized, data, everywhere(forward=predict_at_rest)),
+    # Keras's fit keeps the states of a subclass.
+    "states_reset": Case(stateful, sequences, by_hand(optimizer=reset_states)),
     "one_forward_pass": Case(regularized, data, everywhere(forward=predict_twice)),
     "sample_weights": Case(measured, weighted, everywhere(loss=without_weights, **MEASURED)),
     "weights_in_numerator_only": Case(
