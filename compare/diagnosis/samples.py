@@ -56,10 +56,12 @@ class Samples:
 
         Returns:
             For each step the places of samples with these targets; empty if each has its own, or
-            if the targets are not, all in all, those of the samples.
+            if that cannot be told: the targets are not, all in all, those of the samples.
         """
         own = [self.places_of(batch) for batch in candidate.batches]
         if not candidate.targets or not len(self.targets) or any(it is None for it in own):
+            return []
+        if self.are_ambiguous:
             return []
         wanted = self.targets[np.concatenate(own)]  # type: ignore[arg-type]
         given = np.concatenate(candidate.targets)

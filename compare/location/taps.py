@@ -15,7 +15,7 @@ of them. Then the first of these calls begins the forward pass.
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
@@ -153,18 +153,22 @@ class Taps:
 
     def see_all(self, values: dict[str, Any], first: bool = False) -> None:
         """Record tensors or variables: their last value in a step, or (`first`) their first."""
-        kept = {name for name in values if self.keep is not None and self.keep.wants(name)}
-        names = [name for name in values if self.prints_wanted or name in kept]
+        names = values if self.prints_wanted else self._wanted(values)
         tensors = {name: tf.convert_to_tensor(values[name]) for name in names}
         self.dtypes |= {name: tensor.dtype for name, tensor in tensors.items()}
         if self.prints_wanted and tensors:
             self._write_prints(tensors, first)
-        self._capture({name: tensors[name] for name in names if name in kept}, first)
+        self._capture({name: tensors[name] for name in self._wanted(tensors)}, first)
 
-    def _capture(self, tensors: dict[str, tf.Tensor], first: bool = False) -> None:
+    def _wanted(self, names: Iterable[str]) -> list[str]:
+        """Return the taps whose tensors are captured."""
+        return [name for name in names if self.keep is not None and self.keep.wants(name)]
+
+    def _capture(self, values: dict[str, Any], first: bool = False) -> None:
         """Show tensors to `keep`, which wants them."""
-        if self.keep is not None and tensors:
-            seen = {name: tf.stop_gradient(tensor) for name, tensor in tensors.items()}
+        if self.keep is not None and values:
+            dense = {name: tf.convert_to_tensor(value) for name, value in values.items()}
+            seen = {name: tf.stop_gradient(tensor) for name, tensor in dense.items()}
             self.keep.see(seen, self._steps - self._back, first)
 
     def _write_prints(self, tensors: dict[str, tf.Tensor], first: bool) -> None:
@@ -273,15 +277,9 @@ class Taps:
         named = {
             f"gradient_of/{place}": gradient
             for gradient, place in zip(gradients, trained, strict=False)
-            if gradient is not None and self.keep is not None
+            if gradient is not None
         }
-        self._capture(
-            {
-                name: tf.convert_to_tensor(apart(gradient))
-                for name, gradient in named.items()
-                if self.keep.wants(name)  # type: ignore[union-attr]
-            }
-        )
+        self._capture({name: apart(named[name]) for name in self._wanted(named)})
         return {place for place in trained if place is not None}
 
     def _around_gradient(self, model: keras.Model, gradient: Any) -> Any:

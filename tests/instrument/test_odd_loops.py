@@ -21,7 +21,7 @@ from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.rates import rate_rules, rebuilt
 from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN
-from compare.diagnosis.samples import Samples
+from compare.diagnosis.samples import Samples, prints_of
 from compare.diagnosis.search import FAR, Cause, Search
 from compare.diagnosis.trained import trained_rules
 from compare.errors import CandidateError
@@ -340,6 +340,21 @@ def test_rules_of_logs_are_tried_on_the_logs_that_they_change():
     ):
         found = [may_change(BROKEN[rule], log) for log in ("loss", "val_a_loss", "val_mae")]
         assert found == [loss, of_output, metric], rule
+
+
+def test_targets_of_other_samples_are_told_from_targets_that_are_not_known():
+    x, y = np.arange(6, dtype="float32").reshape(3, 2), np.array([5.0, 6.0, 7.0], "float32")
+
+    def whose(given, x=x):
+        samples = Samples((x, y, None), prints_of(x), in_order=True)
+        of_step = [prints_of(np.array(of, "float32")) for of in given]
+        run = SimpleNamespace(batches=[samples.prints[:2], samples.prints[2:]], targets=of_step)
+        return [places.tolist() for places in samples.targets_of_others(run)]
+
+    assert whose([[7, 5], [6]]) == [[2, 0], [1]]
+    assert whose([[5, 6], [7]]) == []
+    assert whose([[5, 8], [6]]) == []  # made otherwise
+    assert whose([[7, 5], [6]], np.zeros_like(x)) == []  # which sample it is, nobody can tell
 
 
 def test_a_part_of_the_samples_in_their_order_is_not_shuffled():
