@@ -154,7 +154,7 @@ def make():
     return keras.Model(inputs, keras.layers.Dense(1)(inputs))
 """
     )
-    in_arrays = WRONG_RANK.replace("[at : at + 8, 0]", "[at : at + 8]").replace("16", "18")
+    in_arrays = "x, y = x[:18], y[:18]" + WRONG_RANK.replace("8, 0]", "8]").replace("16", "18")
     found = parity(*two_scripts(script(FIT, functional), script(in_arrays, functional, "loop.py")))
     assert np.allclose(*(of["loss"] for of in found.histories), rtol=1e-5)
 
