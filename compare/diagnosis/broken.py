@@ -148,7 +148,8 @@ class FitCall:
         steps: dict[str, StepFunction] = {}
         if self.train != StepParts() and _inherits(self.model, "train_step"):
             steps["train_step"] = self.train.train_step
-            make_optimizer(self.model)  # the step is traced once then, not twice
+            if self.train.update_metrics is update_metrics:  # else: metrics are made by a trace
+                make_optimizer(self.model)  # the step is traced once then, not twice
         if self.test != StepParts() and _inherits(self.model, "test_step"):
             steps["test_step"] = self.test.test_step
         return loop.fit(self.model, **{**self.arguments, **steps, "plan": "step"})

@@ -1,6 +1,8 @@
 """What taps compute inside a graph: hashes of tensors, and of the samples of a batch."""
 
-import numpy as np
+import functools
+from typing import Any
+
 import tensorflow as tf
 
 _INTEGERS = {1: tf.uint8, 2: tf.int16, 4: tf.int32, 8: tf.int64, 16: tf.int64}
@@ -14,18 +16,28 @@ def fingerprints(tensors: list[tf.Tensor]) -> tf.Tensor:
 
     All are hashed in one: every op takes a while to trace.
     """
-    kinds = sorted({tensor.dtype.name for tensor in tensors})
-    order = sorted(range(len(tensors)), key=lambda place: tensors[place].dtype.name)
-    flat = [tf.reshape(tensors[place], [-1]) for place in order]
-    alike = [tf.concat([it for it in flat if it.dtype.name == kind], 0) for kind in kinds]
-    bits = tf.concat([_bits(tf.stop_gradient(it)) for it in alike], 0)
-    sizes = sizes_of(flat)
-    ends = tf.cumsum(sizes)
-    places = tf.range(ends[-1])
-    owners = tf.searchsorted(ends, places, side="right")
-    mixed = _mixed(bits, places - tf.gather(ends - sizes, owners))
-    sums = tf.math.unsorted_segment_sum(mixed, owners, len(tensors))
-    return tf.bitwise.bitwise_or(tf.gather(sums, np.argsort(order)), 1)
+    bits = [tf.reshape(_bits(tf.stop_gradient(tensor)), [-1]) for tensor in tensors]
+    return _hashing(len(bits))(bits)
+
+
+@functools.cache
+def _hashing(count: int) -> Any:
+    """Return the function that hashes so many lists of bits, each int64 `[elements]`.
+
+    It is called in a graph, and not made part of it: beside these ops, TensorFlow's optimizer
+    groups the sums of some steps otherwise.
+    """
+
+    def hashes(of_tensors: list[tf.Tensor]) -> tf.Tensor:
+        bits, sizes = tf.concat(of_tensors, 0), sizes_of(of_tensors)
+        ends = tf.cumsum(sizes)
+        owners = tf.searchsorted(ends, tf.range(tf.size(bits, tf.int64)), side="right")
+        places = tf.range(tf.size(bits, tf.int64)) - tf.gather(ends - sizes, owners)
+        sums = tf.math.unsorted_segment_sum(_mixed(bits, places), owners, count)
+        return tf.bitwise.bitwise_or(sums, 1)
+
+    spec = [tf.TensorSpec([None], tf.int64)] * count
+    return tf.function(hashes, input_signature=[spec], autograph=False)
 
 
 def sizes_of(tensors: list[tf.Tensor]) -> tf.Tensor:
