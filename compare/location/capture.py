@@ -159,7 +159,7 @@ class Forward(NamedTuple):
         rows: The fingerprints of its samples, int64 `[samples]`.
         is_differentiated: Whether a tape computed gradients of weights right after it.
         targets: The fingerprints of what its first loss was given as targets, int64 `[samples]`;
-            0 where no loss was seen, or one of another number of targets.
+            0 where no loss was seen; of no use where it has another number of targets.
     """
 
     step: int
@@ -270,11 +270,10 @@ class CapturedTraining:
 
     def _add_targets(self, targets: list[tf.Tensor]) -> None:
         rows = fingerprint_rows(targets)
-        calls, samples = self._counts[0], self._counts[1]
-        size = tf.size(rows, tf.int64)
-        last = self._forwards[tf.maximum(tf.minimum(calls, FORWARDS) - 1, 0)][1]
-        places = tf.minimum(samples - size + tf.range(size), SAMPLES)
-        places = tf.where((calls > 0) & (size == last), places, SAMPLES)
+        samples, size = self._counts[1], tf.size(rows, tf.int64)
+        # If these are more or fewer than the samples, they mix with those of another pass, and are
+        # not the targets of the data all in all: that is how `Samples` knows that nothing is known.
+        places = tf.minimum(tf.maximum(samples - size, 0) + tf.range(size), SAMPLES)
         self._targets.scatter_nd_update(places[:, tf.newaxis], rows)
 
     def see_differentiated(self) -> None:

@@ -14,7 +14,7 @@ WHOLE = 2**24
 def fingerprints(tensors: list[tf.Tensor]) -> tf.Tensor:
     """Return a hash of each tensor, of its bits, their order and their count: int64, never 0.
 
-    All are hashed in one: every op takes a while to trace.
+    All are hashed in one call: every op takes a while to trace.
     """
     bits = [tf.reshape(_bits(tf.stop_gradient(tensor)), [-1]) for tensor in tensors]
     return _hashing(len(bits))(bits)
@@ -29,12 +29,7 @@ def _hashing(count: int) -> Any:
     """
 
     def hashes(of_tensors: list[tf.Tensor]) -> tf.Tensor:
-        bits, sizes = tf.concat(of_tensors, 0), sizes_of(of_tensors)
-        ends = tf.cumsum(sizes)
-        owners = tf.searchsorted(ends, tf.range(tf.size(bits, tf.int64)), side="right")
-        places = tf.range(tf.size(bits, tf.int64)) - tf.gather(ends - sizes, owners)
-        sums = tf.math.unsorted_segment_sum(_mixed(bits, places), owners, count)
-        return tf.bitwise.bitwise_or(sums, 1)
+        return tf.stack([_sum_of_bits(bits) for bits in of_tensors])
 
     spec = [tf.TensorSpec([None], tf.int64)] * count
     return tf.function(hashes, input_signature=[spec], autograph=False)
@@ -66,9 +61,7 @@ def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
             whole = tf.cast(tensor, tf.int64)
             bits = tf.where(tf.abs(whole) <= WHOLE, _bits(tf.cast(whole, tf.float32)), whole)
         rows.append(tf.reshape(bits, [tf.shape(bits)[0], tf.reduce_prod(tf.shape(bits)[1:])]))
-    bits = tf.concat(rows, axis=1)
-    mixed = _mixed(bits, tf.range(tf.shape(bits, tf.int64)[-1]))
-    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
+    return _sum_of_bits(tf.concat(rows, axis=1))
 
 
 def _bits(tensor: tf.Tensor) -> tf.Tensor:
@@ -80,12 +73,12 @@ def _bits(tensor: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.bitcast(tensor, _INTEGERS[tensor.dtype.size]), tf.int64)
 
 
-def _mixed(bits: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """Mix the bits of elements with their places, as splitmix64 does.
-
-    A sum of their products would not change if two elements exchanged their signs.
-    """
+def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
+    """Return a hash of bits along the last axis."""
+    places = tf.range(tf.shape(bits, tf.int64)[-1])
+    # Mix bits and place as splitmix64 does: a sum of their products would not change if two
+    # elements exchanged their signs.
     mixed = (bits + 0x9E3779B97F4A7C1) * (2 * places + 0x2545F4914F6CDD1D)
     for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
         mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
-    return mixed
+    return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
