@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 HARMLESS = ("two_iterators", "permutation", "shuffled_once", "repeats_before_batching")
 """Causes after which a loop trains as well as fit: another order of the samples, no mistake."""
 
+OF_ORDER = ("shuffle", "shuffles", "shuffle_buffer", "last_partial_batch")
+"""Causes that change every weight, and mostly matter less than any mistake in a step."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -96,11 +99,12 @@ class Diagnosis(Sequence[Verdict]):
 
     @property
     def main(self) -> Verdict | None:
-        """The cause that changes the logs most of those that change weights, or of all."""
+        """The cause with the largest effect on the weights, the order of samples after others."""
         mistakes = [cause for cause in self.causes if cause.rule not in HARMLESS]
         in_weights = [cause for cause in mistakes if cause.effect]
-        of = in_weights or mistakes or self.causes
-        return max(of, key=lambda cause: (cause.shift, cause.effect), default=None)
+        of_steps = [cause for cause in in_weights if cause.rule not in OF_ORDER]
+        of = of_steps or in_weights or mistakes or self.causes
+        return max(of, key=lambda cause: cause.effect, default=None)
 
     def __str__(self) -> str:
         return "\n".join(answer(self))
