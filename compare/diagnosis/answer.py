@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 HARMLESS = ("two_iterators", "permutation", "shuffled_once", "repeats_before_batching")
 """Causes after which a loop trains as well as fit: another order of the samples, no mistake."""
 
-OF_ORDER = ("shuffle", "shuffles", "shuffle_buffer", "last_partial_batch")
-"""Causes that change every weight, and mostly matter less than any mistake in a step."""
+MINOR = ("shuffle", "shuffles", "shuffle_buffer", "last_partial_batch")
+"""Causes that change every weight, but mostly matter less than a mistake in a step."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Verdict:
         logs: The last value of each log with this cause mended and all others as they are, but for
             causes in the batches, which are mended together; empty if that cannot be trained.
         effect: How far the weights at the end are from those with this cause mended, 0 to 1.
-        shift: How far the last logs are from those with this cause mended, 0 to 1.
         ties: Rules that explain the same in this scenario.
     """
 
@@ -43,7 +42,6 @@ class Verdict:
     closeness: float
     logs: dict[str, float] = field(default_factory=dict)
     effect: float = 0.0
-    shift: float = 0.0
     ties: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -99,12 +97,10 @@ class Diagnosis(Sequence[Verdict]):
 
     @property
     def main(self) -> Verdict | None:
-        """The cause with the largest effect on the weights, the order of samples after others."""
+        """The cause with the largest effect on the weights; those of `MINOR` come after others."""
         mistakes = [cause for cause in self.causes if cause.rule not in HARMLESS]
-        in_weights = [cause for cause in mistakes if cause.effect]
-        of_steps = [cause for cause in in_weights if cause.rule not in OF_ORDER]
-        of = of_steps or in_weights or mistakes or self.causes
-        return max(of, key=lambda cause: cause.effect, default=None)
+        in_steps = [cause for cause in mistakes if cause.effect and cause.rule not in MINOR]
+        return max(in_steps or mistakes or self.causes, key=lambda it: it.effect, default=None)
 
     def __str__(self) -> str:
         return "\n".join(answer(self))

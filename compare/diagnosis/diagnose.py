@@ -24,7 +24,6 @@ from compare.diagnosis.layers import (
     first_different_step,
     floats_of,
     in_words,
-    relative,
     tensor_distance,
 )
 from compare.diagnosis.logs import log_distance
@@ -184,7 +183,6 @@ def _verdict(cause: Cause, exact: bool, mended: Trace | None, whole: Trace) -> V
         closeness=cause.explains,
         logs=_last(mended) if mended else {},
         effect=tensor_distance(*weights),
-        shift=_shift(_last(mended or whole), _last(whole)),
         ties=cause.ties,
     )
 
@@ -204,12 +202,6 @@ def _search_in_the_rest(
             return
     (first, *_) = differences(view(theirs), view(ours))[1]
     peel.unexplained = f"{first.where}, which differs although history and weights do not"
-
-
-def _shift(mended: dict[str, float], whole: dict[str, float]) -> float:
-    """Return the mean relative difference of the last values of logs, 0 to 1."""
-    pairs = [(mended[name], whole[name]) for name in whole if name in mended]
-    return float(np.mean([min(1.0, relative(*pair)) for pair in pairs])) if pairs else 0.0
 
 
 def _last(trace: Trace) -> dict[str, float]:

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from compare.diagnosis.broken import Break, FitCall
 from compare.diagnosis.clipping import clip
-from loop.types import LossTerm
 
 Original = Callable[..., Any]
 """The function that a mistake replaces."""
@@ -210,7 +209,7 @@ def with_loss_weights(weights: Sequence[float]) -> Callable[..., Any]:
     def terms_of(original: Original, *of: Any) -> Any:
         terms, y, y_pred = original(*of)
         pairs = zip(terms, weights, strict=True)
-        return [LossTerm(it.path, it.loss, weight, it.tracker) for it, weight in pairs], y, y_pred
+        return [term._replace(weight=weight) for term, weight in pairs], y, y_pred
 
     return terms_of
 
@@ -218,7 +217,7 @@ def with_loss_weights(weights: Sequence[float]) -> Callable[..., Any]:
 def without_loss_weights(original: Original, *of: Any) -> Any:
     """Return the losses of outputs without their loss weights."""
     terms, y, y_pred = original(*of)
-    return [LossTerm(term.path, term.loss, None, term.tracker) for term in terms], y, y_pred
+    return [term._replace(weight=None) for term in terms], y, y_pred
 
 
 def without_masks(

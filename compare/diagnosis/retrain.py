@@ -151,10 +151,14 @@ class Retraining:
         """Return what rounding does to the training with rules broken."""
         if rules not in self._floors:
             first = functools.cache(partial(self._first_steps_nudged, rules))
+
+            def is_short(steps: int) -> bool:  # on replicas, these few would be traced, too
+                return steps <= FIRST and self.replicas == 1
+
             self._floors[rules] = Floor(
                 base=self.observed(rules),
                 least=least_difference(self.model),
-                steps=lambda steps: first() if steps <= FIRST else self._steps_nudged(rules),
+                steps=lambda steps: first() if is_short(steps) else self._steps_nudged(rules),
                 epochs=functools.cache(partial(self._epochs_nudged, rules)),
             )
         return self._floors[rules]

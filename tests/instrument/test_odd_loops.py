@@ -319,13 +319,15 @@ def test_rates_that_are_an_epoch_late_are_called_so(of_loop, says):
     assert rule.line.startswith("optimizer.learning_rate = rate_of(epoch)")
 
 
-def test_the_main_cause_changes_the_logs_most_of_those_that_change_weights():
-    def caused(rule, effect, shift):
-        return Verdict(rule, True, "", "", "", 1.0, effect=effect, shift=shift)
+def test_the_main_cause_has_the_largest_effect_and_the_order_of_samples_comes_after_others():
+    def caused(rule, effect):
+        return Verdict(rule, True, "", "", "", 1.0, effect=effect)
 
-    order, mistake = caused("shuffle_buffer", 0.9, 0.1), caused("regularization_losses", 0.2, 0.9)
-    log, harmless = caused("epoch_mean", 0.0, 1.0), caused("permutation", 0.9, 0.9)
-    assert Diagnosis((harmless, order, mistake, log)).main is mistake
+    order, mistake = caused("shuffle_buffer", 0.9), caused("regularization_losses", 0.2)
+    less, log = caused("same_rank", 0.1), caused("epoch_mean", 0.0)
+    harmless, short = caused("permutation", 0.9), caused("last_partial_batch", 0.3)
+    assert Diagnosis((harmless, order, less, mistake, log)).main is mistake
+    assert Diagnosis((short, order, log)).main is order
     assert Diagnosis((harmless, log)).main is log
     assert Diagnosis((harmless,)).main is harmless
 
