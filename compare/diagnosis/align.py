@@ -43,7 +43,8 @@ def align_batches(peel: Peel) -> None:
     _inputs(peel)
     found = found_in_batches(peel.retraining.observed(peel.broken), peel.candidate, peel.samples)
     are_apart = bool(peel.samples and peel.samples.targets_of_others(peel.candidate))
-    found = [finding("targets_of_others", [0, 0])] * are_apart + found
+    if are_apart:
+        found = [finding("targets_of_others", [0, 0]), *found]
     peel.causes += [Cause(rule) for rule in found]
     adds_up = peel.candidate.accumulates > 1
     if not (adds_up or are_apart) and (not found or _has_the_batches(peel)):

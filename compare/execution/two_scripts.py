@@ -262,7 +262,10 @@ class LoopOfScript:
 
 def _only(follower: Follower, script: Path, line: int | None, exited: SystemExit | None) -> Loop:
     """Return the loop of a script, or the first that has a line or comes after it."""
-    loops = follower.loops
+    in_fits = {*follower.fits}
+    by_hand = [loop for loop in follower.loops if loop.place not in in_fits]
+    # Beside a loop of its own, the fit of a model with a step of its own has to be named.
+    loops = by_hand if by_hand and line is None else follower.loops
     if line is not None:
         inside = [loop for loop in loops if loop.place.has(line)]
         loops = inside[:1] or [loop for loop in loops if loop.place.line >= line][:1]

@@ -67,7 +67,7 @@ class CapturedTensor:
         """Capture the tensor if this is the step.
 
         Args:
-            tensors: By the name of their tap, the tensor, of any shape of at most `size` elements.
+            tensors: The tensor by the name of its tap, of any shape of at most `size` elements.
             step: The step that runs, int64 scalar.
             first: Whether the first value in the step counts, and not the last.
         """

@@ -82,7 +82,7 @@ def first_difference(theirs: TappedRun, ours: TappedRun) -> tuple[int, str, str]
     names = [name for name in reference if name in candidate]
     if not (theirs.taps.uses_own and ours.taps.uses_own):  # a loop may have an optimizer of its own
         names = [name for name in names if "optimizer" not in name.split("/")[:2]]
-    if _targets(reference) != _targets(candidate):  # one of them has losses that taps do not see
+    if _targets(reference) - _targets(candidate):  # the candidate has losses that taps do not see
         names = [name for name in names if not name.startswith(TARGETS)]
     ordered = _in_causal_order(names)
     steps = theirs.taps.steps, ours.taps.steps

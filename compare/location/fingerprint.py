@@ -61,7 +61,7 @@ def fingerprint_rows(tensors: list[tf.Tensor]) -> tf.Tensor:
             whole = tf.cast(tensor, tf.int64)
             bits = tf.where(tf.abs(whole) <= WHOLE, _bits(tf.cast(whole, tf.float32)), whole)
         rows.append(tf.reshape(bits, [tf.shape(bits)[0], tf.reduce_prod(tf.shape(bits)[1:])]))
-    return _sum_of_bits(tf.concat(rows, axis=1))
+    return _of_rows(tf.concat(rows, axis=1))
 
 
 def _bits(tensor: tf.Tensor) -> tf.Tensor:
@@ -82,3 +82,9 @@ def _sum_of_bits(bits: tf.Tensor) -> tf.Tensor:
     for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):
         mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
     return tf.bitwise.bitwise_or(tf.reduce_sum(mixed, axis=-1), 1)
+
+
+# A function of its own, as `_hashing` makes them, and for the same reason.
+_of_rows = tf.function(
+    _sum_of_bits, input_signature=[tf.TensorSpec([None, None], tf.int64)], autograph=False
+)

@@ -1,6 +1,7 @@
 """Loops and models at the edges of what `diagnose` looks for: a true answer, or a clear one."""
 
 import dataclasses
+import warnings
 from types import SimpleNamespace
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import loop
+from compare.cli import answers
 from compare.diagnosis import batches, by_hand, settings, stops
 from compare.diagnosis.answer import Diagnosis, Verdict, answer
 from compare.diagnosis.diagnose import diagnose, diagnose_in
@@ -25,6 +27,7 @@ from compare.diagnosis.samples import Samples, prints_of
 from compare.diagnosis.search import FAR, Cause, Search
 from compare.diagnosis.trained import trained_rules
 from compare.errors import CandidateError
+from compare.location.divergence import Divergence, first_difference
 from compare.location.locate import locate_in
 from compare.location.tapped import TappedTrainings, run_tapped
 from compare.recording.trials import Trainings
@@ -126,6 +129,50 @@ def test_history_and_weights_that_are_the_same_have_no_cause_in_what_taps_see():
     found = diagnose(PLAIN, fit)
     assert (len(found), found.rest) == (0, "nothing"), found
     assert "The first difference" not in "\n".join(answer(found, "somewhere"))
+
+
+@pytest.mark.long
+def test_what_a_loop_draws_after_its_last_step_is_no_part_of_the_training():
+    def build_noisy():
+        noise = layers.GaussianNoise(0.1, seed=1)
+        model = keras.Sequential([keras.Input((4,)), noise, layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+        return model
+
+    def fit(model, **arguments):
+        history = loop.fit(model, **{**arguments, "shuffle": True}).history
+        model(X, training=True)
+        return history
+
+    found = diagnose(dataclasses.replace(PLAIN, build=build_noisy), fit)
+    assert [verdict.rule for verdict in found] == ["shuffles"], found
+    assert found.rest == "rounding", found  # the state of the seed
+
+
+def test_targets_are_not_compared_where_taps_see_only_some_of_the_losses():
+    def run(**prints):
+        rows = {name: np.array([value, value]) for name, value in prints.items()}
+        taps = SimpleNamespace(prints=lambda: rows, steps=1, first=0, seen_late=(), uses_own=True)
+        return SimpleNamespace(taps=taps, ends=[1], trace=SimpleNamespace(is_plain=False))
+
+    both = {"batch/y/0/0": 5, "batch/y/1/0": 6, "loss/objective/0": 7}
+    theirs = run(**both)
+    assert first_difference(theirs, run(**{**both, "batch/y/0/0": 6}))[1] == "batch"
+    assert first_difference(theirs, run(**{"batch/y/0/0": 6, "loss/objective/0": 8}))[1] == "loss"
+    more = {**both, "batch/y/0/0": 6, "batch/y/2/0": 9}
+    assert first_difference(theirs, run(**more))[1] == "batch"
+
+
+def test_the_command_does_not_say_which_rules_cannot_be_broken(monkeypatch, recwarn):
+    def warning(*_, **__):
+        warnings.warn("plain cannot be trained without masks: ValueError", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+        return Diagnosis()
+
+    monkeypatch.setattr(answers, "diagnose_in", warning)
+    place = Divergence(0, 0, "loss", "loss/0")
+    answers._explained(TappedTrainings(Trainings(PLAIN, loop.fit)), place, "", reasons=True)
+    assert [str(warned.message) for warned in recwarn] == ["another"]
 
 
 @pytest.mark.long

@@ -145,6 +145,13 @@ def test_the_fit_of_a_model_that_overrides_its_step_is_a_loop(script, scale, rul
 
 
 @pytest.mark.long
+def test_a_loop_is_meant_where_a_model_that_overrides_its_step_is_fitted_beside_it(script):
+    file = script(OWN_STEP.replace("SCALE", "1") + LOOP, name="loop.py")
+    _, candidate = two_scripts(script(FIT), file)
+    assert candidate.__self__.loop.place.line == line_of("for epoch", OWN_STEP + LOOP)
+
+
+@pytest.mark.long
 def test_samples_are_counted_where_a_functional_model_is_given_arrays(script):
     functional = (
         BEGIN
