@@ -1,5 +1,6 @@
 """Carry out the commands: train, print, write files, exit with a status."""
 
+import contextlib
 import shlex
 import sys
 import time
@@ -18,6 +19,7 @@ from compare.diagnosis.diagnose import beyond_rounding, diagnose_in
 from compare.diagnosis.observed import capture_of
 from compare.diagnosis.retrain import Retraining
 from compare.errors import Outcome
+from compare.execution.ahead import second_process
 from compare.execution.ladder import costs
 from compare.execution.runner import Row, run
 from compare.execution.script import compare_script
@@ -104,11 +106,14 @@ def show_divergence(
     trainings = Trainings(scenario, candidate, reference)
     tapped = TappedTrainings(trainings, capture_of if reasons else None)
     terminal = console()
-    with Console(stderr=True).status("training with both engines"):
-        place = locate_in(tapped, captures_inputs=not reasons)
-    outcome = place.outcome if place else Outcome.IDENTICAL
-    words = str(place) if place else f"{scenario.name}: nothing differs"
-    found, lines = _explained(tapped, place, words, reasons)
+    is_alone = scenario.folder is None  # scripts may write files into the folder they run in
+    with second_process() if reasons and is_alone else contextlib.nullcontext() as ahead:
+        with Console(stderr=True).status("training with both engines"):
+            place = locate_in(tapped, captures_inputs=not reasons)
+        outcome = place.outcome if place else Outcome.IDENTICAL
+        words = str(place) if place else f"{scenario.name}: nothing differs"
+        retraining = Retraining(tapped, ahead) if reasons else None
+        found, lines = _explained(tapped, place, words, retraining)
     terminal.print(*lines, sep="\n", markup=False, highlight=False, soft_wrap=True)
     if found:
         print_effects(terminal, found)
@@ -132,20 +137,20 @@ def show_divergence(
 
 
 def _explained(
-    tapped: TappedTrainings, place: Divergence | None, words: str, reasons: bool
+    tapped: TappedTrainings, place: Divergence | None, words: str, retraining: Retraining | None
 ) -> tuple[Diagnosis, list[str]]:
     """Return the causes of a difference, if they are asked for, and the lines to print."""
     if place is None:
         return Diagnosis(), [words]
     progress = Console(stderr=True)
-    if reasons:
+    if retraining:
         with (
             progress.status("breaking one rule after the other") as status,
             warnings.catch_warnings(),
         ):
             # A rule that cannot be broken here is no cause: nobody has to read why not.
             warnings.filterwarnings("ignore", ".* cannot be trained without .*")
-            found = diagnose_in(Retraining(tapped), on_progress=status.update)
+            found = diagnose_in(retraining, on_progress=status.update)
         return found, [*answer(found, words)]
     if not place.ulps or place.ulps > FEW_ULPS:
         return Diagnosis(), [words]

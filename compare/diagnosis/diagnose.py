@@ -19,6 +19,7 @@ import numpy as np
 import loop
 from compare.diagnosis.answer import Diagnosis, Verdict
 from compare.diagnosis.broken import BrokenRule
+from compare.diagnosis.job import Epochs
 from compare.diagnosis.layers import (
     common_steps,
     first_different_step,
@@ -85,6 +86,7 @@ def diagnose_in(
     compared = retraining.tapped.compared()
     if not compared.found:
         return Diagnosis()
+    retraining.warm_up()
     peel = Peel(retraining, rules, on_progress)
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
     trains_alike = same(_history_and_weights(theirs), _history_and_weights(ours))
@@ -118,9 +120,11 @@ def _diagnosis(
     whole = peel.retraining.tried(peel.broken) or theirs  # fit, where it cannot train so
     exact = same(view(whole), view(ours))
     verdicts = []
-    for cause in peel.causes:
+    without = [_without(peel, cause) for cause in peel.causes]
+    peel.retraining.expect([Epochs(rules) for rules in without])
+    for cause, rules in zip(peel.causes, without, strict=True):
         on_progress(f"mending {cause.rule.rule}")
-        mended = peel.retraining.tried(_without(peel, cause))
+        mended = peel.retraining.tried(rules)
         verdicts.append(_verdict(cause, exact, mended, whole))
     logs = _last(ours)
     own = {*peel.renamed, *peel.renamed.values()}

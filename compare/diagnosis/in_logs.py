@@ -91,7 +91,7 @@ def _score(
         theirs = _only(trace.history, wanted)
         return unexplained(_until(until, theirs), _until(until, ours), names, floor)
 
-    return score
+    return Score(score, peel.expecting(lambda rules: peel.retraining.of_epochs(rules, until)))
 
 
 def _rename(peel: Peel, ours: Logs, wanted: Callable[[str], bool], floor: Floor) -> None:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from compare.diagnosis.broken import FitCall
-from compare.diagnosis.observed import Observed, Tensors
+from compare.diagnosis.observed import Observed, Seen, Tensors
 
 ROUNDING = 30.0
 """How many times the effect of one ulp still counts as rounding: loops round in every step anew."""
@@ -134,7 +134,7 @@ def tensor_distance(first: Tensors, second: Tensors) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
-def weight_distance(first: Observed, second: Observed, step: int) -> float:
+def weight_distance(first: Seen, second: Seen, step: int) -> float:
     """Return how far the weights before a step are apart, relative to how far they have moved.
 
     At step 0 nothing has moved: the distance is relative to the weights themselves.

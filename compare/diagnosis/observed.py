@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import keras
 import numpy as np
@@ -178,51 +177,98 @@ class Observed:
         return {name: found[name] for name in found if name[len("begun/") :] in self.trainable}
 
 
-def observe(scenario: Scenario, fit: Fit, model: keras.Model) -> Observed:
+@dataclass(frozen=True)
+class FirstSteps:
+    """What the first step and the last one of a short training did, as `Observed` gives it.
+
+    Attributes:
+        steps: How many steps ran.
+    """
+
+    steps: int
+    _gradients: dict[int, Tensors]
+    _weights: dict[int, Tensors]
+
+    def gradients(self, step: int) -> Tensors:
+        """Return the gradients of a step, clipped as the optimizer clips them itself."""
+        return self._gradients[step]
+
+    def weights(self, step: int) -> Tensors:
+        """Return trainable weights and seeds as the last forward pass of a step finds them."""
+        return self._weights[step]
+
+
+Seen = Observed | FirstSteps
+"""What shows gradients and weights of steps."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is captured of the trainings of a model; a process can pass it to another.
+
+    Attributes:
+        weights: The shape and dtype of each variable of the model, by name.
+        trainable: The names of the trainable weights, and of the states of seed generators.
+    """
+
+    weights: dict[str, tuple[tuple[int, ...], np.dtype]]
+    trainable: frozenset[str]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> Layout:
+        """Return the layout of a trained model."""
+        weights = {
+            name: (value.shape, value.dtype)
+            for name, value in variables_of(model).items()
+            if name.startswith("weights/")
+        }
+        return cls(weights, _trainable(model, [*weights]))
+
+    def capture(self) -> CapturedTraining:
+        """Return what captures the batches, gradients and weights of a training."""
+        weights = {name: np.zeros(*spec) for name, spec in self.weights.items()}
+        shapes = {
+            place_of(name): shape
+            for name, (shape, dtype) in self.weights.items()
+            if dtype.kind == "f"
+        }
+        return CapturedTraining(weights, shapes)
+
+
+def observe(scenario: Scenario, fit: Fit, layout: Layout) -> Observed:
     """Train a scenario with taps that capture batches, gradients and weights.
 
     Args:
         scenario: What to train.
         fit: Called as `fit(model, **arguments)`.
-        model: A trained model of the scenario, for the names and shapes of its weights.
+        layout: The layout of its model.
     """
 
     def run(ends: str) -> TappedRun:
-        return run_tapped(scenario, fit, keep=capture_of(model), ends=ends, prints_wanted=False)
+        return run_tapped(scenario, fit, keep=layout.capture(), ends=ends, prints_wanted=False)
 
-    return observed_in(run, model)
+    return observed_in(run, layout)
 
 
-def observed_in(run: Callable[[str], TappedRun], model: keras.Model) -> Observed:
+def observed_in(run: Callable[[str], TappedRun], layout: Layout) -> Observed:
     """Return what a training did.
 
     Args:
-        run: Returns the training, with what `capture_of` makes, for one of the `ENDS` of its steps.
-        model: A trained model of the scenario.
+        run: Returns the training, with a capture of the layout, for one of the `ENDS` of its steps.
+        layout: The layout of the model.
     """
     for ends in ENDS:
         found = run(ends)
         if found.taps.steps:
             break
     assert isinstance(found.taps.keep, CapturedTraining)
-    weights = _weights_of(model)
-    names = {place_of(name): name.split("/", 2)[2] for name in weights}
-    return Observed(found, found.taps.keep, _trainable(model, weights), names)
+    names = {place_of(name): name.split("/", 2)[2] for name in layout.weights}
+    return Observed(found, found.taps.keep, layout.trainable, names)
 
 
 def capture_of(model: keras.Model) -> CapturedTraining:
     """Return what captures the batches, gradients and weights of a training of a model."""
-    weights = _weights_of(model)
-    shapes = {
-        place_of(name): value.shape for name, value in weights.items() if value.dtype.kind == "f"
-    }
-    return CapturedTraining(weights, shapes)
-
-
-def _weights_of(model: keras.Model) -> Tensors:
-    return {
-        name: value for name, value in variables_of(model).items() if name.startswith("weights/")
-    }
+    return Layout.of(model).capture()
 
 
 def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:
@@ -245,7 +291,7 @@ def _differ(batches: list[Batch]) -> bool:
     return len(batches) > 1 and len({batch.tobytes() for batch in batches}) == len(batches)
 
 
-def _trainable(model: keras.Model, names: Sequence[str] | dict[str, Any]) -> frozenset[str]:
+def _trainable(model: keras.Model, names: Sequence[str]) -> frozenset[str]:
     trained = {id(weight) for weight in model.trainable_weights}
     places = {
         place

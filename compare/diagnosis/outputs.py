@@ -9,7 +9,7 @@ import numpy as np
 from compare.diagnosis import mistakes
 from compare.diagnosis.broken import BrokenRule, patched
 from compare.diagnosis.by_hand import EXACT, short
-from compare.diagnosis.observed import Observed
+from compare.diagnosis.observed import Observed, Seen
 from compare.diagnosis.rules import objective
 
 MOST = 8
@@ -17,7 +17,7 @@ MOST = 8
 
 
 def output_rules(
-    candidate: Observed, step: int, outputs: int, train: Callable[[BrokenRule], Observed | None]
+    candidate: Observed, step: int, outputs: int, train: Callable[[BrokenRule], Seen | None]
 ) -> list[BrokenRule]:
     """Return a rule if a candidate's gradients are those of single outputs, each times a factor.
 

@@ -20,6 +20,7 @@ from compare.diagnosis.align import align_batches, align_epochs
 from compare.diagnosis.broken import BrokenRule
 from compare.diagnosis.by_hand import decay_rules, gradient_rules
 from compare.diagnosis.in_logs import find_in_logs, find_in_validation
+from compare.diagnosis.job import Epochs, Job
 from compare.diagnosis.layers import (
     first_different_step,
     floats_of,
@@ -28,7 +29,7 @@ from compare.diagnosis.layers import (
     weight_distance,
 )
 from compare.diagnosis.logs import log_distance
-from compare.diagnosis.observed import Observed
+from compare.diagnosis.observed import Seen
 from compare.diagnosis.outputs import output_rules
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import BROKEN, RULES
@@ -144,7 +145,7 @@ class Peel:
         self.say(f"looking for the cause of other {layer} in step {step}")
         floor = self.retraining.floor(self.broken)
 
-        def distance(run: Observed) -> float:
+        def distance(run: Seen) -> float:
             if layer == "update":
                 return weight_distance(run, self.candidate, step)
             return tensor_distance(run.gradients(step), self.candidate.gradients(step))
@@ -166,7 +167,8 @@ class Peel:
                     len(base.run.taps.losses),
                     lambda rule: self.retraining.shortened(self.with_known((rule,)), step + 1),
                 )
-        return self.search(rules, score, level, factor)
+        expect = self.expecting(lambda rules: self.retraining.of_steps(rules, step + 1))
+        return self.search(rules, Score(score, expect), level, factor)
 
     def _rules_of_step(self, layer: str, step: int) -> list[BrokenRule]:
         """Return the rules that may explain other gradients, or another update, in a step."""
@@ -201,13 +203,24 @@ class Peel:
         def said(broken: Rules) -> float:
             if broken:
                 self.say(f"breaking {' and '.join(rule.rule for rule in broken)}")
-            return score(broken)
+            return score.of(broken)
 
+        whole = Score(self._whole, self.expecting(Epochs))
         named = {rule.rule for rule in self.rules}  # a factor read off gradients is no other cause
         return [
             replace(cause, ties=tuple(name for name in cause.ties if name in named))
-            for cause in Search(rules, said, level, self._whole, read_off).causes()
+            for cause in Search(rules, replace(score, of=said), level, whole, read_off).causes()
         ]
+
+    def expecting(
+        self, job_of: Callable[[Rules], Job[object]]
+    ) -> Callable[[Sequence[Rules]], None]:
+        """Return what expects a training for each group of rules, with the causes found so far."""
+
+        def expect(groups: Sequence[Rules]) -> None:
+            self.retraining.expect([job_of(self.with_known(rules)) for rules in groups])
+
+        return expect
 
     def _whole(self, rules: Rules) -> float:
         """Return how far a whole training is from the candidate's: weights at the end, and logs."""
@@ -252,7 +265,8 @@ class Peel:
             return
         rules = [it for it in self.rules if it.layer in ("rest", "update") or it.rule in AT_END]
         rules += self._former_weights(level)
-        found = self.search([rule for rule in rules if self.may_matter(rule)], score, level)
+        rules = [rule for rule in rules if self.may_matter(rule)]
+        found = self.search(rules, Score(score, self.expecting(Epochs)), level)
         self.causes += found
         if not found:
             self.unexplained = "the weights at the end"

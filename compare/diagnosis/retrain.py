@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import functools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
-from typing import TypeVar
 
 import keras
 
 import loop
 from compare.diagnosis.broken import BrokenRule, fit_with
+from compare.diagnosis.job import Epochs, Job, Result, Rules, Steps
 from compare.diagnosis.layers import Floor, least_difference, nudge
 from compare.diagnosis.needs import may_matter
-from compare.diagnosis.observed import Observed, observe, observed_in
-from compare.diagnosis.shorten import EAGER, after_epochs, after_steps, eager
+from compare.diagnosis.observed import FirstSteps, Layout, Observed, Seen, observe, observed_in
+from compare.diagnosis.shorten import EAGER
+from compare.execution.ahead import Ahead
 from compare.location.tapped import TappedTrainings
 from compare.recording.recorder import prepare, record
 from compare.recording.trace import Trace
-from compare.scenario import Fit, FitArguments, Scenario
+from compare.scenario import Fit, FitArguments
 
 FIRST = 2
 """What rounding does to so many first steps is measured in these alone."""
@@ -29,10 +30,6 @@ FEW = 16
 """So many steps of whole epochs, with their validation, take as long eagerly as tracing does."""
 
 NUDGE = BrokenRule("one_ulp", "", "", "", nudge, "update")
-
-Rules = tuple[BrokenRule, ...]
-
-T = TypeVar("T")
 
 
 class Retraining:
@@ -43,9 +40,16 @@ class Retraining:
         scenario: What is trained.
     """
 
-    def __init__(self, tapped: TappedTrainings):
+    def __init__(self, tapped: TappedTrainings, ahead: Ahead | None = None):
+        """Begin with what is recorded.
+
+        Args:
+            tapped: The trainings by reference and candidate.
+            ahead: A second process that makes half of the trainings that are expected.
+        """
         self.tapped = tapped
         self.scenario = tapped.trainings.scenario
+        self._ahead = ahead
         self._observed: dict[Rules, Observed] = {}
         self._traces: dict[Rules, Trace] = {}
         self._floors: dict[Rules, Floor] = {}
@@ -60,6 +64,11 @@ class Retraining:
     def model(self) -> keras.Model:
         """The model that the reference has trained."""
         return self.tapped.trainings.by_reference("epochs").model
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The layout of that model."""
+        return Layout.of(self.model)
 
     @cached_property
     def arguments(self) -> FitArguments:
@@ -83,15 +92,15 @@ class Retraining:
 
     def candidate(self) -> Observed:
         """Return what the candidate does."""
-        return observed_in(self.tapped.by_candidate, self.model)
+        return observed_in(self.tapped.by_candidate, self.layout)
 
     def observed(self, rules: Rules) -> Observed:
         """Return what our engine does with rules broken; the reference without any."""
         if rules not in self._observed:
             self._observed[rules] = (
-                observe(self.scenario, partial(fit_with, rules), self.model)
+                observe(self.scenario, partial(fit_with, rules), self.layout)
                 if rules
-                else observed_in(self.tapped.by_reference, self.model)
+                else observed_in(self.tapped.by_reference, self.layout)
             )
         return self._observed[rules]
 
@@ -100,8 +109,47 @@ class Retraining:
         if not rules:
             return self.tapped.trainings.by_reference("epochs").trace
         if rules not in self._traces:
-            self._traces[rules] = record(self.scenario, partial(fit_with, rules), "epochs")[0]
+            self._traces[rules] = self._done(Epochs(rules))
         return self._traces[rules]
+
+    def expect(self, jobs: Sequence[Job[object]]) -> None:
+        """Make these trainings in a second process, if there is one, until they are asked for.
+
+        Args:
+            jobs: What is asked for next, in that order: `Epochs` for what `trace` returns, and what
+                `of_steps` and `of_epochs` return.
+        """
+        if self._ahead:
+            new = [job for job in jobs if not self._is_known(job)]
+            self._ahead.expect({job: self._training(job) for job in new})
+
+    def warm_up(self) -> None:
+        """Let the second process train once: its first training takes the longest."""
+        if self._ahead:
+            self._ahead.warm_up(self._training(Epochs(())))
+
+    def _is_known(self, job: Job[object]) -> bool:
+        return isinstance(job, Epochs) and (not job.rules or job.rules in self._traces)
+
+    def _done(self, job: Job[Result]) -> Result:
+        train = self._training(job)
+        return self._ahead.result(job, train) if self._ahead else train()
+
+    def _training(self, job: Job[Result]) -> Callable[[], Result]:
+        return partial(job.train, self.scenario, self.layout)
+
+    def of_steps(self, rules: Rules, steps: int) -> Steps:
+        """Return the training of which `shortened` returns what it does."""
+        validates = steps > min(run.ends[0] for run in self._observed.values() if run.ends)
+        return Steps(rules, steps, validates, steps <= EAGER and self.replicas == 1)
+
+    def of_epochs(self, rules: Rules, epochs: int) -> Epochs:
+        """Return the training of which `begun` returns what it leaves behind."""
+        total = max(run.num_epochs for run in self._observed.values())
+        if not rules or rules in self._traces or epochs >= total or self.replicas > 1:
+            return Epochs(rules)
+        ends = [run.ends[epochs - 1] for run in self._observed.values() if len(run.ends) >= epochs]
+        return Epochs(rules, epochs, bool(ends) and max(ends) <= FEW)
 
     def with_nothing_broken(self) -> Trace:
         """Return what our engine leaves behind as it is."""
@@ -115,37 +163,27 @@ class Retraining:
             self.warn(rules, error)
             return None
 
-    def shortened(self, rules: Rules, steps: int) -> Observed | None:
+    def shortened(self, rules: Rules, steps: int) -> FirstSteps | None:
         """Return what the first steps do with rules broken; None, with a warning, if they raise."""
-        validates = steps > min(run.ends[0] for run in self._observed.values() if run.ends)
-        fit = partial(fit_with, (*rules, after_steps(steps, validates)))
-        return self._begin(rules, lambda: observe(self._in_short(steps), fit, self.model))
+        return self._begin(self.of_steps(rules, steps))
 
     def begun(self, rules: Rules, epochs: int) -> Trace | None:
         """Return what the first epochs leave behind with rules broken; see `tried`.
 
         A whole training that is known holds them, too: then it may be longer.
         """
-        total = max(run.num_epochs for run in self._observed.values())
-        if not rules or rules in self._traces or epochs >= total or self.replicas > 1:
-            return self.tried(rules)
-        ends = [run.ends[epochs - 1] for run in self._observed.values() if len(run.ends) >= epochs]
-        scenario = eager(self.scenario) if ends and max(ends) <= FEW else self.scenario
-        fit = partial(fit_with, (*rules, after_epochs(epochs)))
-        return self._begin(rules, lambda: record(scenario, fit, "epochs")[0])
+        job = self.of_epochs(rules, epochs)
+        return self.tried(rules) if job == Epochs(rules) else self._begin(job)
 
-    def _begin(self, rules: Rules, train: Callable[[], T]) -> T | None:
+    def _begin(self, job: Job[Result]) -> Result | None:
         """Return what a training returns; None, with a warning, if it raises."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return train()
+                return self._done(job)
         except Exception as error:  # as in `tried`
-            self.warn(rules, error)
+            self.warn(job.rules, error)
             return None
-
-    def _in_short(self, steps: int) -> Scenario:
-        return eager(self.scenario) if steps <= EAGER and self.replicas == 1 else self.scenario
 
     def floor(self, rules: Rules) -> Floor:
         """Return what rounding does to the training with rules broken."""
@@ -163,8 +201,10 @@ class Retraining:
             )
         return self._floors[rules]
 
-    def _first_steps_nudged(self, rules: Rules) -> tuple[Observed, Observed]:
-        plain, nudged = (self.shortened((*rules, *more), FIRST) for more in ((), (NUDGE,)))
+    def _first_steps_nudged(self, rules: Rules) -> tuple[Seen, Seen]:
+        both = rules, (*rules, NUDGE)
+        self.expect([self.of_steps(it, FIRST) for it in both])
+        plain, nudged = (self.shortened(it, FIRST) for it in both)
         return (plain, nudged) if plain and nudged else self._steps_nudged(rules)
 
     def _steps_nudged(self, rules: Rules) -> tuple[Observed, Observed]:
@@ -172,7 +212,9 @@ class Retraining:
 
     def _epochs_nudged(self, rules: Rules, epochs: int) -> tuple[Trace, Trace]:
         if (*rules, NUDGE) not in self._observed:
-            plain, nudged = (self.begun((*rules, *more), epochs) for more in ((), (NUDGE,)))
+            both = rules, (*rules, NUDGE)
+            self.expect([self.of_epochs(it, epochs) for it in both])
+            plain, nudged = (self.begun(it, epochs) for it in both)
             if plain and nudged:
                 return plain, nudged
         plain, nudged = (run.trace for run in self._steps_nudged(rules))

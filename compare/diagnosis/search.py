@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from compare.diagnosis.broken import BrokenRule
@@ -25,8 +25,24 @@ NEAREST = 5
 FAR = float("inf")
 """The distance of a training that cannot be made."""
 
-Score = Callable[[Rules], float]
-"""The distance to the candidate with rules broken, besides the causes found so far."""
+
+@dataclass(frozen=True)
+class Score:
+    """The distance to the candidate with rules broken, besides the causes found so far.
+
+    Attributes:
+        of: Returns it, for some rules.
+        expect: Is told for which rules, one group after the other, it is asked for next.
+    """
+
+    of: Callable[[Rules], float]
+    expect: Callable[[Sequence[Rules]], None]
+
+    def each(self, groups: Iterable[Rules], added: Rules) -> dict[Rules, float]:
+        """Return the distance for each group of rules, broken after those that were added."""
+        broken = {group: (*added, *group) for group in groups}
+        self.expect([*broken.values()])
+        return {group: self.of(rules) for group, rules in broken.items()}
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class Search:
         Returns:
             The causes; none if they leave more than rounding and do not come convincingly close.
         """
-        before = now = self.score(())
+        before = now = self.score.of(())
         if not math.isfinite(before):
             return []  # what is not trained cannot come closer
         added: Rules = ()
@@ -88,19 +104,15 @@ class Search:
 
     def _closer(self, added: Rules, now: float) -> dict[Rules, float]:
         """Return the scores of rules, if one comes closer; else of pairs, if one explains all."""
-        scores: dict[Rules, float] = {
-            (rule,): self.score((*added, rule)) for rule in self.rules if rule not in added
-        }
+        scores = self.score.each([(rule,) for rule in self.rules if rule not in added], added)
         if scores and min(scores.values()) <= max(self.level, (1 - CLOSER) * now):
             return scores
-        read_off: dict[Rules, float] = {
-            (rule,): self.score((*added, rule)) for rule in self.read_off if rule not in added
-        }
+        read_off = self.score.each([(it,) for it in self.read_off if it not in added], added)
         if read_off and min(read_off.values()) <= self.level:
             return read_off
         near = sorted(scores, key=lambda group: scores[group])[:NEAREST]
         pairs = [first + second for first, second in itertools.combinations(near, 2)]
-        scores = {pair: self.score((*added, *pair)) for pair in pairs}
+        scores = self.score.each(pairs, added)
         return scores if scores and min(scores.values()) <= self.level else {}
 
     def _best(self, scores: dict[Rules, float], added: Rules) -> tuple[Rules, tuple[str, ...]]:
@@ -108,7 +120,7 @@ class Search:
         most = max(min(scores.values()), self.level)
         best = [group for group in scores if scores[group] <= most]
         if len(best) > 1:
-            whole = {group: self.whole((*added, *group)) for group in best}
+            whole = self.whole.each(best, added)
             best = sorted(best, key=lambda group: whole[group])
             best = [group for group in best if not whole[group] > whole[best[0]]]
         return best[0], tuple("+".join(rule.rule for rule in group) for group in best[1:])

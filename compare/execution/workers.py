@@ -14,6 +14,9 @@ from compare.execution.quiet import import_tensorflow_quietly, quietly
 
 T = TypeVar("T")
 
+Packed = bytes
+"""A call of a function, with its arguments, for another process."""
+
 
 class Worker:
     """A worker process; after a crash it is replaced by a new one."""
@@ -21,7 +24,7 @@ class Worker:
     def __init__(self) -> None:
         self._pool = _new_pool()
 
-    def greet(self) -> Future:
+    def greet(self) -> Future[int]:
         """Start the process."""
         return self._pool.submit(os.getpid)
 
@@ -32,15 +35,22 @@ class Worker:
             CrashError: The process ended.
             Exception: Whatever the function raised.
         """
-        packed = cloudpickle.dumps((work, arguments))
         try:
-            return self._pool.submit(_unpacked, packed).result()  # type: ignore[return-value]
+            return self.begin(packed(work, *arguments)).result()
         except BrokenProcessPool:
             self._pool.shutdown()
             self._pool = _new_pool()
             raise CrashError(
                 "the process that trained it ended: a crash in native code, or no memory left"
             ) from None
+
+    def begin(self, call: Packed) -> Future[Any]:
+        """Begin to make a call in the process, after what was begun before.
+
+        Raises:
+            RuntimeError: The process has ended.
+        """
+        return self._pool.submit(_unpacked, call)
 
     def close(self) -> None:
         """End the process."""
@@ -61,6 +71,11 @@ def _new_pool() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=spawn, initializer=import_tensorflow_quietly)
 
 
-def _unpacked(packed: bytes) -> object:
-    work, arguments = cloudpickle.loads(packed)
+def packed(work: Callable[..., Any], *arguments: Any) -> Packed:
+    """Return a call as bytes; functions that are not in a module are part of them."""
+    return cloudpickle.dumps((work, arguments))
+
+
+def _unpacked(call: Packed) -> Any:
+    work, arguments = cloudpickle.loads(call)
     return work(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +17,18 @@ class InGraph:
 
     def __init__(self, function: Callable[..., None]):
         self._function = function
-        self._traced: dict[str, Callable[..., None]] = {}
+        self._traced: dict[tuple[Any, ...], Callable[..., None]] = {}
 
     def __call__(self, *tensors: Any) -> None:
         """Run the function on tensors, or lists of them."""
         if not tf.executing_eagerly():
             self._function(*tensors)
             return
-        specs = tf.nest.map_structure(
-            lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), tensors
-        )
-        if (kind := repr(specs)) not in self._traced:
-            self._traced[kind] = tf.function(self._function, input_signature=specs, autograph=False)
+        kind = tuple((leaf.shape.rank, leaf.dtype) for leaf in tf.nest.flatten(tensors))
+        if kind not in self._traced:
+            specs = tf.nest.map_structure(
+                lambda tensor: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype), tensors
+            )
+            anew = functools.partial(self._function)  # else TensorFlow warns of many traces
+            self._traced[kind] = tf.function(anew, input_signature=specs, autograph=False)
         self._traced[kind](*tensors)
