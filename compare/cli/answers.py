@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from compare.diagnosis.answer import Diagnosis, answer
 from compare.diagnosis.diagnose import beyond_rounding, diagnose_in
-from compare.diagnosis.observed import capture_of
+from compare.diagnosis.layout import capture_of
 from compare.diagnosis.retrain import Retraining
 from compare.errors import Outcome
 from compare.execution.ahead import second_process

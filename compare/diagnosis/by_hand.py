@@ -15,7 +15,8 @@ import numpy as np
 from compare.diagnosis import mistakes
 from compare.diagnosis.broken import Break, BrokenRule, FitCall, in_train_step
 from compare.diagnosis.clipping import KINDS, clip
-from compare.diagnosis.observed import Observed, Tensors, place_of
+from compare.diagnosis.layout import place_of
+from compare.diagnosis.observed import Observed, Tensors
 
 EXACT = 1e-3
 """How well a number read off tensors has to explain them, relative to their size."""

@@ -27,8 +27,8 @@ from compare.diagnosis.layers import (
     in_words,
     tensor_distance,
 )
+from compare.diagnosis.layout import capture_of
 from compare.diagnosis.logs import log_distance
-from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import Peel
 from compare.diagnosis.retrain import Retraining, Rules
 from compare.diagnosis.rules import RULES

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from compare.diagnosis.broken import BrokenRule, fit_with
-from compare.diagnosis.observed import FirstSteps, Layout, observe
+from compare.diagnosis.layout import Layout
+from compare.diagnosis.observed import FirstSteps, observe
 from compare.diagnosis.shorten import after_epochs, after_steps, eager
 from compare.recording.recorder import record
 from compare.recording.trace import Trace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from compare.diagnosis.clipping import KINDS, clip
+from compare.diagnosis.layout import Layout, place_of
 from compare.location.capture import CapturedTraining
 from compare.location.tapped import TappedRun, run_tapped
 from compare.location.taps import ENDS
-from compare.recording.recorder import variables_of
 from compare.recording.trace import Trace
 from compare.scenario import Fit, Scenario
 
@@ -202,39 +202,6 @@ Seen = Observed | FirstSteps
 """What shows gradients and weights of steps."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What is captured of the trainings of a model; a process can pass it to another.
-
-    Attributes:
-        weights: The shape and dtype of each variable of the model, by name.
-        trainable: The names of the trainable weights, and of the states of seed generators.
-    """
-
-    weights: dict[str, tuple[tuple[int, ...], np.dtype]]
-    trainable: frozenset[str]
-
-    @classmethod
-    def of(cls, model: keras.Model) -> Layout:
-        """Return the layout of a trained model."""
-        weights = {
-            name: (value.shape, value.dtype)
-            for name, value in variables_of(model).items()
-            if name.startswith("weights/")
-        }
-        return cls(weights, _trainable(model, [*weights]))
-
-    def capture(self) -> CapturedTraining:
-        """Return what captures the batches, gradients and weights of a training."""
-        weights = {name: np.zeros(*spec) for name, spec in self.weights.items()}
-        shapes = {
-            place_of(name): shape
-            for name, (shape, dtype) in self.weights.items()
-            if dtype.kind == "f"
-        }
-        return CapturedTraining(weights, shapes)
-
-
 def observe(scenario: Scenario, fit: Fit, layout: Layout) -> Observed:
     """Train a scenario with taps that capture batches, gradients and weights.
 
@@ -266,11 +233,6 @@ def observed_in(run: Callable[[str], TappedRun], layout: Layout) -> Observed:
     return Observed(found, found.taps.keep, layout.trainable, names)
 
 
-def capture_of(model: keras.Model) -> CapturedTraining:
-    """Return what captures the batches, gradients and weights of a training of a model."""
-    return Layout.of(model).capture()
-
-
 def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tensors:
     """Return gradients clipped by the settings of an optimizer."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -281,21 +243,6 @@ def _clipped(gradients: Tensors, optimizer: keras.optimizers.Optimizer) -> Tenso
     return gradients
 
 
-def place_of(name: str) -> int:
-    """Return the place of a variable among those of the model, from the name of its tap."""
-    return int(name.removeprefix("begun/").split("/")[1])
-
-
 def _differ(batches: list[Batch]) -> bool:
     """Return whether there are several batches, no two of them of the same samples."""
     return len(batches) > 1 and len({batch.tobytes() for batch in batches}) == len(batches)
-
-
-def _trainable(model: keras.Model, names: Sequence[str]) -> frozenset[str]:
-    trained = {id(weight) for weight in model.trainable_weights}
-    places = {
-        place
-        for place, variable in enumerate(model.variables)
-        if id(variable) in trained or variable.path.endswith("seed_generator_state")
-    }
-    return frozenset(name for name in names if place_of(name) in places)

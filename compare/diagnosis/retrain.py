@@ -14,8 +14,9 @@ import loop
 from compare.diagnosis.broken import BrokenRule, fit_with
 from compare.diagnosis.job import Epochs, Job, Result, Rules, Steps
 from compare.diagnosis.layers import Floor, least_difference, nudge
+from compare.diagnosis.layout import Layout
 from compare.diagnosis.needs import may_matter
-from compare.diagnosis.observed import FirstSteps, Layout, Observed, Seen, observe, observed_in
+from compare.diagnosis.observed import FirstSteps, Observed, Seen, observe, observed_in
 from compare.diagnosis.shorten import EAGER
 from compare.execution.ahead import Ahead
 from compare.location.tapped import TappedTrainings

@@ -10,7 +10,7 @@ import pytest
 from test_diagnose import PLAIN, by_hand
 
 from compare.diagnosis.diagnose import diagnose_in
-from compare.diagnosis.observed import capture_of
+from compare.diagnosis.layout import capture_of
 from compare.diagnosis.retrain import Retraining
 from compare.execution.ahead import LARGEST, Ahead, second_process
 from compare.location.tapped import TappedTrainings
@@ -88,7 +88,7 @@ def test_calls_that_are_expected_no_more_are_forgotten(ahead):
 def test_once_the_process_has_ended_all_calls_are_made_here():
     with second_process() as ahead:
         ahead.close()
-        assert set(expected(ahead, {at: process_after for at in range(4)}).values()) == {HERE}
+        assert set(expected(ahead, dict.fromkeys(range(4), process_after)).values()) == {HERE}
 
 
 def test_there_is_none_on_a_single_core(monkeypatch):
@@ -103,15 +103,13 @@ def test_a_diagnosis_is_the_same_with_trainings_of_both_processes(ahead, monkeyp
     trainings = Trainings(PLAIN, partial(by_hand, rate=0.04))
     alone = diagnose_in(Retraining(TappedTrainings(trainings, capture_of)))
     assert [verdict.rule for verdict in alone] == ["optimizer_learning_rate"]
-    made = []
-    monkeypatch.setattr(ahead, "result", lambda name, call: result(name, call, made))
-    plain = ahead.__class__.result
+    elsewhere = []
+    plain = ahead.result
 
-    def result(name, call, made):
-        is_there = name in ahead._begun
-        done = plain(ahead, name, call)
-        made.append(is_there)
-        return done
+    def result(name, call):
+        elsewhere.append(name in ahead._begun)
+        return plain(name, call)
 
+    monkeypatch.setattr(ahead, "result", result)
     assert diagnose_in(Retraining(TappedTrainings(trainings, capture_of), ahead)) == alone
-    assert {*made} == {True, False}
+    assert {*elsewhere} == {True, False}

@@ -13,7 +13,7 @@ from keras import layers
 import loop
 from compare import SCENARIOS
 from compare.diagnosis.diagnose import diagnose_in
-from compare.diagnosis.observed import capture_of
+from compare.diagnosis.layout import capture_of
 from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN
 from compare.location.divergence import first_difference

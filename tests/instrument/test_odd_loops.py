@@ -15,9 +15,9 @@ from compare.cli import answers
 from compare.diagnosis import batches, by_hand, settings, stops
 from compare.diagnosis.answer import Diagnosis, Verdict, answer
 from compare.diagnosis.diagnose import diagnose, diagnose_in
+from compare.diagnosis.layout import capture_of
 from compare.diagnosis.mistakes import validation_first
 from compare.diagnosis.needs import may_change, may_matter
-from compare.diagnosis.observed import capture_of
 from compare.diagnosis.peel import ROUNDS, Peel
 from compare.diagnosis.prepared import preparation_of
 from compare.diagnosis.rates import rate_rules, rebuilt
