@@ -24,7 +24,7 @@ from compare.diagnosis.rates import rate_rules, rebuilt
 from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN
 from compare.diagnosis.samples import Samples, prints_of
-from compare.diagnosis.search import FAR, Cause, Search
+from compare.diagnosis.search import FAR, Cause, Score, Search
 from compare.diagnosis.trained import trained_rules
 from compare.errors import CandidateError
 from compare.location.divergence import Divergence, first_difference
@@ -171,7 +171,8 @@ def test_the_command_does_not_say_which_rules_cannot_be_broken(monkeypatch, recw
 
     monkeypatch.setattr(answers, "diagnose_in", warning)
     place = Divergence(0, 0, "loss", "loss/0")
-    answers._explained(TappedTrainings(Trainings(PLAIN, loop.fit)), place, "", reasons=True)
+    tapped = TappedTrainings(Trainings(PLAIN, loop.fit))
+    answers._explained(tapped, place, "", Retraining(tapped))
     assert [str(warned.message) for warned in recwarn] == ["another"]
 
 
@@ -216,7 +217,8 @@ def test_rules_may_matter_to_models_and_layers_that_people_wrote():
 
 
 def test_nothing_explains_a_training_that_cannot_be_made():
-    search = Search([*BROKEN.values()], lambda _: FAR, 0.0, lambda _: FAR)
+    far = Score(lambda _: FAR, list)
+    search = Search([*BROKEN.values()], far, 0.0, far)
     assert search.causes() == []
 
 
@@ -230,7 +232,10 @@ def test_nothing_explains_a_training_that_cannot_be_made():
     ],
 )
 def test_a_factor_read_off_is_taken_before_pairs_only_if_it_explains_all(of_factor, of_pair, found):
-    asked = []
+    asked, expected = [], []
+
+    def expect(groups):
+        expected.extend([rule.rule for rule in rules] for rules in groups)
 
     def score(rules):
         names = [rule.rule for rule in rules]
@@ -241,9 +246,11 @@ def test_a_factor_read_off_is_taken_before_pairs_only_if_it_explains_all(of_fact
 
     rules = [BROKEN[name] for name in ("shuffle", "masks", "epoch_mean")]
     factor = dataclasses.replace(rules[0], rule="factor")
-    search = Search(rules, score, 0.0, lambda _: 0.0, [factor])
+    same = Score(lambda _: 0.0, list)
+    search = Search(rules, Score(score, expect), 0.0, same, [factor])
     assert [cause.rule.rule for cause in search.causes()] == found
     assert (["shuffle", "masks"] in asked) == (of_factor > 0)
+    assert [names for names in asked if names] == expected
 
 
 @pytest.mark.parametrize("causes", [0, 1, ROUNDS, ROUNDS + 1])
