@@ -106,8 +106,9 @@ def show_divergence(
     trainings = Trainings(scenario, candidate, reference)
     tapped = TappedTrainings(trainings, capture_of if reasons else None)
     terminal = console()
-    is_alone = scenario.folder is None  # scripts may write files into the folder they run in
-    with second_process() if reasons and is_alone else contextlib.nullcontext() as ahead:
+    # Not for a script: it may write files, and two runs of it would write the same ones at once.
+    takes_two = reasons and scenario.folder is None
+    with second_process() if takes_two else contextlib.nullcontext() as ahead:
         with Console(stderr=True).status("training with both engines"):
             place = locate_in(tapped, captures_inputs=not reasons)
         outcome = place.outcome if place else Outcome.IDENTICAL

@@ -19,7 +19,7 @@ import numpy as np
 import loop
 from compare.diagnosis.answer import Diagnosis, Verdict
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.job import Epochs
+from compare.diagnosis.job import Epochs, Rules
 from compare.diagnosis.layers import (
     common_steps,
     first_different_step,
@@ -30,7 +30,7 @@ from compare.diagnosis.layers import (
 from compare.diagnosis.layout import capture_of
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.peel import Peel
-from compare.diagnosis.retrain import Retraining, Rules
+from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import RULES
 from compare.diagnosis.search import Cause
 from compare.location.tapped import TappedTrainings
@@ -86,7 +86,7 @@ def diagnose_in(
     compared = retraining.tapped.compared()
     if not compared.found:
         return Diagnosis()
-    retraining.warm_up()
+    retraining.begin_ahead()
     peel = Peel(retraining, rules, on_progress)
     theirs, ours = on_equal_terms(compared.reference, compared.candidate)
     trains_alike = same(_history_and_weights(theirs), _history_and_weights(ours))

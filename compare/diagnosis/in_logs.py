@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from compare.diagnosis.broken import BrokenRule
+from compare.diagnosis.job import Rules
 from compare.diagnosis.layers import Floor
 from compare.diagnosis.logs import Logs, renamed, unexplained
 from compare.diagnosis.needs import may_change
-from compare.diagnosis.retrain import Rules
 from compare.diagnosis.search import FAR, Cause, Score
 from compare.diagnosis.settings import factor_rules
 from compare.diagnosis.stops import validation_rules

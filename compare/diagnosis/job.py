@@ -1,4 +1,4 @@
-"""A training with rules broken, as a value: another process can make it, too."""
+"""A training with rules broken, as a value that can be passed to another process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compare.diagnosis.observed import FirstSteps, observe
 from compare.diagnosis.shorten import after_epochs, after_steps, eager
 from compare.recording.recorder import record
 from compare.recording.trace import Trace
-from compare.scenario import Fit, Scenario
+from compare.scenario import Scenario
 
 Rules = tuple[BrokenRule, ...]
 
@@ -21,7 +21,7 @@ Result = TypeVar("Result", covariant=True)
 
 
 class Job(Hashable, Protocol[Result]):
-    """A training with rules broken."""
+    """A training with rules broken: `Epochs` or `Steps`."""
 
     @property
     def rules(self) -> Rules:
@@ -48,7 +48,8 @@ class Epochs:
     def train(self, scenario: Scenario, _: Layout) -> Trace:
         """Train, and return what the training leaves behind."""
         ending = () if self.count is None else (after_epochs(self.count),)
-        return record(_made(scenario, self.is_eager), _broken(*self.rules, *ending), "epochs")[0]
+        made = eager(scenario) if self.is_eager else scenario
+        return record(made, partial(fit_with, (*self.rules, *ending)), "epochs")[0]
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,11 @@ class Steps:
 
     def train(self, scenario: Scenario, layout: Layout) -> FirstSteps:
         """Train, and return what the first and the last step did."""
-        fit = _broken(*self.rules, after_steps(self.count, self.validates))
-        run = observe(_made(scenario, self.is_eager), fit, layout)
+        fit = partial(fit_with, (*self.rules, after_steps(self.count, self.validates)))
+        run = observe(eager(scenario) if self.is_eager else scenario, fit, layout)
         ran = {step for step in (0, self.count - 1) if step < run.steps}
         return FirstSteps(
             run.steps,
             {step: run.gradients(step) for step in ran},
             {step: run.weights(step) for step in ran},
         )
-
-
-def _broken(*rules: BrokenRule) -> Fit:
-    return partial(fit_with, rules)
-
-
-def _made(scenario: Scenario, is_eager: bool) -> Scenario:
-    return eager(scenario) if is_eager else scenario

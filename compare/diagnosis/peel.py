@@ -20,7 +20,7 @@ from compare.diagnosis.align import align_batches, align_epochs
 from compare.diagnosis.broken import BrokenRule
 from compare.diagnosis.by_hand import decay_rules, gradient_rules
 from compare.diagnosis.in_logs import find_in_logs, find_in_validation
-from compare.diagnosis.job import Epochs, Job
+from compare.diagnosis.job import Epochs, Job, Rules
 from compare.diagnosis.layers import (
     first_different_step,
     floats_of,
@@ -31,7 +31,7 @@ from compare.diagnosis.layers import (
 from compare.diagnosis.logs import log_distance
 from compare.diagnosis.observed import Seen
 from compare.diagnosis.outputs import output_rules
-from compare.diagnosis.retrain import Retraining, Rules
+from compare.diagnosis.retrain import Retraining
 from compare.diagnosis.rules import BROKEN, RULES
 from compare.diagnosis.samples import Samples
 from compare.diagnosis.search import CLOSER, FAR, Cause, Score, Search

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from compare.diagnosis.broken import BrokenRule
-from compare.diagnosis.retrain import Rules
+from compare.diagnosis.job import Rules
 
 CLOSER = 0.5
 """A rule is added if it removes at least this part of the distance."""
@@ -31,8 +31,8 @@ class Score:
     """The distance to the candidate with rules broken, besides the causes found so far.
 
     Attributes:
-        of: Returns it, for some rules.
-        expect: Is told for which rules, one group after the other, it is asked for next.
+        of: Returns the distance with rules broken.
+        expect: Called with the groups of rules that `of` is called with next, in that order.
     """
 
     of: Callable[[Rules], float]

@@ -22,6 +22,7 @@ from compare.diagnosis.rules import BROKEN, PATCHED, RULES
 from compare.errors import ScenarioError
 from compare.location.fingerprint import fingerprints
 from compare.location.heat import heat_of
+from compare.location.ingraph import InGraph
 from compare.location.locate import locate, locate_in
 from compare.location.tapped import TappedTrainings, run_tapped
 from compare.recording.bits import same
@@ -413,3 +414,17 @@ def test_products_and_sums_are_tapped_without_changing_what_grappler_makes_of_th
     for scenario in (*find(["single_samples"]), normalized):
         untapped = record(scenario, keras.Model.fit, "epochs")[0]
         assert same(untapped, run_tapped(scenario, keras.Model.fit).trace)
+
+
+def test_a_tapped_eager_loop_makes_tensorflow_warn_of_no_traces(caplog):
+    total = tf.Variable(0.0)
+    add = InGraph(lambda tensors: total.assign_add(tf.add_n([tf.reduce_sum(it) for it in tensors])))
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        for count in range(1, 9):
+            add([tf.ones([count])] * count)
+            add([tf.ones([count + 1])] * count)
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert total.numpy() == sum(count * (2 * count + 1) for count in range(1, 9))
+    assert not caplog.records
