@@ -1,6 +1,5 @@
 """Carry out the commands: train, print, write files, exit with a status."""
 
-import contextlib
 import shlex
 import sys
 import time
@@ -107,8 +106,7 @@ def show_divergence(
     tapped = TappedTrainings(trainings, capture_of if reasons else None)
     terminal = console()
     # Not for a script: it may write files, and two runs of it would write the same ones at once.
-    takes_two = reasons and scenario.folder is None
-    with second_process() if takes_two else contextlib.nullcontext() as ahead:
+    with second_process(reasons and scenario.folder is None) as ahead:
         with Console(stderr=True).status("training with both engines"):
             place = locate_in(tapped, captures_inputs=not reasons)
         outcome = place.outcome if place else Outcome.IDENTICAL

@@ -121,13 +121,13 @@ def _packed(call: Callable[[], Any]) -> Packed | None:
 
 
 @contextlib.contextmanager
-def second_process() -> Iterator[Ahead | None]:
-    """Yield a second process while the context lasts.
+def second_process(is_wanted: bool = True) -> Iterator[Ahead | None]:
+    """Yield a second process while the context lasts, if it is wanted.
 
     None on a single core, where it would save nothing, and beside a GPU, whose memory the first
     process takes as a whole.
     """
-    if (os.cpu_count() or 1) < 2 or tf.config.list_physical_devices("GPU"):
+    if not is_wanted or (os.cpu_count() or 1) < 2 or tf.config.list_physical_devices("GPU"):
         yield None
         return
     ahead = Ahead()

@@ -129,12 +129,14 @@ def test_the_process_ends_at_once_and_then_all_calls_are_made_here():
         ahead.trust_if(process_after, bool)
 
 
-@pytest.mark.parametrize(("cores", "gpus"), [(1, []), (8, ["a GPU"])])
-def test_there_is_none_on_a_single_core_or_beside_a_gpu(monkeypatch, cores, gpus):
+@pytest.mark.parametrize(
+    ("is_wanted", "cores", "gpus"), [(False, 8, []), (True, 1, []), (True, 8, ["a GPU"])]
+)
+def test_there_is_none_on_a_single_core_or_beside_a_gpu(monkeypatch, is_wanted, cores, gpus):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
     monkeypatch.setattr("compare.execution.ahead.Ahead", None)
-    with second_process() as ahead:
+    with second_process(is_wanted) as ahead:
         assert ahead is None
 
 
@@ -146,8 +148,8 @@ def test_only_diagnose_begins_it_and_not_for_scripts(monkeypatch, folder, reason
     begun = []
 
     @contextlib.contextmanager
-    def noted():
-        begun.append(True)
+    def noted(is_wanted):
+        begun.append(is_wanted)
         yield None
 
     monkeypatch.setattr(answers, "second_process", noted)
@@ -155,7 +157,7 @@ def test_only_diagnose_begins_it_and_not_for_scripts(monkeypatch, folder, reason
     scenario = dataclasses.replace(PLAIN, folder=folder)
     with pytest.raises(answers.typer.Exit):
         answers.show_divergence(scenario, by_hand, by_hand, None, None, reasons=reasons)
-    assert bool(begun) == is_begun
+    assert begun == [is_begun]
 
 
 def build_otherwise_elsewhere():

@@ -1,6 +1,5 @@
 """`python -m compare` as a person or a script meets it: output, files and exit statuses."""
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -355,7 +354,7 @@ def test_a_page_of_a_diagnosis_trains_each_engine_once_for_each_set_of_hooks(mon
     monkeypatch.setattr(
         "compare.cli.answers.diagnose_in", lambda retraining, on_progress: Diagnosis()
     )
-    monkeypatch.setattr("compare.cli.answers.second_process", contextlib.nullcontext)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # no second process
     command = ["diagnose", "test_command_line:SMALL", "--html", str(tmp_path / "page.html")]
     command += ["--candidate", "test_command_line:off_by_an_ulp"]
     assert CliRunner().invoke(commands.app, command).exit_code == Outcome.DIFFERENT
